@@ -112,7 +112,7 @@ class BudgetClient(BudgetPort):
                     self._thread = self._started()
 
     def _started(self) -> threading.Thread:
-        """The started thread. RuntimeError: the system has had no room for one for a while; the next task tries again."""
+        """The started thread. RuntimeError: the system had no room for one, for a while. The next task tries again."""
         for pause_s in (*THREAD_PAUSES_S, None):
             thread = threading.Thread(target=self._run, name="mrengine-budget", daemon=True)
             try:

@@ -1,7 +1,4 @@
-"""The messages between workers and budget manager, and a connection with a timeout on every operation.
-
-Messages are plain tuples because they are pickled some thousand times a second.
-"""
+"""The messages between workers and budget manager, and a connection with a timeout on every operation."""
 
 from __future__ import annotations
 
@@ -15,21 +12,11 @@ from typing import Any, Protocol
 from mrengine import posix
 
 __all__ = [
-    "SAME_CALL",
-    "SAME_PREFIX",
-    "UNMETERED",
-    "CallReport",
-    "Connection",
-    "Gates",
-    "HeldCall",
-    "Made",
-    "Refused",
-    "Reply",
-    "RequestRow",
-    "Transport",
-    "Waiting",
-    "kill_if_stopped",
-]
+    "SAME_CALL", "SAME_PREFIX", "UNMETERED", "CallReport", "Connection", "Gates", "HeldCall", "Made", "Refused",
+    "Reply", "RequestRow", "Transport", "Waiting", "kill_if_stopped",
+]  # fmt: skip
+
+# Messages are plain tuples, because they are pickled some thousand times a second.
 
 # number, model, input tokens by our count, output tokens, rank, upper bound of input tokens, whether the count is an
 # estimate that the model's ratio applies to
@@ -42,7 +29,7 @@ HeldCall = tuple[int, str, int, int]  # number, model, upper bound of input toke
 Refused = tuple[int, str, str, tuple[str, float, float]]  # number, "config" | "exhausted", why, (unit, spent, limit)
 Waiting = tuple[int, float, int]  # number, seconds, place in the queue, or below 0
 SAME_CALL, SAME_PREFIX = -1, -2  # no place: the call waits for an identical one, or for one that begins alike
-Gates = tuple[str, str]  # the digests of the call, where only one is to be made, and of what a provider may cache of it
+Gates = tuple[str, str]  # the digests of the call, if it is to be made only once, and of its prefix that may be cached
 Reply = tuple[list[int], list[Refused], list[Waiting], list[str]]  # granted numbers, refused, waits, unlimited models
 
 TYPEID = "service"
@@ -51,7 +38,7 @@ REPLY_TIMEOUT_S = 2.0  # for one reply; the manager takes well under a milliseco
 
 
 class Transport(Protocol):
-    """A way to the service. After an OSError or EOFError it cannot be used any more."""
+    """A connection to the service. After an OSError or EOFError it cannot be used any more."""
 
     def call(self, method: str, *args: Any) -> Any:
         """The result of a method of the service."""
@@ -63,10 +50,11 @@ class Transport(Protocol):
 class Connection:
     """One connection to the manager's service, speaking the protocol of ``multiprocessing.managers``.
 
-    A proxy of ``multiprocessing`` would block for ever on a manager that is stopped, even while connecting. Here the
-    kernel ends each read and write after ``timeout_s`` with a BlockingIOError. After an OSError, EOFError or
-    AuthenticationError the connection cannot be used any more.
+    After an OSError, EOFError or AuthenticationError it cannot be used any more.
     """
+
+    # Why not a proxy of ``multiprocessing``: it would block for ever on a manager that is stopped, even while
+    # connecting. Here the kernel ends each read and write after ``timeout_s`` with a BlockingIOError.
 
     def __init__(self, address: str, authkey: bytes, *, timeout_s: float = REPLY_TIMEOUT_S) -> None:
         first = _connect(address, authkey, timeout_s)
@@ -107,15 +95,12 @@ def _connect(address: str, authkey: bytes, timeout_s: float) -> connection.Conne
 
 
 def kill_if_stopped(address: str) -> bool:
-    """SIGKILL the manager at an address if it is stopped (SIGSTOP), so that its supervisor replaces it (Linux).
-
-    Connecting succeeds without its help, since the kernel queues the connection and knows the pid of the listener.
-    """
+    """SIGKILL the manager at an address if it is stopped (SIGSTOP), so that its supervisor replaces it (Linux)."""
     if not hasattr(socket, "SO_PEERCRED"):
         return False
     with suppress(OSError), socket.socket(socket.AF_UNIX) as opened:
         opened.setblocking(False)
-        opened.connect(address)
+        opened.connect(address)  # the kernel queues the connection, and knows the listener's pid
         pid = struct.unpack("3i", opened.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0]
         if posix.is_stopped(pid):
             posix.kill_process(pid)

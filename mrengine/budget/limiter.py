@@ -19,9 +19,9 @@ __all__ = ["DIMENSIONS", "GRACE_S", "Held", "Limiter", "Spent", "Wait"]
 
 DIMENSIONS = ("tokens", "input tokens", "output tokens", "requests")
 REQUESTS = 3
-# A wait for a slot has no end that could be computed: it is checked again within these bounds.
+# The end of a wait for a slot cannot be computed, so it is checked again within these bounds.
 LOOK_AGAIN_S = (0.005, 1.0)
-# A requester that has not come back this long after its wait was over has left the queue.
+# A requester that does not come back within this time after its wait leaves the queue.
 GRACE_S = 2.0
 NEARLY_EMPTY = 0.1
 UNLIMITED_AT = 256  # calls in flight at which a provider of unknown limits is taken to have none
@@ -62,10 +62,12 @@ class Limiter:
     """The limit of one model: total, input and output tokens and requests per minute, and calls in flight.
 
     ``own`` are the buckets of configured or learned limits, by dimension; ``server_buckets`` come from the provider's
-    headers, which win where they are stricter. A request is granted only while its requester is present, if the levels
-    suffice for it on top of everything ahead of it in the queue: one that comes late finds its tokens still there, and
-    no grant is left unclaimed.
+    headers, which win if they are stricter. A request is granted only while its requester is present, if the levels
+    suffice for it on top of everything ahead of it in the queue.
     """
+
+    # Nothing is granted in advance: such a grant would go stale with a stopped worker, be lost with a dead one, and
+    # block a P0 that arrives meanwhile. A requester that comes late finds its tokens still there.
 
     def __init__(
         self, limit: RateLimit, now: float, *, idle: Collection[int] = (), spent: Iterable[Spent] = ()
@@ -266,9 +268,8 @@ class Limiter:
                 continue
             rate = min(own.rate, limit / MINUTE_S) if limit else own.rate
             if remaining - self.taken[i] - MARGIN_S * rate >= own.level:
-                self.server_buckets.pop(
-                    i, None
-                )  # our own bucket is the stricter one, even if the provider has seen no call in flight
+                # Our own bucket is the stricter one, even if the provider has seen none of the calls in flight.
+                self.server_buckets.pop(i, None)
             elif i not in self.server_buckets or held is None or held.number >= self.server_buckets[i].number:
                 reading = HeaderReading(limit or own.rate * MINUTE_S, rate, remaining, now)
                 self.server_buckets[i] = self._updated(i, reading, held, others())
@@ -290,12 +291,12 @@ class Limiter:
     def _narrow(self, seconds: float, now: float) -> float:
         """Reduce the calls in flight after a refusal where no limit is known: else all waiters run into the next one.
 
-        The window halves at the first refusal of a burst, and shrinks to what was tolerated with those that follow;
-        where nothing was, a single call probes. Each refused probe doubles the wait, since Retry-After, or our guess,
-        was too short.
+        The window halves at the first refusal of a burst, and shrinks with those that follow to the number of calls
+        that were tolerated; if none were, a single call probes.
         """
         if now >= self.hold_until:
             self.misses = min(self.misses + 1, 16) if self.window == 1 else 0
+            # Each refused probe doubles the wait, as Retry-After, or our guess, was too short.
             seconds = max(seconds, min(seconds * 2.0**self.misses, LONGEST_HOLD_S))
             self.tolerated, self.refused = sum(self.in_flight.values()), (now + seconds, self.number)
             self.window = max(1, (self.tolerated + 1) // 2)
@@ -347,12 +348,10 @@ class Limiter:
 
 
 def _left(asked: float, retry_after_s: float | None, own: Bucket | None) -> int | None:
-    """The level of a provider that reports none, from a refusal: just so low that the call fits after Retry-After.
-
-    Without this guess all waiters would come back together at that time, and all but the first be refused again.
-    """
+    """The level of a provider that reports none, by its refusal: the call just fits after Retry-After."""
     if own is None or retry_after_s is None:
         return None
+    # Without this guess all waiters would come back together at that time, and all but the first be refused again.
     return int(asked - own.rate * retry_after_s)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol
 
 from mrengine.budget.limiter import GRACE_S, Limiter, Spent
@@ -24,21 +24,6 @@ class Sharing(Protocol):
 
     def __call__(self, model: str, limit: RateLimit, limiter: Limiter) -> Access | None:
         """Exclusive access to the limit, or None where this one is not shared."""
-
-
-class _Unshared:
-    """Access to a limit that this process alone draws on."""
-
-    __slots__ = ("limiter",)
-
-    def __init__(self, limiter: Limiter) -> None:
-        self.limiter = limiter
-
-    def __enter__(self) -> Limiter:
-        return self.limiter
-
-    def __exit__(self, *_: object) -> None:
-        return None
 
 
 class TokenBucketManager:
@@ -86,7 +71,8 @@ class TokenBucketManager:
         than can ever be granted at once.
         """
         rank = rank_of(priority)
-        _check_amounts(tokens, output_tokens)
+        if tokens < 0 or output_tokens < 0:
+            raise ConfigError(f"tokens must not be negative: {tokens}, {output_tokens}", setting="tokens")
         total = tokens + output_tokens
         access = self.open(model)
         if access is None:
@@ -117,7 +103,7 @@ class TokenBucketManager:
     def _add(self, model: str, limit: RateLimit, spent: Iterable[Spent]) -> None:
         limiter = Limiter(limit, self.clock(), idle=self._idle, spent=spent)
         access = self._sharing(model, limit, limiter) if self._sharing is not None else None
-        self._models[model] = access if access is not None else _Unshared(limiter)
+        self._models[model] = access if access is not None else nullcontext(limiter)
 
 
 def has_limits(observed: Observed) -> bool:
@@ -139,8 +125,3 @@ def check_limit(model: str, limit: RateLimit) -> None:
             raise ConfigError(f"limits[{model!r}].{name} is {value!r}: it must be above 0", setting="limits")
     if not limit.burst_s >= 0:
         raise ConfigError(f"limits[{model!r}].burst_s is {limit.burst_s!r}: it must not be negative", setting="limits")
-
-
-def _check_amounts(tokens: int, output_tokens: int) -> None:
-    if tokens < 0 or output_tokens < 0:
-        raise ConfigError(f"tokens must not be negative: {tokens}, {output_tokens}", setting="tokens")

@@ -1,8 +1,8 @@
-"""Limits that machines share: a limiter whose state is in Redis, and whose arithmetic is there too, in one script.
+"""Limits that machines share: a limiter whose state is in Redis, and whose arithmetic runs there in one script.
 
-What an exchange of a worker does to a limit is noted, and goes to the server as one call of ``limiter.lua``: nobody
-waits for another, and no death leaves anything locked. Times in the state are the server's, so clocks of machines may
-differ. A call whose reply was lost is sent again under its number, and is not done twice.
+The operations of one exchange are noted, and sent as a single call of ``limiter.lua``: nobody waits for another, and no
+death leaves anything locked. Times in the state are the server's, as clocks of machines may differ. A call whose reply
+was lost is sent again under the same number, and is not executed twice.
 """
 
 from __future__ import annotations
@@ -27,16 +27,11 @@ from mrengine.records import Observed
 __all__ = ["RedisLimit", "SharedLimitDown", "is_redis"]
 
 FORMAT = 1
-ALIVE_S, SIGN_S = 30.0, 8.0
+ALIVE_S, SIGN_S = 30.0, 8.0  # a process without a sign of life for so long is dead; how often it gives one
 TIMEOUT_S = 2.0
 SCRIPT = Path(__file__).with_name("limiter.lua")
-ASKED_AGAIN = (
-    "join",
-    "serve",
-    "remaining",
-    "nearly_empty",
-    "holders",
-)  # by a caller that learned that the server is away
+# Operations that a caller repeats by itself after SharedLimitDown.
+ASKED_AGAIN = ("join", "serve", "remaining", "nearly_empty")
 UNSENT: Need = (0.0, 0.0, 0.0, 0.0)
 
 
@@ -45,14 +40,14 @@ class SharedLimitDown(ConnectionError):
 
 
 def is_redis(name: str | None) -> bool:
-    """Whether the name of a shared limit is a place."""
+    """Whether the name of a shared limit is the address of a server."""
     return name is not None and name.startswith(("redis://", "rediss://", "unix://"))
 
 
 class RedisLimit:
-    """Access to one limit on a server, by ``with``. ``url``: of the server; what follows a ``#`` is part of the limit's
-    name. ``process``: this one's name, unique among all machines. ``limiter``: what the limit is where the server knows
-    of none. ``on_clock``: times are those that the limiter's methods are given, for tests; else the server's.
+    """Access to one limit on a server, by ``with``. ``url``: of the server; the part after a ``#`` belongs to the
+    limit's name. ``process``: the name of this one, unique among all machines. ``limiter``: the limit's state if the
+    server has none. ``on_clock``: for tests, times are those given to the limiter's methods; else the server's.
     """
 
     def __init__(self, url: str, key: str, limiter: Limiter, *, process: str, on_clock: bool = False) -> None:
@@ -61,7 +56,7 @@ class RedisLimit:
         self._key, self._process = f"mrengine:limit:{FORMAT}:{key}", process
         self._limiter = RemoteLimiter(limiter, self._exchange, on_clock=on_clock)
         self._fresh: Any = _fresh(limiter)
-        self._known = b""  # the state as it was last seen
+        self._known = b""  # the last state that the server reported
         self._thread: threading.Thread | None = None
 
     def __enter__(self) -> Limiter:
@@ -78,7 +73,7 @@ class RedisLimit:
         if at is not None:
             request["at"] = at
         reply = self._call(request if self._known else {**request, "fresh": self._fresh})
-        if reply.get("empty"):  # the server was away, and has forgotten what is remembered here
+        if reply.get("empty"):  # the server was restarted, and has lost the state that is remembered here
             reply = self._call({**request, "seed": self._known})
         self._known = reply["state"]
         return reply
@@ -90,15 +85,17 @@ class RedisLimit:
     def _call(self, request: dict[str, Any]) -> dict[str, Any]:
         import redis
 
+        # Without bin types, which Redis's own reader of msgpack does not know.
+        sent = msgpack.packb(request, use_bin_type=False, unicode_errors="surrogatepass")
         try:
-            packed = self._run(keys=[self._key], args=[_packed_request(request)])
+            packed = self._run(keys=[self._key], args=[sent])
         except redis.RedisError as error:  # without its text, which may hold the server's password
             raise SharedLimitDown(f"the server of a shared limit does not answer: {type(error).__name__}") from None
         reply: dict[bytes, Any] = msgpack.unpackb(packed, raw=True)
         return {name.decode(): value for name, value in reply.items()}
 
     def _show_life(self) -> None:
-        """While calls are in flight here, tell so: those of a process that is silent are not counted any more."""
+        """Start to give signs of life: the server stops counting the calls of a process that is silent."""
         if self._thread is None:
             self._thread = threading.Thread(target=self._signs, name="mrengine-life", daemon=True)
             self._thread.start()
@@ -107,7 +104,7 @@ class RedisLimit:
         while True:
             time.sleep(SIGN_S)
             if self._limiter.holds:
-                with suppress(SharedLimitDown):  # it comes back, or the next access will tell
+                with suppress(SharedLimitDown):  # it comes back, or the next access reports it
                     sign = {"id": "", "process": self._process, "limit": self._limit(), "ops": [], "alive_s": ALIVE_S}
                     self._call({**sign, "seed": self._known})
 
@@ -116,10 +113,11 @@ Exchange = Callable[[str, list[Any], "float | None"], dict[str, Any]]
 
 
 class RemoteLimiter(Limiter):
-    """What :class:`mrengine.budget.limiter.Limiter` does, elsewhere: what needs no answer is noted until one is needed.
+    """A :class:`mrengine.budget.limiter.Limiter` on the server. Operations without a result are noted until one needs a
+    result, which raises SharedLimitDown if the server does not answer.
 
-    SharedLimitDown from whatever needs one. What was noted stays, and is done when the server is back; what it granted
-    in a call whose reply did not come is given back, because the caller was told to try again.
+    Noted operations remain, and are executed when the server is back. Grants of a call whose reply did not come are
+    returned then, because the caller was told to try again.
     """
 
     def __init__(self, limiter: Limiter, exchange: Exchange, *, on_clock: bool) -> None:
@@ -132,10 +130,10 @@ class RemoteLimiter(Limiter):
         self._ops: list[Any] = []
         self._sent: tuple[str, list[Any], float | None] | None = None  # a call whose reply has not come
 
-    # what is noted
+    # operations that are noted
 
     def note(self, now: float | None, *op: Any) -> None:
-        """An operation; what was noted at another time goes first."""
+        """Note an operation. Those noted at another time are sent first, as each call has one time."""
         if self._on_clock and now is not None and now != self._now:
             if self._ops:
                 self.flush()
@@ -155,14 +153,15 @@ class RemoteLimiter(Limiter):
 
     def settle(self, held: Held, used: Need | None, now: float, *, process: str = "") -> None:
         self.holds -= 1
-        for i, amount in enumerate(held.need):
-            self.taken[i] -= amount
+        self._take(held.need, -1.0)
         self.note(now, "settle", _packed(held), used or False)
 
     def release(self, held: Held, process: str = "") -> None:
-        for i, amount in enumerate(held.need):
-            self.taken[i] -= amount
+        self._take(held.need, -1.0)
         self.vacate(process)
+
+    def _take(self, need: Need, sign: float) -> None:
+        self.taken = [taken + sign * amount for taken, amount in zip(self.taken, need, strict=True)]
 
     def observe(
         self,
@@ -179,7 +178,7 @@ class RemoteLimiter(Limiter):
         age_s = now - self.born
         self.note(now, "observe", headers, held is not None and _packed(held), refused, packed, list(self.taken), age_s)
 
-    # what is asked
+    # operations with a result
 
     def serve(self, keys: Collection[Key], now: float, *, process: str = "") -> tuple[dict[Key, Held], list[Wait]]:
         self.note(now, "serve", [list(key) for key in keys])
@@ -187,14 +186,13 @@ class RemoteLimiter(Limiter):
         return self._granted(granted), [Wait((_text(o), int(n)), wait, int(at)) for o, n, wait, at in waits]
 
     def _granted(self, rows: Iterable[Any]) -> dict[Key, Held]:
-        found = {}
-        for owner, number, taken in rows:
-            held = _held(taken)
+        granted = {}
+        for owner, number, packed in rows:
+            held = _held(packed)
             self.holds += 1
-            for i, amount in enumerate(held.need):
-                self.taken[i] += amount
-            found[_text(owner), int(number)] = held
-        return found
+            self._take(held.need, 1.0)
+            granted[_text(owner), int(number)] = held
+        return granted
 
     def remaining(self) -> int:
         self.note(None, "remaining")
@@ -204,13 +202,8 @@ class RemoteLimiter(Limiter):
         self.note(None, "nearly_empty")
         return bool(self.flush())
 
-    def holders(self) -> dict[str, int]:
-        """Calls in flight, by process."""
-        self.note(None, "holders")
-        return {_text(process): int(count) for process, count in self.flush()}
-
     def flush(self) -> Any:
-        """Have done what is noted; the answer to the last of it. SharedLimitDown."""
+        """Execute the noted operations; returns the result of the last one. SharedLimitDown."""
         try:
             if self._sent is not None:
                 self._settle_unheard(self._exchange(*self._sent)["results"])
@@ -229,19 +222,19 @@ class RemoteLimiter(Limiter):
         return reply["results"][-1]
 
     def _settle_unheard(self, results: list[Any]) -> None:
-        """Give back what nobody waits for any more, before anything else is done."""
+        """Return the grants of a reply that came too late, before any other operation."""
         assert self._sent is not None
         later, self._ops = self._ops, []
-        for op, found in zip(self._sent[1], results, strict=True):
+        for op, result in zip(self._sent[1], results, strict=True):
             if op[0] == "serve":
-                for held in self._granted(found[0]).values():
+                for held in self._granted(result[0]).values():
                     self.settle(held, UNSENT, self._now or 0.0)
         self._ops += later
         self._sent = None
 
 
 class _RemoteQueue(WaitQueue):
-    """The requests that wait, elsewhere."""
+    """The wait queue on the server."""
 
     def __init__(self, limiter: RemoteLimiter) -> None:
         super().__init__(0.0)
@@ -258,16 +251,10 @@ class _RemoteQueue(WaitQueue):
 
 
 def _fresh(limiter: Limiter) -> dict[str, Any]:
-    """The state of a limiter that nobody has used: capacity, rate and level of each bucket, and who is idle."""
+    """The state of an unused limiter: capacity, rate and level of each bucket, and the idle ranks."""
     buckets = [limiter.own.get(i) for i in range(len(DIMENSIONS))]
     own = [[one.capacity, one.rate, one.level] if one is not None else False for one in buckets]
     return {"own": own, "idle": [at == float("-inf") for at in limiter.queue.last_seen]}
-
-
-def _packed_request(request: dict[str, Any]) -> bytes:
-    """As the library in Redis reads it, which knows no type for bytes."""
-    packed: bytes = msgpack.packb(request, use_bin_type=False, unicode_errors="surrogatepass")
-    return packed
 
 
 def _packed(held: Held) -> dict[str, Any]:

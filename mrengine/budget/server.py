@@ -26,8 +26,8 @@ from mrengine.records import Budget, Price, Priority, RateLimit
 
 __all__ = ["NO_THREAD", "BudgetConfig", "Call", "make_service", "serve"]
 
-NO_THREAD = 71  # the exit code of a manager that could start no thread for a worker
-ROOM_S = 0.5  # how long it waits before it ends: its successor may find room
+NO_THREAD = 71  # the exit code of a manager that could not start a thread for a worker
+ROOM_S = 0.5  # how long it waits before it ends: its successor may find room for a thread
 
 Call = tuple[float, str, int, int]  # seconds since the epoch, model, input tokens, output tokens
 
@@ -69,13 +69,13 @@ def make_service(config: BudgetConfig) -> BudgetService:
 
 
 def _idle(config: BudgetConfig) -> list[Priority | str]:
-    """Priorities nothing is reserved for. On a limit of several runners only P0, until one is first seen."""
-    everybody: list[Priority | str] = ["P0_critical", "P1_user", "P2_batch"]
+    """The priorities for which nothing is reserved."""
+    priorities: list[Priority | str] = ["P0_critical", "P1_user", "P2_batch"]
     if any(limit.shared for limit in config.limits.values()):
         return []
     if config.host is not None and config.shared_dir is not None:
-        return everybody[:1]
-    return [] if config.priority is None else [name for name in everybody if name != config.priority]
+        return priorities[:1]  # runners of one host rarely use P0: nothing is kept for it until one has come
+    return [] if config.priority is None else [name for name in priorities if name != config.priority]
 
 
 def _by_model(history: Sequence[Call], now: float) -> dict[str, list[Spent]]:
@@ -86,8 +86,8 @@ def _by_model(history: Sequence[Call], now: float) -> dict[str, list[Spent]]:
 
 
 def _leave() -> NoReturn:
-    """No thread could be started for a worker, which would wait without end. Another manager takes this one's place, or
-    the job ends.
+    """End this manager, which could not start a thread for a worker: the worker would wait without end. Another manager
+    takes its place, or the job ends.
     """
     time.sleep(ROOM_S)
     os._exit(NO_THREAD)

@@ -47,12 +47,12 @@ class ServerBucket:
 
     @classmethod
     def of(cls, reading: HeaderReading, since_s: float, later: float, travelling: float, number: int) -> ServerBucket:
-        """The level now, from a ``reading`` in the answer to a call granted ``since_s`` ago.
-
-        Some providers report the level at which the call was admitted: since then the bucket has refilled, and what
-        was granted ``later`` has been taken. Others report the level when they answer, which includes all calls but
-        those still ``travelling``. Headers do not say which, so the lower of the two counts.
+        """The level now, from a ``reading`` in the answer to a call granted ``since_s`` ago; ``later``: granted since
+        then; ``travelling``: so recently that the provider had not received it.
         """
+        # Some providers report the level at which the call was admitted: since then the bucket has refilled, and what
+        # was granted later has been taken. Others report the level when they answer, which includes all calls but those
+        # still travelling. Headers do not say which, so the lower of the two counts.
         change = min(reading.rate * since_s - later, -travelling)
         level = reading.remaining + change - MARGIN_S * reading.rate
         return cls(Bucket(reading.limit, reading.rate, reading.now, level), number)

@@ -39,8 +39,8 @@ from mrengine.records import Observed, Usage
 __all__ = ["BudgetService"]
 
 LONGEST_S = 30.0  # the longest wait reported to a worker: the queue may move faster than estimated
-DOWN_S = 0.5  # when the server of a limit does not answer
-LOOK_AGAIN_S = 0.1  # when a request waits for other calls to release their part of the spend limit
+DOWN_S = 0.5  # the wait while the server of a limit does not answer
+LOOK_AGAIN_S = 0.1  # the wait for other calls: to release their part of the spend limit, or to be answered
 NOTHING: Sum = (0.0, 0.0)
 UNSENT: Need = (0.0, 0.0, 0.0, 0.0)
 TURNED_AWAY: Need = (0.0, 0.0, 0.0, 1.0)  # a provider that answers with its limits has counted a request
@@ -48,9 +48,9 @@ TURNED_AWAY: Need = (0.0, 0.0, 0.0, 1.0)  # a provider that answers with its lim
 
 @dataclass(slots=True, eq=False)
 class _OpenCall:
-    """A granted call that is not settled. ``held`` is None where no bucket of this manager was charged for it.
+    """A granted call that is not settled. ``held`` is None if no bucket of this manager was charged for it.
 
-    ``bound``: what the spend limit reserved. ``max_tokens``: of an estimated call; 0 where less is never reserved.
+    ``bound``: the reservation of the spend limit. ``max_tokens``: of an estimated call; 0: less is never reserved.
     ``adopted``: an earlier manager granted it.
     """
 
@@ -125,13 +125,11 @@ class BudgetService:
             return True
 
     def _adopt(self, worker: _Worker, number: int, model: str, bound_tokens: int, output: int) -> None:
-        """Take over a call that an earlier manager granted: it occupies a slot, and its upper bound is reserved.
-
-        The log this manager was started from may already count it, as a call without an answer. It is then counted
-        twice, and the job stops too early rather than too late; the next run reads the settled usage from the log.
-        """
+        """Take over a call that an earlier manager granted: it occupies a slot, and its upper bound is reserved."""
         access, bound = self._manager.open(model), NOTHING
         if self._spend_limit.limited:
+            # The log that this manager was started from may already count it, as a call without an answer. Counted
+            # twice, it stops the job too early rather than too late; the next run reads the settled usage.
             bound = self._spend_limit.bound(model, Usage(bound_tokens, output))
             self._spend_limit.force_reserve(bound)
         if access is not None:
@@ -150,7 +148,7 @@ class BudgetService:
     ) -> Reply | None:
         """Settle the calls that have ended, and grant what can be granted. None: the worker must say hello first.
 
-        ``gates``: of the requests that may have to wait for another call to be answered first.
+        ``gates``: of those requests that may have to wait until another call is answered.
         """
         with self._lock:
             worker = self._workers.get(worker_id)
@@ -190,8 +188,8 @@ class BudgetService:
         return reply
 
     def _held_at(self, worker: _Worker, request: RequestRow, gates: Gates | None, now: float) -> int | None:
-        """The place in the queue that says what a call waits for: the answer of one like it, or of one that writes
-        into the provider's cache what it begins with. None: for nothing.
+        """SAME_CALL or SAME_PREFIX if a call has to wait until an identical one, or one that writes their common prefix
+        into the provider's cache, is answered; else None.
         """
         flight, prefix = gates or ("", "")
         call = worker.name, request[0]
@@ -200,7 +198,8 @@ class BudgetService:
             if not self._prefixes.may_go("", flight, call, now):
                 return SAME_CALL
             if not leads and not self._prefixes.leads("", flight, call) and request[0] not in worker.answered_before:
-                worker.answered_before.add(request[0])  # it was answered already: the worker is to look for that first
+                # It was answered already: the worker looks for that answer, and is let through if it finds none.
+                worker.answered_before.add(request[0])
                 return SAME_CALL
         if prefix and not self._prefixes.may_go(request[1], prefix, call, now):
             return SAME_PREFIX
@@ -214,10 +213,8 @@ class BudgetService:
         self._exchange(dead, (), done, {})
 
     def _end(self, worker: _Worker, call: CallReport, work: _ModelWork) -> None:
-        """Settle an ended call with the spend limit and the estimator; queue the rest for its model's limiter.
-
-        A call that was sent but reports no usage keeps its whole reservation.
-        """
+        """Settle an ended call with the spend limit and the estimator; queue the rest for its model's limiter."""
+        # A call that was sent but reports no usage keeps its whole reservation: it may have been billed.
         number, model, counted, output, tokens, made, headers = call
         usage = None if tokens is None else Usage(*tokens)
         used = None if made else UNSENT if headers is None else TURNED_AWAY
@@ -235,7 +232,7 @@ class BudgetService:
         work.ended.append((open_call, used, None if headers is None else Observed(*headers)))
 
     def _reserve(self, request: RequestRow, refused: list[Refused], waits: list[Waiting]) -> Sum | None:
-        """Reserve the upper bound of a call with the spend limit; None where it has to wait or cannot be paid."""
+        """Reserve the upper bound of a call with the spend limit; None if it has to wait, or cannot be paid."""
         if not self._spend_limit.limited:
             return NOTHING
         number, model, _, output, _, bound_tokens, _ = request
@@ -270,16 +267,13 @@ class BudgetService:
                     limiter.queue.leave((worker.name, number))
                 if work.requests:
                     self._serve(worker, model, limiter, work.requests, now, reply)
-        except SharedLimitDown:
+        except SharedLimitDown:  # no request is granted, and all ask again
             self._unsettled[model] = work.ended
-            numbers = {number for number, *_ in (*reply[1], *reply[2])} | set(reply[0])
-            self._put_off([one for one in work.requests if one[0][0] not in numbers], reply)
-
-    def _put_off(self, requests: list[tuple[RequestRow, Sum]], reply: Reply) -> None:
-        """The limit cannot be reached: nobody may call, and all ask again."""
-        for request, bound in requests:
-            self._spend_limit.settle(bound, NOTHING)
-            reply[2].append((request[0], DOWN_S, 0))
+            answered = {number for number, *_ in (*reply[1], *reply[2])} | set(reply[0])
+            for request, bound in work.requests:
+                if request[0] not in answered:
+                    self._spend_limit.settle(bound, NOTHING)
+                    reply[2].append((request[0], DOWN_S, 0))
 
     def _grant_free(self, worker: _Worker, model: str, requests: list[tuple[RequestRow, Sum]], reply: Reply) -> None:
         """A model without a rate limit: only the spend limit applies."""
@@ -355,13 +349,11 @@ class BudgetService:
     def _learn_refusal(
         self, limiter: Limiter, model: str, open_call: _OpenCall, need: Need, observed: Observed
     ) -> None:
-        """Detect a provider that counts all of max_tokens: it refuses a call although its bucket holds enough for it.
-
-        The level in its own headers is the better evidence. Without one, only a refusal while our bucket was nearly
-        empty counts: then the difference between the estimate and max_tokens decided.
-        """
+        """Detect a provider that counts all of max_tokens: it refuses a call although its bucket has enough for it."""
         if not open_call.max_tokens:
             return
+        # The level in its own headers is the better evidence. Without one, only a refusal while our bucket was nearly
+        # empty counts: then the difference between the estimate and max_tokens decided.
         levels = [(left, asked) for (_, left), asked in zip(pairs(observed), need, strict=True) if left is not None]
         if len(levels) > (observed.remaining_requests is not None):
             if all(left >= asked for left, asked in levels):
@@ -371,12 +363,9 @@ class BudgetService:
 
     def _charged(self, model: str, need: Need, max_tokens: int, used: Need | None) -> Need | None:
         """What to charge for a call: a provider that keeps max_tokens charges all of it, whatever was used."""
-        if (
-            used is None
-            or used[0] == 0.0
-            or not max_tokens
-            or not self._token_estimator.keeps(model, need[1], max_tokens)
-        ):
+        if used is None or used[0] == 0.0 or not max_tokens:
+            return used
+        if not self._token_estimator.keeps(model, need[1], max_tokens):
             return used
         output = max(used[2], need[2])
         return used[1] + output, used[1], output, used[3]

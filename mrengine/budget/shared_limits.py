@@ -1,7 +1,7 @@
 """Limits that several processes draw on: a small state file for each, under a kernel file lock.
 
-The kernel releases the lock when its holder dies, whatever the signal. The file holds the levels and the wait queue, so
-that all processes share one queue; each process remembers its own grants.
+The file holds the levels and the wait queue, so that all processes share one queue; each process remembers its own
+grants. The kernel releases the lock when its holder dies, whatever the signal.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def is_alive(name: str) -> bool:
 class SharedLimit:
     """Access to one limit in ``path``: ``with`` locks the file, reads the state, and writes it back.
 
-    A file that is damaged, or of another boot or format, is replaced by the state that the limiter has.
+    A file that is damaged, or of another boot or format, is replaced by the limiter's own state.
     """
 
     def __init__(self, path: Path, limiter: Limiter, *, alive: Callable[[str], bool] = is_alive) -> None:
@@ -95,8 +95,8 @@ class SharedLimit:
             fcntl.flock(self._descriptor, fcntl.LOCK_UN)
 
     def _locked(self) -> int:
-        """Open and lock the file. Another process may have removed it in between (``_sweep``): then once more."""
-        while True:
+        """Open and lock the file."""
+        while True:  # until the locked file is the one at the path: in between, ``_sweep`` may have removed it
             if self._descriptor is None:
                 self._descriptor = open_file(self._path, os.O_RDWR | os.O_CREAT)
                 _hold(self._descriptor, process_name())
@@ -140,7 +140,7 @@ def _is_held(descriptor: int, name: str) -> bool:
 
 
 def _byte_of(name: str, kind: int) -> bytes:
-    """A lock on one byte far beyond the end of the file, chosen by the name. The byte is never written."""
+    """A lock on one byte far beyond the end of the file, chosen by the name and never written."""
     digest = blake2b(name.partition("@")[0].encode(), digest_size=5).digest()
     return _FLOCK.pack(kind, os.SEEK_SET, 1 << 48 | int.from_bytes(digest, "little"), 1, 0)
 
@@ -176,20 +176,14 @@ class Shares:
     ``places``: the endpoint of each model; the same model name at another endpoint has a limit of its own.
     """
 
-    def __init__(
-        self,
-        folder: str | Path,
-        host: str | None = None,
-        *,
-        places: Mapping[str, str] | None = None,
-    ) -> None:
+    def __init__(self, folder: str | Path, host: str | None = None, *, places: Mapping[str, str] | None = None) -> None:
         self._folder = Path(folder)
         self._host = host
         self._places = places or {}
         self._swept = False
 
     def __call__(self, model: str, limit: RateLimit, limiter: Limiter) -> Access | None:
-        """Access to a limit, each in a file of its own; None where it is not shared."""
+        """Access to a limit, in a file of its own or on a server; None if it is not shared."""
         name = f"team {limit.shared}" if limit.shared is not None else f"host {self._host}"
         if limit.shared is None and self._host is None:
             return None

@@ -15,7 +15,7 @@ Sum = tuple[float, float]  # tokens, USD
 class SpendLimit:
     """Reserves an upper bound before each call, so that spending never exceeds the ``Budget``.
 
-    ``spent`` comes from the log: the usage of every answer, and the upper bound of every call without one.
+    ``spent``, from the log: the usage of every answer, and the upper bound of every call without one.
     """
 
     def __init__(
@@ -27,7 +27,8 @@ class SpendLimit:
         self.spent: Sum = spent
         self.reserved: Sum = (0.0, 0.0)
         if budget.max_cost_usd is not None:
-            _check_prices(self._prices)
+            for model in self._prices:
+                self._price(model)
 
     @property
     def limited(self) -> bool:
@@ -35,7 +36,7 @@ class SpendLimit:
         return self._limits != (float("inf"), float("inf"))
 
     def cost(self, model: str, usage: Usage) -> Sum:
-        """Tokens and USD of a usage; ConfigError where a cost is limited and the model's price is unknown."""
+        """Tokens and USD of a usage; ConfigError if a cost is limited and the model's price is unknown."""
         price = self._price(model)
         return (float(usage.total_tokens), 0.0 if price is None else price.cost(usage))
 
@@ -45,12 +46,16 @@ class SpendLimit:
         return (float(usage.total_tokens), 0.0 if price is None else price.most(usage))
 
     def _price(self, model: str) -> Price | None:
-        """The price of a model; None where no cost is limited."""
+        """The price of a model; None if no cost is limited."""
         if self._limits[1] == float("inf"):
             return None
         price = self._prices.get(model)
         if price is None:
-            raise _no_price(model)
+            raise ConfigError(
+                f"max_cost_usd needs the price of every model, and that of {model!r} is unknown: "
+                "give it as ModelSpec(price=Price(...)), or limit max_tokens instead",
+                setting="budget",
+            )
         return price
 
     def reserve(self, amount: Sum) -> bool:
@@ -77,6 +82,7 @@ class SpendLimit:
         self.spent = _add(self.spent, used)
 
     def _over(self, amount: Sum, reserved: Sum) -> list[bool]:
+        # With a margin for rounding: sums of floats may exceed the limit that they exactly reach.
         return [self.spent[i] + reserved[i] + amount[i] > self._limits[i] * (1 + 1e-12) for i in (0, 1)]
 
 
@@ -86,17 +92,3 @@ def _limit(given: float | None) -> float:
 
 def _add(one: Sum, other: Sum) -> Sum:
     return (one[0] + other[0], one[1] + other[1])
-
-
-def _no_price(model: str) -> ConfigError:
-    return ConfigError(
-        f"max_cost_usd needs the price of every model, and that of {model!r} is unknown: "
-        "give it as ModelSpec(price=Price(...)), or limit max_tokens instead",
-        setting="budget",
-    )
-
-
-def _check_prices(prices: Mapping[str, Price | None]) -> None:
-    for model, price in prices.items():
-        if price is None:
-            raise _no_price(model)

@@ -13,9 +13,8 @@ BYTES_A_TOKEN_UNSEEN = 3  # for text we know nothing about
 FRAME_TOKENS = 16  # what a provider adds around each message: roles and separators
 LEARN = 0.2  # the weight of the newest answer in the moving average
 FORGET = 0.05  # how fast the maximum decays after a long answer
-SMALL = (
-    32  # where max_tokens is this many times smaller than the input, all of it is reserved: it costs next to nothing
-)
+# If max_tokens is this many times smaller than the input, all of it is reserved: it costs next to nothing.
+SMALL = 32
 ENOUGH = 8  # answers needed before less than max_tokens is reserved
 
 
@@ -48,11 +47,13 @@ class TokenEstimator:
     Input: the ratio of the provider's count to ours, a moving mean plus the mean deviation, so that most calls are
     covered; settlement corrects the rest. ``exact``: models that use the tokenizer we count with; they start at 1.
 
-    Output: ``max_tokens`` is reserved until enough answers have shown how long they get. A call that reserves 1,024
-    tokens and uses 20 would wait a second at 60,000 a minute, and make others wait while it runs. A provider that
-    refuses a call although the bucket had enough evidently counts ``max_tokens``: from then on all of it is reserved
-    for that model (``strict``). If that happens again, the provider does not return the unused part either (``keeps``).
+    Output: ``max_tokens`` is reserved until enough answers have shown how long they get. A provider that refuses a call
+    although the bucket had enough evidently counts ``max_tokens``: from then on all of it is reserved for that model
+    (``strict``). If that happens again, the provider does not return the unused part either (``keeps``).
     """
+
+    # Why not always all of max_tokens: a call that reserves 1,024 tokens and uses 20 would wait a second at 60,000 a
+    # minute, and make others wait while it runs.
 
     def __init__(self, exact: Collection[str] = ()) -> None:
         self._exact = frozenset(exact)

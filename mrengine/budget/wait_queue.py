@@ -1,4 +1,4 @@
-"""The wait queue of one limit: who is waiting, in which order they are served, what is kept for higher priorities.
+"""The wait queue of one limit: the waiting requests, their order, and the reserves for higher priorities.
 
 Rank 0 is ``P0_critical``, 1 ``P1_user``, 2 ``P2_batch``. Within a rank first come, first served.
 """
@@ -13,17 +13,9 @@ from mrengine.errors import ConfigError
 from mrengine.records import Priority
 
 __all__ = [
-    "NO_RESERVE",
-    "RANKS",
-    "SHARES",
-    "ClassReserve",
-    "Key",
-    "Need",
-    "QueuedRequest",
-    "WaitQueue",
-    "process_of",
+    "NO_RESERVE", "RANKS", "SHARES", "ClassReserve", "Key", "Need", "QueuedRequest", "WaitQueue", "process_of",
     "rank_of",
-]
+]  # fmt: skip
 
 Need = tuple[float, float, float, float]  # tokens, input tokens, output tokens, requests
 Key = tuple[str, int]  # the requester, and the number of its request
@@ -68,7 +60,7 @@ class QueuedRequest:
 
 
 class ClassReserve(NamedTuple):
-    """What a rank must leave in a bucket: ``floor`` tokens now, falling by ``falling`` a second down to ``least``."""
+    """The reserve that a rank leaves in a bucket: ``floor`` tokens, falling by ``falling`` a second to ``least``."""
 
     floor: float
     least: float
@@ -143,7 +135,7 @@ class WaitQueue:
         return min((now - self.last_seen[i] for i in higher), default=float("inf"))
 
     def reserve(self, rank: int, capacity: float, rate: float, now: float) -> ClassReserve:
-        """What a rank leaves in a bucket: its share of the capacity, less the longer higher priorities are silent."""
+        """The reserve that a rank leaves in a bucket, which shrinks while higher priorities are silent."""
         silence = self.silence_s(rank, now)
         if silence == float("inf"):
             return NO_RESERVE

@@ -1,8 +1,8 @@
-"""Which prefixes a provider's cache has: one call goes first, and the rest when it has been answered.
+"""Tracks the prefixes in a provider's cache: one call goes first, and the others follow when it has been answered.
 
-A provider's cache can be read once the answer to the call that wrote it has begun. Calls that start together with it
-read nothing and, where writes cost more, each of them pays for a write. Identical calls of which only one is to be
-made wait for each other in the same way.
+A cache can be read once the answer to the call that wrote it has begun. Calls that start together with that one read
+nothing, and each of them pays for a write if writes cost more. Identical calls, of which only one is to be made, wait
+for each other in the same way.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from dataclasses import dataclass
 __all__ = ["WarmPrefixes"]
 
 WARM_S = 240.0  # the caches of all vendors last 5 minutes from the last read on
-LEAD_S = 60.0  # for so long the others wait for the first, or for news of it
+LEAD_S = 60.0  # how long the others wait for the first call, or for a sign of it
 MOST = 4096  # prefixes that are remembered
 
 
 @dataclass(slots=True)
 class _Prefix:
-    """``leader``: (worker, number) of the call that goes first, ``since`` when it was last heard of."""
+    """``leader``: (worker, number) of the call that goes first; ``since``: when it last asked."""
 
     leader: tuple[str, int] | None = None
     since: float = 0.0
@@ -27,7 +27,7 @@ class _Prefix:
 
 
 class WarmPrefixes:
-    """By model (each key's lane apart: caches belong to a key) and prefix. Times are those of the caller's clock."""
+    """The prefixes by model, where each key's lane is one: caches belong to a key. Times are the caller's clock's."""
 
     def __init__(self) -> None:
         self._known: dict[tuple[str, str], _Prefix] = {}
@@ -39,7 +39,7 @@ class WarmPrefixes:
         if known is None:
             known = self._remember((model, prefix), now)
         if now < known.warm_until:
-            known.warm_until = now + WARM_S  # who reads keeps it alive
+            known.warm_until = now + WARM_S  # each read keeps the cache alive
             return True
         if known.leader not in (None, call) and now - known.since < LEAD_S:
             return False
@@ -55,7 +55,7 @@ class WarmPrefixes:
         return known is not None and known.leader == call
 
     def ended(self, call: tuple[str, int], *, answered: bool, now: float) -> None:
-        """The end of a call. Without an answer the next one that asks goes first."""
+        """A call has ended. If it was not answered, the next one that asks goes first."""
         for key in self._leads.pop(call, ()):
             known = self._known.get(key)
             if known is not None and known.leader == call:
@@ -63,7 +63,7 @@ class WarmPrefixes:
                 known.warm_until = now + WARM_S if answered else known.warm_until
 
     def keep(self, worker: str, numbers: Collection[int], now: float) -> None:
-        """Those of a worker's calls that wait or are open: it has given up the others."""
+        """End all calls of a worker except ``numbers``, which wait or are open: it has given up the others."""
         for call in [call for call in self._leads if call[0] == worker and call[1] not in numbers]:
             self.ended(call, answered=False, now=now)
 

@@ -53,7 +53,7 @@ def is_framework_class(value: type) -> bool:
 
 
 def written_by_the_user(value: type) -> Iterator[tuple[str, Any]]:
-    """The source of such a class, if there is one, without comments and positions; its methods, for the names in them."""
+    """The source of such a class, if any, without comments and positions; its methods, for the names in them."""
     try:
         yield "source", ast.dump(ast.parse(textwrap.dedent(inspect.getsource(value))))
     except (OSError, TypeError, SyntaxError):  # defined interactively, or by exec

@@ -1,1 +1,1 @@
-"""Outcomes as tables: rows, a data frame, files. It owns the names of their columns."""
+"""Outcomes as tables: rows, a data frame, files. The names of their columns stand here."""

@@ -1,4 +1,4 @@
-"""Rows as files, by suffix: CSV, TSV, JSON Lines, Parquet. Written beside their place, and moved there when whole."""
+"""Writes rows to files, by suffix: CSV, TSV, JSON Lines, Parquet."""
 
 from __future__ import annotations
 
@@ -27,26 +27,27 @@ Cell = Callable[[Any], Any]
 
 
 def export_rows(rows: Rows, path: str | os.PathLike[str], *, formulas: bool = False) -> Path:
-    """Write rows to a file; ``rows`` is called once, or twice where the columns must be known first. Its path.
+    """Write rows to a file, and return its path. ``rows`` is called once, or twice if the columns must be known first.
 
-    Texts that a spreadsheet would run as a formula stand behind a ' in CSV and TSV, unless ``formulas``.
-    ConfigError: its suffix names no format, or its folder cannot be written; MissingExtra. What is there already is
-    replaced when the new file is whole.
+    In CSV and TSV, texts that a spreadsheet would run as a formula stand behind a ', unless ``formulas``. An existing
+    file is replaced when the new one is whole. ConfigError: its suffix names no format, or its folder cannot be
+    written; MissingExtra.
     """
     place = check_path(path)
     write: Any = _WRITERS[place.suffix.lower()]
     if write in (_write_csv, _write_tsv):
         write = partial(write, cell=_cell if formulas else _harmless)
     try:
+        # Beside its place: a rename is atomic only within a file system.
         fd, name = tempfile.mkstemp(dir=place.parent, prefix=f".{place.name[:100]}.")
     except OSError as error:
         raise ConfigError(f"{place} cannot be written: {error.strerror}", setting="path") from None
     os.close(fd)
     try:
         write(rows, Path(name))
-        umask = os.umask(0)
+        umask = os.umask(0)  # there is no way to read it alone
         os.umask(umask)
-        os.chmod(name, 0o666 & ~umask)
+        os.chmod(name, 0o666 & ~umask)  # mkstemp's files are private, which an export need not be
         with open(name, "rb+") as file:
             os.fsync(file.fileno())
         os.replace(name, place)
@@ -60,7 +61,7 @@ def export_rows(rows: Rows, path: str | os.PathLike[str], *, formulas: bool = Fa
 
 
 def check_path(path: str | os.PathLike[str]) -> Path:
-    """ConfigError: the suffix names no format."""
+    """The path. ConfigError: its suffix names no format; MissingExtra."""
     place = Path(path)
     if place.suffix.lower() not in _WRITERS:
         raise ConfigError(f"{place}: an export is {', '.join(_WRITERS)} by its suffix", setting="path")
@@ -81,7 +82,7 @@ def frame_of(rows: Iterable[dict[str, Any]]) -> Any:
 
 
 def _columns(rows: Iterator[dict[str, Any]]) -> list[str]:
-    """All columns, in the order of their first row; a result that is sometimes no dict keeps its own beside them."""
+    """All columns, in the order in which rows first have them, but those about the call and its failure last."""
     names: dict[str, None] = {}
     for row in rows:
         names.update(dict.fromkeys(row))
@@ -112,7 +113,7 @@ def _cell(value: Any) -> Any:
 
 
 def _harmless(value: Any) -> Any:
-    """A cell that no spreadsheet runs: what models write, and what documents and names say, is data."""
+    """A cell that no spreadsheet runs as a formula: texts of models and documents are data."""
     text = _cell(value)
     if isinstance(text, str) and _FORMULA.match(text) and not _NUMBER.fullmatch(text):
         return f"'{text}"
@@ -127,7 +128,7 @@ def _write_jsonl(rows: Rows, path: Path) -> None:
 
 
 def _plain(value: Any) -> Any:
-    """What JSON can say: bytes as base64, NaN and infinities as null."""
+    """The value as JSON has it: bytes as base64, NaN and infinities as null."""
     if isinstance(value, dict):
         return {name: _plain(item) for name, item in value.items()}
     if isinstance(value, list):
@@ -152,7 +153,7 @@ def _arrow() -> Any:
 
 
 def _write_parquet(rows: Rows, path: Path) -> None:
-    """Columns have the type that all their values fit; where there is none, they are text."""
+    """Write Parquet. A column has the type of all its values; without a common one, it is text."""
     arrow = _arrow()
     from pyarrow import parquet
 

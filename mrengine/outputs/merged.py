@@ -1,4 +1,4 @@
-"""Outcomes of several jobs as those of one: jobs that are parts of a larger one, each with a log of its own."""
+"""The outcomes of several jobs as those of one: of jobs that are parts of a larger one, each with its own log."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ SHOWN = 3
 
 
 class Merged(Outcomes):
-    """What the jobs have, one after another as they were given, each in chunk order. Chunks are numbered in each job
-    from 0; rows say by ``job_id`` which it is.
+    """The outcomes of the jobs, in their order, and of each job in chunk order. Each job numbers its chunks from 0; the
+    column ``job_id`` names the job.
 
     ``jobs``: their statuses. ``usage`` and ``cost_usd`` are sums; None: the cost of a job is unknown.
     """
@@ -41,7 +41,7 @@ class Merged(Outcomes):
         return None if None in costs else float(sum(cost for cost in costs if cost is not None))
 
     def rows(self) -> Iterator[dict[str, Any]]:
-        """Those of each job, with its ``job_id`` before the other columns."""
+        """The rows of each job, with its ``job_id`` before the other columns."""
         for status, found in self._parts:
             for row in found.rows():
                 yield {"job_id": status.job_id, **row}
@@ -54,24 +54,24 @@ class Merged(Outcomes):
 
 
 class SharedDocuments:
-    """Looks for documents that two jobs have. Ids wait in a temporary file of SQLite's: there may be 10⁸."""
+    """Looks for documents that two jobs have."""
 
     def __init__(self) -> None:
-        self._seen = sqlite3.connect("")
+        self._seen = sqlite3.connect("")  # a temporary file, not memory: there may be 10⁸ ids
         self._seen.executescript(
             "CREATE TABLE seen (id BLOB PRIMARY KEY, job TEXT) WITHOUT ROWID;"
             "CREATE TABLE part (id BLOB PRIMARY KEY) WITHOUT ROWID;"
         )
 
     def add(self, job_id: str, documents: Iterable[str]) -> list[SharedDocument]:
-        """Add a job; a few of its documents that earlier ones have."""
+        """Add a job; returns a few of its documents that earlier jobs have."""
         ids = ((document.encode("utf-8", "surrogatepass"),) for document in documents)
         with self._seen:
             self._seen.executemany("INSERT OR IGNORE INTO part VALUES (?)", ids)
-            found = self._seen.execute("SELECT id, job FROM part JOIN seen USING (id) LIMIT ?", (SHOWN,)).fetchall()
+            shared = self._seen.execute("SELECT id, job FROM part JOIN seen USING (id) LIMIT ?", (SHOWN,)).fetchall()
             self._seen.execute("INSERT OR IGNORE INTO seen SELECT id, ? FROM part", (job_id,))
             self._seen.execute("DELETE FROM part")
-        return [(one.decode("utf-8", "surrogatepass"), other, job_id) for one, other in found]
+        return [(one.decode("utf-8", "surrogatepass"), other, job_id) for one, other in shared]
 
     def close(self) -> None:
         """Remove the file."""
@@ -79,6 +79,6 @@ class SharedDocuments:
 
 
 def in_two_jobs(jobs: Iterable[tuple[str, Iterable[str]]]) -> list[SharedDocument]:
-    """A few documents that a job of (id, its documents) shares with one before it; of the first job that does."""
+    """A few documents of the first job that shares some with one before it. ``jobs``: (id, its documents)."""
     with closing(SharedDocuments()) as seen:
         return next((found for job_id, documents in jobs if (found := seen.add(job_id, documents))), [])

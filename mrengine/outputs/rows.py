@@ -1,4 +1,4 @@
-"""Outcomes as rows: a flat dict for each result and each failure, in chunk order, made as it is asked for."""
+"""Outcomes as rows: a flat dict for each result and failure, in chunk order, made lazily."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ _LAST = 1 << 62  # failures of whole sources have no chunk: they come after all 
 
 def rows_of(results: Iterable[ChunkResult], failures: Iterable[ChunkFailure]) -> Iterator[dict[str, Any]]:
     """``document_id``, ``chunk_id`` (None: a whole source), ``fields``, ``pages``, ``result``, ``model``, ``usage``,
-    ``cost_usd``, ``failure`` (None: there is a result). A result that is a dict has its items as ``result.NAME``, too.
+    ``cost_usd``, ``failure`` (None: there is a result). The items of a result that is a dict also stand as
+    ``result.NAME``.
     """
     done = ((result.chunk_id, _of_result(result)) for result in results)
     failed = ((_LAST if one.chunk_id < 0 else one.chunk_id, _of_failure(one)) for one in failures)
@@ -31,38 +32,39 @@ def _of_result(r: ChunkResult) -> dict[str, Any]:
         value = r.result
     parts = {f"result.{name}": item for name, item in value.items()} if isinstance(value, dict) else {}
     usage = {"input_tokens": r.usage.input_tokens, "output_tokens": r.usage.output_tokens}
-    return _row(r, result=value, usage=usage, cost_usd=r.cost_usd, failure=None) | parts
+    return _row(r) | {"result": value, "usage": usage, "cost_usd": r.cost_usd} | parts
 
 
 def _of_failure(f: ChunkFailure) -> dict[str, Any]:
-    return _row(f, result=None, usage=None, cost_usd=None, failure=f"{f.kind}: {f.message}")
+    return _row(f) | {"failure": f"{f.kind}: {f.message}"}
 
 
-def _row(outcome: ChunkResult | ChunkFailure, **rest: Any) -> dict[str, Any]:
+def _row(outcome: ChunkResult | ChunkFailure) -> dict[str, Any]:
+    """The columns of an outcome, in their order."""
     return {
         "document_id": outcome.document_id,
         "chunk_id": outcome.chunk_id if outcome.chunk_id >= 0 else None,
         "fields": dict(outcome.fields),
         "pages": list(outcome.pages),
-        "result": rest["result"],
+        "result": None,
         "model": outcome.model,
-        "usage": rest["usage"],
-        "cost_usd": rest["cost_usd"],
-        "failure": rest["failure"],
+        "usage": None,
+        "cost_usd": None,
+        "failure": None,
     }
 
 
 def flat(row: Mapping[str, Any]) -> dict[str, Any]:
     """A row for a table: a column for each field (``fields.NAME``) and number of tokens; pages as "3, 4"."""
-    found: dict[str, Any] = {}
-    whole = not any(name.startswith("result.") for name in row)
+    cells: dict[str, Any] = {}
+    whole = not any(name.startswith("result.") for name in row)  # else its items have columns of their own
     for name, value in row.items():
         if name == "fields":
-            found |= {f"fields.{key}": item for key, item in value.items()}
+            cells |= {f"fields.{key}": item for key, item in value.items()}
         elif name == "usage":
-            found |= value or {"input_tokens": None, "output_tokens": None}
+            cells |= value or {"input_tokens": None, "output_tokens": None}
         elif name == "pages":
-            found["pages"] = ", ".join(map(str, value)) or None
+            cells["pages"] = ", ".join(map(str, value)) or None
         elif name != "result" or whole:
-            found[name] = value
-    return found
+            cells[name] = value
+    return cells

@@ -1,4 +1,4 @@
-"""What a run returns, and what its outcomes can be made into."""
+"""The result of a run, and the forms that its outcomes can take: rows, a data frame, a file."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["Chained", "Outcomes", "RunResult", "unread_failures", "with_unread"]
 
 
 class Outcomes:
-    """The rows of ``results`` and ``failures``; whoever has these has them so."""
+    """The base of classes with ``results`` and ``failures``: it makes rows of them."""
 
     results: Sequence[ChunkResult]
     failures: Sequence[ChunkFailure]
@@ -29,9 +29,9 @@ class Outcomes:
     def rows(self) -> Iterator[dict[str, Any]]:
         """A dict for each chunk's result or failure, and for each source that could not be read.
 
-        ``document_id``, ``chunk_id``, ``fields``, ``pages``, ``result``, ``model``, ``usage``, ``cost_usd`` and
-        ``failure``; of a result that is a dict each item, too, as ``result.NAME``. They are read from the log as they
-        are asked for.
+        Their keys are ``document_id``, ``chunk_id``, ``fields``, ``pages``, ``result``, ``model``, ``usage``,
+        ``cost_usd`` and ``failure``, and ``result.NAME`` for each item of a result that is a dict. They are read from
+        the log lazily.
         """
         return rows_of(self.results, self.failures)
 
@@ -43,14 +43,13 @@ class Outcomes:
         """Write the rows to a file, .csv, .tsv, .jsonl or .parquet by its suffix, in bounded memory; returns its path.
 
         In CSV and TSV a text that spreadsheets would run as a formula (=, +, -, @) stands behind a ', unless
-        ``formulas``.
-        ConfigError: another suffix, or it cannot be written; MissingExtra: Parquet without pyarrow.
+        ``formulas``. ConfigError: another suffix, or it cannot be written; MissingExtra: Parquet without pyarrow.
         """
         return export_rows(self.rows, path, formulas=formulas)
 
 
 class RunResult(tuple[Any, RunSummary], Outcomes):
-    """What a run returns; unpacks as ``result, summary = run``. ``results`` and ``failures`` are lazy sequences.
+    """The result of a run; unpacks as ``result, summary = run``. ``results`` and ``failures`` are lazy sequences.
 
     ``unread``: the SourceError of each source that could not be read; ``failures`` ends with one for each of them.
     """
@@ -75,7 +74,7 @@ class RunResult(tuple[Any, RunSummary], Outcomes):
 
     @property
     def result(self) -> Any:
-        """What the reducer returned."""
+        """The reducer's value."""
         return self[0]
 
     @property
@@ -85,7 +84,7 @@ class RunResult(tuple[Any, RunSummary], Outcomes):
 
     @property
     def job_id(self) -> str:
-        """For ``resume`` and ``Job``."""
+        """The job's id, for ``resume`` and ``Job``."""
         return self.summary.job_id
 
     def _repr_html_(self) -> str:
@@ -99,7 +98,7 @@ class RunResult(tuple[Any, RunSummary], Outcomes):
 
 
 def unread_failures(unread: Sequence[tuple[str, str]]) -> list[ChunkFailure]:
-    """(name, why) of sources that could not be read, as failures."""
+    """The failures of sources that could not be read, given as (name, why)."""
     return [ChunkFailure(-1, name, None, "source", why) for name, why in unread]
 
 
@@ -112,7 +111,7 @@ _T = TypeVar("_T")
 
 
 class Chained(Sequence[_T]):
-    """What stands in the parts, in their order; nothing is read before it is asked for."""
+    """The items of several sequences, in their order, as one lazy sequence."""
 
     def __init__(self, parts: Sequence[Sequence[_T]]) -> None:
         self._parts = parts

@@ -1,8 +1,8 @@
-"""Where the time goes: named durations of functions and stages, with their statistics; in any process.
+"""Measures named durations of functions and stages, with statistics, in any process.
 
-Nothing is measured until a collector is enabled: until then a decorated function costs one look at a flag. Each
-process has a collector of its own, :data:`collector`, which ``@profile`` and the contexts use unless they are given
-another. In a run that profiles, the workers enable theirs and send their records with the outcomes.
+Nothing is measured before a collector is enabled: until then a decorated function only checks a flag. Each process has
+a collector of its own, :data:`collector`, which ``@profile`` and the contexts use by default. In a run that profiles,
+the workers enable theirs and send their records with the outcomes.
 """
 
 from mrengine.profiling.durations import PerformanceCollector, Statistics, collector

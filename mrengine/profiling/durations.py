@@ -14,8 +14,8 @@ from typing import Any
 __all__ = ["PerformanceCollector", "Statistics", "collector"]
 
 FORMAT = 1
-SAMPLES = 100_000  # kept of each name, 800 kB; counts and sums go on beyond it
-NAMES = 10_000  # distinct names: one made from a chunk's id must not fill the memory of a long job
+SAMPLES = 100_000  # of each name, 800 kB; counts and sums go on beyond it
+NAMES = 10_000  # names made from chunk ids must not fill the memory in a long job
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +69,9 @@ def _percentile(ordered: Sequence[float], share: float) -> float:
 
 
 class PerformanceCollector:
-    """Durations by name. Any thread may record; a disabled collector drops what it is given.
+    """Durations by name. Any thread may record; a disabled collector drops all records.
 
-    ``len(collector)`` is the number of records. Pickled, as with a map function, it is the other process's own.
+    ``len(collector)`` is the number of records. Pickled, as with a map function, it becomes the other process's own.
     """
 
     def __init__(self, *, enabled: bool = True) -> None:
@@ -80,7 +80,7 @@ class PerformanceCollector:
         self._series: dict[str, _Series] = {}
 
     def __reduce__(self) -> tuple[object, ...]:
-        """What a map function brings along is the worker's own collector, whose records travel back to the run's."""
+        # In a worker it becomes the worker's own collector, whose records travel back to that of the run.
         return _of_this_process, ()
 
     def enable(self) -> None:
@@ -88,7 +88,7 @@ class PerformanceCollector:
         self.enabled = True
 
     def disable(self) -> None:
-        """Drop what comes; what was recorded stays."""
+        """Drop further records; those so far remain."""
         self.enabled = False
 
     def clear(self) -> None:
@@ -97,10 +97,10 @@ class PerformanceCollector:
             self._series = {}
 
     def record(self, name: str, duration_ms: float) -> None:
-        """Add one duration. ValueError for one that is negative or not finite: it would spoil every statistic."""
+        """Add one duration. ValueError for one that is negative or not finite."""
         if not self.enabled:
             return
-        if not 0 <= duration_ms < math.inf:
+        if not 0 <= duration_ms < math.inf:  # it would spoil every statistic
             raise ValueError(f"a duration is a finite number of milliseconds, not {duration_ms!r}")
         with self._lock:
             self._add(name, duration_ms)
@@ -120,7 +120,7 @@ class PerformanceCollector:
             return list(self._series)
 
     def records(self, name: str) -> list[float]:
-        """The last durations of a name in milliseconds, up to 100,000; none of a name that is not known."""
+        """The last durations of a name in milliseconds, up to 100,000; none for an unknown name."""
         with self._lock:
             series = self._series.get(name)
             if series is None:
@@ -129,7 +129,7 @@ class PerformanceCollector:
             return [*series.samples[turn:], *series.samples[:turn]]
 
     def statistics(self, name: str) -> Statistics | None:
-        """None for a name without a record."""
+        """The statistics of a name; None for one without a record."""
         with self._lock:
             series = self._series.get(name)
             if series is None:
@@ -157,13 +157,13 @@ class PerformanceCollector:
         Path(path).write_text(json.dumps(self.to_json(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
     def drain(self) -> list[tuple[str, float]]:
-        """Take out what was recorded, as ``(name, ms)``: how a worker's records reach its host."""
+        """Remove all records and return them as ``(name, ms)``, to be sent from a worker to its host."""
         with self._lock:
             taken, self._series = self._series, {}
         return [(name, value) for name, series in taken.items() for value in series.samples]
 
     def merge(self, records: Iterable[tuple[str, float]]) -> None:
-        """Add what another collector's :meth:`drain` gave."""
+        """Add the records of another collector's :meth:`drain`."""
         if self.enabled:
             with self._lock:
                 for name, duration_ms in records:

@@ -1,4 +1,4 @@
-"""What records into a collector: a decorator, a context, and the standard library's profiler as a context."""
+"""Records into a collector: a decorator, a context manager, and the standard library's profiler as another one."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class ProfilerContext:
-    """``with ProfilerContext("parse") as timing: …`` records how long the block took, also where it raises.
+    """``with ProfilerContext("parse") as timing: …`` records how long the block took, even if it raises.
 
-    ``timing.duration_ms`` is the time so far, and after the block its whole time. It works as ``async with`` too.
+    ``timing.duration_ms`` is the time so far, and after the block its whole time. ``async with`` works, too.
     """
 
     __slots__ = ("_began", "_collector", "_ended", "name")
@@ -81,8 +81,8 @@ def profile(
 ) -> F | Callable[[F], F]:
     """Record how long each call of a function takes, under its qualified name.
 
-    Works on functions, coroutine functions, generators and asynchronous generators. A generator's time is what is
-    spent inside it, without what its consumer does between two values. Failed calls are recorded too.
+    Works on functions, coroutine functions, generators and asynchronous generators. A generator's time is that spent
+    inside of it, without its consumer's between two values. Failed calls are recorded, too.
     """
     if function is None:
         return functools.partial(_wrap, name=name, collector=collector)
@@ -90,7 +90,7 @@ def profile(
 
 
 def _wrap(function: F, *, name: str | None, collector: PerformanceCollector | None) -> F:
-    if isinstance(function, (classmethod, staticmethod)):  # the decorator stands above theirs
+    if isinstance(function, (classmethod, staticmethod)):  # @profile stands above @classmethod
         inner = _wrap(function.__func__, name=name, collector=collector)
         return type(function)(inner)
     if not callable(function):
@@ -206,9 +206,9 @@ def _async_generator(function: Any, label: str, target: PerformanceCollector) ->
 def cprofile_context(path: str | Path | None = None, top_n: int = 30) -> Iterator[cProfile.Profile]:
     """Run a block of this thread under :mod:`cProfile`.
 
-    ``path``: where the table of the ``top_n`` functions by cumulative time goes, as text; beside it, with the suffix
-    ``.pstats``, the whole profile for ``snakeviz`` and its like. None: nothing is written, and the profile that the
-    block was given can be asked. The files are written also where the block raises. ValueError for ``top_n`` below 1.
+    ``path``: the file for the table of the ``top_n`` functions by cumulative time, as text; beside it, with the suffix
+    ``.pstats``, goes the whole profile for ``snakeviz`` and its like. None: nothing is written, and the block's profile
+    can be asked. The files are written even if the block raises. ValueError for ``top_n`` below 1.
     """
     if top_n < 1:
         raise ValueError(f"top_n is at least 1, not {top_n}")

@@ -18,7 +18,7 @@ __all__ = ["ComponentTimer", "StageTotal", "format_duration"]
 class StageTotal:
     """A stage of a :class:`ComponentTimer`. ``path``: the stages around it and itself, outermost first.
 
-    ``busy_ms`` adds up every passage; ``wall_ms`` counts a time once in which several threads were in the stage.
+    ``busy_ms`` sums all passages; ``wall_ms`` counts the time once while several threads are in the stage.
     """
 
     path: tuple[str, ...]
@@ -40,7 +40,7 @@ class ComponentTimer:
     """Named stages of a piece of work. Stages nest, overlap, and run in several threads at once.
 
     ``with timer.stage("read"): …`` follows the thread's nesting; ``start`` and ``stop`` are for stages that begin and
-    end in different places, and stand outside of any other.
+    end in different places, and are nested in no other.
     """
 
     def __init__(self, *, collector: PerformanceCollector | None = None) -> None:
@@ -52,7 +52,7 @@ class ComponentTimer:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Time a block as a stage inside the one that this thread is in."""
+        """Time a block as a stage within this thread's current one."""
         outer: tuple[str, ...] = getattr(self._thread, "path", ())
         path = (*outer, name)
         self._thread.path = path
@@ -70,7 +70,7 @@ class ComponentTimer:
             self._open.setdefault(name, []).append(began)
 
     def stop(self, name: str) -> float:
-        """End the stage that was begun last under this name, and return its milliseconds; ValueError if none was."""
+        """End the stage of this name that began last, and return its milliseconds. ValueError if there is none."""
         with self._lock:
             begun = self._open.get(name)
             if not begun:
@@ -101,7 +101,7 @@ class ComponentTimer:
         return (now - began) / 1e6
 
     def totals(self) -> list[StageTotal]:
-        """Each stage that has ended at least once, in the order of their first beginning."""
+        """The stages that have ended at least once, in the order in which they first began."""
         with self._lock:
             return [
                 StageTotal(path, stage.count, stage.busy / 1e6, stage.wall / 1e6)

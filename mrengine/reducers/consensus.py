@@ -28,18 +28,18 @@ class _Vote:
 
 
 def consensus_aggregator(results: Sequence[ChunkResult] | None = None, *, quorum: int | None = None) -> Any:
-    """What most models say of each chunk. ``consensus_aggregator(quorum=2)`` is a reduce function with a quorum.
+    """The answer of most models to each chunk. ``consensus_aggregator(quorum=2)`` is a reduce function with a quorum.
 
-    A result's vote is its ``"prediction"``, where it is a dict with one, else the result itself; a ``"confidence"``
-    beside it is a number, taken as 0 where there is none. None is no vote.
+    The vote of a result is its ``"prediction"`` if it is a dict with one, else the result itself; its ``"confidence"``
+    is 0 if it has no number of that name. None is no vote.
 
     Returns ``{"consensus_results": [{"chunk_id": int, "consensus_prediction": the value most models gave,
     "confidence": float, "votes": {prediction: count}, "models": [str, …], "tie": bool}, …], "metadata":
-    {"avg_confidence": float}}`` with an entry for each chunk, in order. ``confidence`` is votes for the winner / votes
-    expected: the models of the job, so that a missing vote counts against it. ``tie``: others have as many votes; it is
-    settled by the sum of the voters' confidence, then by the order of the models. ``quorum``: so many votes the winner
-    needs, else the prediction is None; each entry has ``"quorum": bool`` then. A chunk without a vote has the
-    prediction None and the confidence 0. Keys of ``votes`` are the predictions, as JSON where they are not strings;
+    {"avg_confidence": float}}`` with an entry for each chunk, in order. ``confidence`` is the winner's votes divided by
+    the number of the job's models, so that a missing vote counts against it. ``tie``: another prediction has as many
+    votes; the sum of the voters' confidence decides, then the order of the models. ``quorum``: the number of votes that
+    the winner needs, else the prediction is None; each entry then has ``"quorum": bool``. A chunk without a vote has
+    the prediction None and the confidence 0. Keys of ``votes`` are the predictions, as JSON unless they are strings;
     ``models`` are those that voted. ConfigError: a quorum below 1.
     """
     if quorum is not None and (type(quorum) is not int or quorum < 1):
@@ -47,9 +47,9 @@ def consensus_aggregator(results: Sequence[ChunkResult] | None = None, *, quorum
     if results is None:
         return partial(consensus_aggregator, quorum=quorum)
     ordered, failures = in_order(results), failures_of(results)
-    seen = [(item.chunk_id, item.model) for item in ordered] + [(f.chunk_id, f.model) for f in failures]
-    ranks = {model: rank for rank, model in enumerate(dict.fromkeys(model for _, model in seen))}
-    outcomes = Counter(chunk for chunk, _ in seen)
+    answered = [(item.chunk_id, item.model) for item in ordered] + [(f.chunk_id, f.model) for f in failures]
+    ranks = {model: rank for rank, model in enumerate(dict.fromkeys(model for _, model in answered))}
+    outcomes = Counter(chunk for chunk, _ in answered)
     votes: dict[int, list[_Vote]] = defaultdict(list)
     for item in ordered:
         vote = _vote(item, ranks[item.model])
@@ -66,7 +66,7 @@ consensus_aggregator.balance = "all"  # type: ignore[attr-defined]
 
 
 def _vote(item: ChunkResult, rank: int) -> _Vote:
-    value: Any = normalise(item.result)  # an instance, where results have a type
+    value: Any = normalise(item.result)  # results with a type are instances
     confidence: Any = None
     if isinstance(value, Mapping) and "prediction" in value:
         value, confidence = value["prediction"], value.get("confidence")

@@ -1,4 +1,4 @@
-"""Describes reduces by prompt: a tree of groups until one is left, or one text that is continued."""
+"""Describes reduces by prompt: groups that are merged until one is left, or one text that is continued."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ SEPARATOR = "\n\n"
 
 
 class Merge(Protocol):
-    """What is merged, and how a call sees it."""
+    """The values that are merged, and their form in a call."""
 
     def first(self, results: Sequence[ChunkResult]) -> list[Any]:
         """A value for each result; None for one that adds nothing."""
 
     def text(self, values: Sequence[Any]) -> str:
-        """What one call is given of these values."""
+        """The text of these values for one call."""
 
     def merged(self, answer: Any, values: Sequence[Any]) -> Any:
-        """The value that an answer to them makes."""
+        """The value that replaces these values, by the call's answer."""
 
 
 class ValueMerge:
-    """The results themselves, joined with a blank line between two."""
+    """Merges the results themselves, with a blank line between two."""
 
     def first(self, results: Sequence[ChunkResult]) -> list[Any]:
         """The results' values."""
@@ -48,10 +48,11 @@ class ValueMerge:
 
 @dataclass(frozen=True, slots=True)
 class TreeReduce:
-    """A reduce that runs on the pool, a round a level. ``fan_in``: results a group; None: as many as a call holds.
+    """A reduce that runs on the pool, one round for each level. ``fan_in``: results in a group; None: as many as a call
+    holds.
 
-    ``running``: a level merges the first two of what a document has left. ``most_tokens``: of a group, where a call has
-    room for more than a chunk of the job; None: as many as a chunk.
+    ``running``: a level merges only the first two values that a document has left. ``most_tokens``: of a group, if a
+    call has room for more than a chunk of the job; None: as many as a chunk.
     """
 
     prompt: Any = field(repr=False)  # a map function with a ``map_version``
@@ -64,8 +65,9 @@ class TreeReduce:
 
 @dataclass(frozen=True)
 class RefinePrompt:
-    """A prompt with two texts: ``$summary``, what there is so far, and ``$text``, what comes next. Its chunk is a JSON
-    list of both.
+    """A prompt with two texts: ``$summary``, the answer so far, and ``$text``, the next result.
+
+    Its chunk is a JSON list of both.
     """
 
     prompt: PromptMap
@@ -99,9 +101,9 @@ def tree_reduce(
 ) -> TreeReduce:
     """A reduce function that asks a model: ``$text`` in the prompt stands for the joined results.
 
-    The calls are durable, budgeted and resumed as those of the map round. A single result is passed on as it is.
-    ``group_by="heading"``: sections are merged first, where documents have headings. ``max_tokens`` None: half as many
-    as the joined results. ``query``: what ``$query`` stands for, as data.
+    The calls are durable, budgeted and resumed like those of the map round. A single result is passed on as it is.
+    ``group_by="heading"``: sections are merged first, if documents have headings. ``max_tokens`` None: half as many as
+    the joined results have. ``query``: stands for ``$query``, as data.
     """
     if fan_in is not None and (type(fan_in) is not int or fan_in < 2):
         raise ConfigError(f"fan_in={fan_in!r}: a whole number, as a group has at least 2 results", setting="fan_in")
@@ -119,15 +121,15 @@ def refine(
     on_truncation: str = "error",
     query: str | None = None,
 ) -> TreeReduce:
-    """A reduce function that goes through the results in order: ``$summary`` is the answer so far (first, the first
-    result), ``$text`` the next result. As many calls as results, less one, one after the other.
+    """A reduce function that goes through the results in order: ``$summary`` is the answer so far (at first, the first
+    result), ``$text`` the next result. It makes one call fewer than there are results, one after the other.
     """
     asked = PromptMap(prompt, system, max_tokens, None, response_model, on_truncation, query=query)
     return TreeReduce(RefinePrompt(check_prompt(asked)), running=True)
 
 
 def check_group_by(group_by: Any) -> None:
-    """ConfigError: results are grouped by no such thing."""
+    """ConfigError for anything by which results are not grouped."""
     if group_by not in (None, "heading"):
         raise ConfigError(f"group_by={group_by!r}: it is None or 'heading'", setting="group_by")
 
@@ -135,7 +137,7 @@ def check_group_by(group_by: Any) -> None:
 def _as_text(value: Any) -> str:
     if isinstance(value, str):
         return value
-    value = normalise(value)  # an instance, where results have a type
+    value = normalise(value)  # results with a type are instances
     if isinstance(value, Mapping) and isinstance(value.get("text"), str):
         return str(value["text"])
     return json.dumps(value, ensure_ascii=False, default=str)

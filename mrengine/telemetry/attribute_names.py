@@ -1,7 +1,6 @@
-"""All names that traces and metrics carry: OpenTelemetry's semantic conventions for generative AI, and our own.
+"""The names in traces and metrics: those of OpenTelemetry's semantic conventions for generative AI, and our own.
 
-The conventions' own are those of https://opentelemetry.io/docs/specs/semconv/gen-ai/; what has none begins with
-"mrengine.".
+The conventions: https://opentelemetry.io/docs/specs/semconv/gen-ai/. Names beyond them begin with "mrengine.".
 """
 
 from __future__ import annotations

@@ -1,14 +1,15 @@
 """Spans and metrics of a run for OpenTelemetry, by the semantic conventions for generative AI.
 
-A job's span holds those of its rounds, a round's those of its chunks, a chunk's those of its calls. They are made in
-the host, with the times that the log tells, once a chunk has ended.
+A job's span holds those of its rounds, a round's those of its chunks, a chunk's those of its calls. The host makes them
+with the times in the log, once a chunk has ended. ``continued`` is for the workers.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from mrengine._version import __version__
@@ -21,14 +22,16 @@ if TYPE_CHECKING:
     from opentelemetry.metrics import MeterProvider
     from opentelemetry.trace import Span, TracerProvider
 
-__all__ = ["OpenTelemetry"]
+__all__ = ["OpenTelemetry", "continued"]
 
 REFUSED = "refused"
 Key = tuple[int, int, int]
 
 
 class OpenTelemetry:
-    """For the setting ``telemetry``. None: the providers that the program has set up (``set_tracer_provider``, …)."""
+    """For the setting ``telemetry``. A provider of None: the one that the program has set up (``set_tracer_provider``,
+    …).
+    """
 
     def __init__(
         self, *, tracer_provider: TracerProvider | None = None, meter_provider: MeterProvider | None = None
@@ -64,7 +67,7 @@ class OpenTelemetry:
 
 
 def _callers_context() -> Any:
-    """That of this thread; without a span there, what the program was started with: ``TRACEPARENT`` of cron or CI."""
+    """The context of this thread or, without a span in it, that of ``TRACEPARENT``, which cron jobs and CI set."""
     from opentelemetry import context, trace
     from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
@@ -76,7 +79,7 @@ def _callers_context() -> Any:
 
 
 class _Watch:
-    """One run. Calls of tasks that have not ended are kept, as their chunk's span comes first."""
+    """One run. Its calls are kept until their chunk has ended, because a parent's span must begin before them."""
 
     def __init__(self, to: OpenTelemetry, tracer: Any, job_id: str, models: Mapping[str, str]) -> None:
         from opentelemetry import trace
@@ -92,7 +95,7 @@ class _Watch:
         self.traceparent = carrier.get("traceparent", "")
 
     def begin_round(self, number: int, total: int) -> None:
-        """Start its span."""
+        """Start the round's span."""
         self._end_round()
         attributes = {names.ROUND: number, names.TASKS: total}
         name = f"round {number}" if number else "map round"
@@ -102,7 +105,7 @@ class _Watch:
         return self._trace.set_span_in_context(span)
 
     def call(self, record: CallRecord) -> None:
-        """Count what it used; its span waits for its chunk's."""
+        """Count its usage; its span waits for the chunk's."""
         self._calls.setdefault((record.round, record.chunk_id, record.model_index), []).append(record)
         attributes = self._attributes(record)
         if record.finish_reason == REFUSED:
@@ -116,12 +119,11 @@ class _Watch:
 
     def _attributes(self, record: CallRecord) -> dict[str, Any]:
         kind = self._models.get(record.model, "")
-        found = {names.OPERATION: "chat", names.REQUEST_MODEL: record.model}
-        found[names.PROVIDER] = names.PROVIDERS.get(kind, kind or "unknown")
-        return found
+        provider = names.PROVIDERS.get(kind, kind or "unknown")
+        return {names.OPERATION: "chat", names.REQUEST_MODEL: record.model, names.PROVIDER: provider}
 
     def outcome(self, record: ResultRecord | FailureRecord) -> None:
-        """A chunk's span, with those of its calls."""
+        """Make the chunk's span, and those of its calls."""
         calls = self._calls.pop((record.round, record.chunk_id, record.model_index), [])
         attributes: dict[str, Any] = {names.CHUNK: record.chunk_id, names.WORKER: record.worker_id}
         if isinstance(record, ResultRecord):
@@ -158,11 +160,11 @@ class _Watch:
             span.end(_ns(call.at))
 
     def attempt(self, record: AttemptRecord) -> None:
-        """Another one follows."""
+        """Count a retry: another attempt follows."""
         self._to.retries.add(1, {names.RETRY_OF: "chunk", names.ERROR_TYPE: record.kind})
 
     def note(self, name: str, fields: Mapping[str, Any]) -> None:
-        """Retries of calls, waits, crashes."""
+        """Count retries of calls, waits and crashes."""
         if name == "call:retry":
             status = fields.get("status")
             error = str(status) if status else "no answer"
@@ -181,12 +183,30 @@ class _Watch:
         self._calls, self._round = {}, None
 
     def end(self, state: str) -> None:
-        """The job's span ends; one that failed is an error."""
+        """End the job's span; a failed job is an error."""
         self._end_round()
         self._job.set_attribute(names.STATE, state)
         if state in ("failed", "timeout", "budget", "refused"):
             self._job.set_status(self._trace.Status(self._trace.StatusCode.ERROR, state))
         self._job.end(time.time_ns())
+
+
+@contextmanager
+def continued(traceparent: str) -> Iterator[None]:
+    """In a worker, while a map function runs: the spans of its own instrumentation become children of the run's."""
+    try:
+        from opentelemetry import context
+        from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+    except ImportError:
+        traceparent = ""  # a map function without OpenTelemetry makes no spans
+    if not traceparent:
+        yield
+        return
+    token = context.attach(TraceContextTextMapPropagator().extract({"traceparent": traceparent}))
+    try:
+        yield
+    finally:
+        context.detach(token)
 
 
 def _began(call: CallRecord) -> float:

@@ -12,7 +12,7 @@ from weakref import WeakKeyDictionary
 from mrengine.errors import ConfigError
 from mrengine.log.format.records import AttemptRecord, CallRecord, FailureRecord, ResultRecord
 from mrengine.telemetry.attribute_names import DURATION_BUCKETS
-from mrengine.telemetry.watcher import Quiet, RunWatch
+from mrengine.telemetry.watcher import RunWatch
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
@@ -52,8 +52,8 @@ _KNOWN: WeakKeyDictionary[CollectorRegistry, _Metrics] = WeakKeyDictionary()
 class Prometheus:
     """For the setting ``telemetry``. ``registry``: None is prometheus_client's own, which a host's endpoint serves.
 
-    ``textfile``: a file that is replaced every 5 s and at the end of a run, never seen half written; its name ends with
-    ".prom" for the node exporter's textfile collector. Without ``registry`` it then has metrics of mrengine alone.
+    ``textfile``: a file that is replaced, whole, every 5 s and at the end of a run; for the node exporter's textfile
+    collector its name ends with ".prom". Without ``registry`` it holds the metrics of mrengine alone.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class Prometheus:
         return _Watch(self, self._metrics)
 
     def write(self, *, now: bool = False) -> None:
-        """Replace the text file, if there is one, and unless that was done just now. OSError."""
+        """Replace the text file, if there is one; at most every 5 s, unless ``now``. OSError."""
         if self._textfile is None or (not now and time.monotonic() - self._written < EVERY_S):
             return
         from prometheus_client import write_to_textfile
@@ -89,18 +89,18 @@ class Prometheus:
         write_to_textfile(self._textfile, self.registry)
 
 
-class _Watch(Quiet):
+class _Watch(RunWatch):
     """One run."""
 
     def __init__(self, to: Prometheus, metrics: _Metrics) -> None:
         self._to, self._metrics = to, metrics
 
     def begin_round(self, number: int, total: int) -> None:
-        """The file says that a job runs."""
+        """Write the file, which says now that a job runs."""
         self._to.write()
 
     def call(self, record: CallRecord) -> None:
-        """Count what it used."""
+        """Count its usage."""
         if record.finish_reason == "refused":
             return
         metrics, model = self._metrics, record.model
@@ -112,16 +112,16 @@ class _Watch(Quiet):
         self._to.write()
 
     def outcome(self, record: ResultRecord | FailureRecord) -> None:
-        """Count it."""
+        """Count the task."""
         self._metrics.tasks.labels("done" if isinstance(record, ResultRecord) else "failed").inc()
         self._to.write()
 
     def attempt(self, record: AttemptRecord) -> None:
-        """Count it."""
+        """Count a retry: another attempt follows."""
         self._metrics.retries.labels("chunk").inc()
 
     def note(self, name: str, fields: Mapping[str, Any]) -> None:
-        """Retries of calls, waits, crashes."""
+        """Count retries of calls, waits and crashes."""
         if name == "call:retry":
             self._metrics.retries.labels("call").inc()
         elif name == "budget:waited":
@@ -130,7 +130,7 @@ class _Watch(Quiet):
             self._metrics.crashes.inc()
 
     def end(self, state: str) -> None:
-        """The file has the last word."""
+        """Count the run, and write the file a last time."""
         self._metrics.running.dec()
         self._metrics.runs.labels(state).inc()
         self._to.write(now=True)

@@ -1,4 +1,4 @@
-"""What watches a run: the protocol, and how several are notified without any of them harming the run."""
+"""The protocol of whatever watches a run; notifies several of them, without letting any of them harm the run."""
 
 from __future__ import annotations
 
@@ -9,21 +9,24 @@ from typing import Any, Protocol, runtime_checkable
 from mrengine.errors import ConfigError
 from mrengine.log.format.records import AttemptRecord, CallRecord, FailureRecord, ResultRecord
 
-__all__ = ["Quiet", "RunWatch", "Watcher", "Watchers", "open_watchers"]
+__all__ = ["RunWatch", "Watcher", "Watchers", "open_watchers"]
 
 log = logging.getLogger("mrengine")
 
 
 class RunWatch(Protocol):
-    """Is notified of one run, in the thread that called ``run()``. ``traceparent``: W3C's, for the workers; or ""."""
+    """Is notified of one run, in the thread that called ``run()``. ``traceparent``: W3C's, for the workers; or "".
 
-    traceparent: str
+    A subclass ignores the notifications that it does not override.
+    """
+
+    traceparent: str = ""
 
     def begin_round(self, number: int, total: int) -> None:
         """A round starts: 0 is the map round, later ones are reduce rounds."""
 
     def call(self, record: CallRecord) -> None:
-        """A call was settled; ``finish_reason`` "refused": without an answer."""
+        """A call was settled, without an answer if its ``finish_reason`` is "refused"."""
 
     def outcome(self, record: ResultRecord | FailureRecord) -> None:
         """A task ended."""
@@ -32,7 +35,7 @@ class RunWatch(Protocol):
         """An attempt ended without an outcome."""
 
     def note(self, name: str, fields: Mapping[str, Any]) -> None:
-        """Something that is no outcome: "call:retry", "budget:waited", "worker:crashed", …"""
+        """An event that is no outcome: "call:retry", "budget:waited", "worker:crashed", …"""
 
     def end(self, state: str) -> None:
         """The run is over; ``state`` as in JobEnd."""
@@ -46,32 +49,8 @@ class Watcher(Protocol):
         """A run begins, in the thread that called ``run()``. ``models``: name → kind of endpoint."""
 
 
-class Quiet:
-    """A watch that ignores everything: to derive from."""
-
-    traceparent = ""
-
-    def begin_round(self, number: int, total: int) -> None:
-        """Ignored."""
-
-    def call(self, record: CallRecord) -> None:
-        """Ignored."""
-
-    def outcome(self, record: ResultRecord | FailureRecord) -> None:
-        """Ignored."""
-
-    def attempt(self, record: AttemptRecord) -> None:
-        """Ignored."""
-
-    def note(self, name: str, fields: Mapping[str, Any]) -> None:
-        """Ignored."""
-
-    def end(self, state: str) -> None:
-        """Ignored."""
-
-
 class Watchers:
-    """All watches of a run. One that raises is logged once, and notified of nothing more but the end."""
+    """All watches of a run. One that raises is logged once, and from then on only notified of the end."""
 
     def __init__(self, watches: Sequence[RunWatch]) -> None:
         self._watches = list(watches)
@@ -82,35 +61,35 @@ class Watchers:
         return bool(self._watches)
 
     def begin_round(self, number: int, total: int) -> None:
-        """Tell all."""
-        self._tell(lambda watch: watch.begin_round(number, total))
+        """Notify all."""
+        self._notify(lambda watch: watch.begin_round(number, total))
 
     def call(self, record: CallRecord) -> None:
-        """Tell all."""
-        self._tell(lambda watch: watch.call(record))
+        """Notify all."""
+        self._notify(lambda watch: watch.call(record))
 
     def outcome(self, record: ResultRecord | FailureRecord) -> None:
-        """Tell all."""
-        self._tell(lambda watch: watch.outcome(record))
+        """Notify all."""
+        self._notify(lambda watch: watch.outcome(record))
 
     def attempt(self, record: AttemptRecord) -> None:
-        """Tell all."""
-        self._tell(lambda watch: watch.attempt(record))
+        """Notify all."""
+        self._notify(lambda watch: watch.attempt(record))
 
     def note(self, name: str, fields: Mapping[str, Any]) -> None:
-        """Tell all."""
-        self._tell(lambda watch: watch.note(name, fields))
+        """Notify all."""
+        self._notify(lambda watch: watch.note(name, fields))
 
     def end(self, state: str) -> None:
-        """Tell all, the broken ones too."""
+        """Notify all, the broken ones too: else their spans and gauges would never end."""
         self._watches += self._broken
-        self._tell(lambda watch: watch.end(state))
+        self._notify(lambda watch: watch.end(state))
         self._watches = []
 
-    def _tell(self, tell: Callable[[RunWatch], None]) -> None:
+    def _notify(self, notify: Callable[[RunWatch], None]) -> None:
         for watch in tuple(self._watches):
             try:
-                tell(watch)
+                notify(watch)
             except Exception:
                 log.exception("telemetry: %s failed; the job goes on without it", type(watch).__qualname__)
                 self._watches.remove(watch)
@@ -118,7 +97,7 @@ class Watchers:
 
 
 def open_watchers(setting: Any, job_id: str, models: Mapping[str, str]) -> Watchers:
-    """Begin to watch a run. ``setting``: that of the name ``telemetry``. ConfigError: an extra is not installed."""
+    """Begin to watch a run. ``setting``: the setting ``telemetry``. ConfigError: an extra is not installed."""
     if not setting:
         return Watchers(())
     if setting is True:

@@ -21,7 +21,7 @@ from mrengine.log.format import codec, records
 from mrengine.log.format.instances import holds_instances, instance_of
 from mrengine.log.format.packing import pack
 from mrengine.log.format.values import Unstorable, normalise
-from mrengine.telemetry.traceparent import continued
+from mrengine.telemetry.open_telemetry import continued
 from mrengine.worker.batched_call import Parked
 from mrengine.worker.chunk_reader import TrackedChunk
 from mrengine.worker.context import Context, WorkerServices
