@@ -140,9 +140,9 @@ class Limiter:
             if amount and amount > own.level - ahead[i] - SHARES[rank] * own.capacity:
                 reserve = NO_RESERVE if starved else self.queue.reserve(rank, own.capacity, own.rate, now)
                 wait_s = max(wait_s, own.wait_s(amount, ahead[i], *reserve))
-        for i, seen in self.server_buckets.items():
+        for i, theirs in self.server_buckets.items():
             if amount := request.need[i]:
-                wait_s = max(wait_s, seen.bucket.wait_s(amount, ahead[i]))
+                wait_s = max(wait_s, theirs.bucket.wait_s(amount, ahead[i]))
         slots = self.slots()
         return wait_s if slots is None else max(wait_s, self._slot_wait_s(slots, skipped))
 
@@ -169,8 +169,8 @@ class Limiter:
         """Charge the buckets and occupy a slot, whatever the levels."""
         self.number += 1
         marks = {i: bucket.take(need[i]) for i, bucket in self.own.items()}
-        for i, seen in self.server_buckets.items():
-            seen.bucket.level -= need[i]
+        for i, theirs in self.server_buckets.items():
+            theirs.bucket.level -= need[i]
         self.occupy(process)
         for i, amount in enumerate(need):
             self.taken[i] += amount
@@ -226,9 +226,9 @@ class Limiter:
             self._widen(now)
         for i, mark in held.marks.items():
             self.own[i].give_back(held.need[i] - used[i], mark)
-        for i, seen in self.server_buckets.items():
-            if held.number > seen.number:
-                seen.bucket.level = min(seen.bucket.capacity, seen.bucket.level + held.need[i] - used[i])
+        for i, theirs in self.server_buckets.items():
+            if held.number > theirs.number:
+                theirs.bucket.level = min(theirs.bucket.capacity, theirs.bucket.level + held.need[i] - used[i])
 
     def _widen(self, now: float) -> None:
         """After a success where no limit is known, allow one more call in flight, up to the ceiling."""
@@ -310,12 +310,12 @@ class Limiter:
     def remaining(self) -> int:
         """Tokens that could be granted now, in the tightest dimension; a large number where none is limited."""
         own = [bucket.level for i, bucket in self.own.items() if i != REQUESTS]
-        seen = [seen.bucket.level for i, seen in self.server_buckets.items() if i != REQUESTS]
-        return max(0, int(min(own + seen, default=float(2**62))))
+        theirs = [one.bucket.level for i, one in self.server_buckets.items() if i != REQUESTS]
+        return max(0, int(min(own + theirs, default=float(2**62))))
 
     def nearly_empty(self) -> bool:
         """Whether a bucket is so low that the estimates of the calls in flight may explain a refusal."""
-        buckets = [*self.own.values(), *(seen.bucket for seen in self.server_buckets.values())]
+        buckets = [*self.own.values(), *(one.bucket for one in self.server_buckets.values())]
         return any(bucket.level < NEARLY_EMPTY * bucket.capacity for bucket in buckets)
 
     def _refill(self, now: float) -> None:
@@ -324,35 +324,35 @@ class Limiter:
         self.at = now
         for bucket in self.own.values():
             bucket.refill(now)
-        for seen in self.server_buckets.values():
-            seen.bucket.refill(now)
+        for theirs in self.server_buckets.values():
+            theirs.bucket.refill(now)
 
     # state, for limits that processes share
 
     def dump(self) -> list[Any]:
         """The state that processes share, as plain lists and numbers."""
         own = {i: bucket.dump() for i, bucket in self.own.items()}
-        seen = {i: one.dump() for i, one in self.server_buckets.items()}
+        theirs = {i: one.dump() for i, one in self.server_buckets.items()}
         probing = [self.window, self.ceiling, self.refused, self.trouble, self.misses, self.tolerated]
-        return [own, seen, self.queue.dump(), self.in_flight, self.hold_until, probing, self.call_s, self.number]
+        return [own, theirs, self.queue.dump(), self.in_flight, self.hold_until, probing, self.call_s, self.number]
 
     def load(self, state: list[Any]) -> None:
         """Restore the state that ``dump`` described; capacities and rates stay those of this limit."""
-        own, seen, queue, self.in_flight, self.hold_until, probing, self.call_s, self.number = state
+        own, theirs, queue, self.in_flight, self.hold_until, probing, self.call_s, self.number = state
         self.window, self.ceiling, (at, number), self.trouble, self.misses, self.tolerated = probing
         self.refused = (at, number)
         self.own.update({i: _adopt(self.own.get(i), dumped) for i, dumped in own.items()})
-        self.server_buckets = {i: ServerBucket.load(dumped) for i, dumped in seen.items()}
+        self.server_buckets = {i: ServerBucket.load(dumped) for i, dumped in theirs.items()}
         self.queue = WaitQueue.load(queue)
         self.at = float("-inf")
 
 
-def _left(asked: float, retry_after_s: float | None, own: Bucket | None) -> int | None:
+def _left(needed: float, retry_after_s: float | None, own: Bucket | None) -> int | None:
     """The level of a provider that reports none, by its refusal: the call just fits after Retry-After."""
     if own is None or retry_after_s is None:
         return None
     # Without this guess all waiters would come back together at that time, and all but the first be refused again.
-    return int(asked - own.rate * retry_after_s)
+    return int(needed - own.rate * retry_after_s)
 
 
 def _adopt(mine: Bucket | None, dumped: list[Any]) -> Bucket:
@@ -371,9 +371,9 @@ def _requests(limit: RateLimit) -> float | None:
 
 def _buckets(limit: RateLimit, now: float, spent: list[Spent]) -> dict[int, Bucket]:
     amounts = (
-        [(ago, given + made) for ago, given, made in spent],
-        [(ago, given) for ago, given, _ in spent],
-        [(ago, made) for ago, _, made in spent],
+        [(ago, input_tokens + output_tokens) for ago, input_tokens, output_tokens in spent],
+        [(ago, input_tokens) for ago, input_tokens, _ in spent],
+        [(ago, output_tokens) for ago, _, output_tokens in spent],
         [(ago, 1.0) for ago, _, _ in spent],
     )
     buckets = {}

@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from typing import Protocol
 
 from mrengine.budget.limiter import GRACE_S, Limiter, Spent
 from mrengine.budget.wait_queue import Need, QueuedRequest, rank_of
@@ -16,14 +15,9 @@ from mrengine.records import Grant, Observed, Priority, RateLimit
 __all__ = ["Access", "Sharing", "TokenBucketManager"]
 
 Access = AbstractContextManager[Limiter]
+# Opens a limit that several processes draw on; None: this one is not shared. See ``mrengine.budget.shared_limits``.
+Sharing = Callable[[str, RateLimit, Limiter], "Access | None"]
 UNLIMITED = 2**62
-
-
-class Sharing(Protocol):
-    """How limits that several processes draw on are opened; see ``mrengine.budget.shared_limits``."""
-
-    def __call__(self, model: str, limit: RateLimit, limiter: Limiter) -> Access | None:
-        """Exclusive access to the limit, or None where this one is not shared."""
 
 
 class TokenBucketManager:

@@ -80,8 +80,8 @@ def _idle(config: BudgetConfig) -> list[Priority | str]:
 
 def _by_model(history: Sequence[Call], now: float) -> dict[str, list[Spent]]:
     calls: dict[str, list[Spent]] = {}
-    for at, model, given, made in history:
-        calls.setdefault(model, []).append((max(0.0, now - at), float(given), float(made)))
+    for at, model, input_tokens, output_tokens in history:
+        calls.setdefault(model, []).append((max(0.0, now - at), float(input_tokens), float(output_tokens)))
     return calls
 
 

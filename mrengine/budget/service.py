@@ -312,11 +312,11 @@ class BudgetService:
             waits.append((wait.key[1], min(wait.wait_s, LONGEST_S), wait.position))
 
     def _join(self, worker: _Worker, model: str, limiter: Limiter, request: RequestRow, now: float) -> Key:
-        number, _, given, output, rank, _, estimated = request
+        number, _, input_tokens, output, rank, _, estimated = request
         if estimated:
-            given = self._token_estimator.reserve(model, given)
-            output = self._token_estimator.reserve_output(model, given, output)
-        need = (float(given + output), float(given), float(output), 1.0)
+            input_tokens = self._token_estimator.reserve(model, input_tokens)
+            output = self._token_estimator.reserve_output(model, input_tokens, output)
+        need = (float(input_tokens + output), float(input_tokens), float(output), 1.0)
         limiter.refuse_oversize(need)
         key = (worker.name, number)
         limiter.queue.join(QueuedRequest(key, rank, need, now, now + GRACE_S))
@@ -354,9 +354,9 @@ class BudgetService:
             return
         # The level in its own headers is the better evidence. Without one, only a refusal while our bucket was nearly
         # empty counts: then the difference between the estimate and max_tokens decided.
-        levels = [(left, asked) for (_, left), asked in zip(pairs(observed), need, strict=True) if left is not None]
+        levels = [(left, needed) for (_, left), needed in zip(pairs(observed), need, strict=True) if left is not None]
         if len(levels) > (observed.remaining_requests is not None):
-            if all(left >= asked for left, asked in levels):
+            if all(left >= needed for left, needed in levels):
                 self._token_estimator.be_strict(model)
         elif limiter.nearly_empty():
             self._token_estimator.be_strict(model, keeps=need[2] >= open_call.max_tokens)

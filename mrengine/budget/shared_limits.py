@@ -135,8 +135,8 @@ def _is_held(descriptor: int, name: str) -> bool:
     """Whether a process of this name lives, in any container."""
     if not _OFD:
         return False
-    found = fcntl.fcntl(descriptor, fcntl.F_OFD_GETLK, _byte_of(name, fcntl.F_WRLCK))
-    return bool(_FLOCK.unpack(found)[0] != fcntl.F_UNLCK)
+    holder = fcntl.fcntl(descriptor, fcntl.F_OFD_GETLK, _byte_of(name, fcntl.F_WRLCK))
+    return bool(_FLOCK.unpack(holder)[0] != fcntl.F_UNLCK)
 
 
 def _byte_of(name: str, kind: int) -> bytes:

@@ -86,8 +86,8 @@ class SpendLimit:
         return [self.spent[i] + reserved[i] + amount[i] > self._limits[i] * (1 + 1e-12) for i in (0, 1)]
 
 
-def _limit(given: float | None) -> float:
-    return float("inf") if given is None else float(given)
+def _limit(maximum: float | None) -> float:
+    return float("inf") if maximum is None else float(maximum)
 
 
 def _add(one: Sum, other: Sum) -> Sum:

@@ -80,13 +80,13 @@ class TokenEstimator:
         deviation += LEARN * (abs(sample - mean) - deviation)
         self._learned[model] = (mean + LEARN * (sample - mean), deviation)
 
-    def reserve_output(self, model: str, given: int, max_tokens: int) -> int:
+    def reserve_output(self, model: str, input_tokens: int, max_tokens: int) -> int:
         """Output tokens to reserve beside ``given`` input tokens.
 
         ``max_tokens``, or a little more than the longest of the latest answers.
         """
         answers, longest = self._outputs.get((model, max_tokens), (0, 0.0))
-        if answers < ENOUGH or self.strict(model, given, max_tokens):
+        if answers < ENOUGH or self.strict(model, input_tokens, max_tokens):
             return max_tokens
         return min(max_tokens, int(longest * 1.1) + 8)
 
@@ -100,10 +100,10 @@ class TokenEstimator:
         """Record that the provider counts all of ``max_tokens``; ``keeps``: and returns no unused part of it."""
         self._strict[model] = keeps or self._strict.get(model, False)
 
-    def strict(self, model: str, given: float, max_tokens: float) -> bool:
+    def strict(self, model: str, input_tokens: float, max_tokens: float) -> bool:
         """Whether all of ``max_tokens`` is reserved: it is small, or the provider counts it."""
-        return max_tokens * SMALL <= given or model in self._strict
+        return max_tokens * SMALL <= input_tokens or model in self._strict
 
-    def keeps(self, model: str, given: float, max_tokens: float) -> bool:
+    def keeps(self, model: str, input_tokens: float, max_tokens: float) -> bool:
         """Whether the unused part of ``max_tokens`` is charged, too."""
-        return max_tokens * SMALL <= given or self._strict.get(model, False)
+        return max_tokens * SMALL <= input_tokens or self._strict.get(model, False)

@@ -35,32 +35,32 @@ class WarmPrefixes:
 
     def may_go(self, model: str, prefix: str, call: tuple[str, int], now: float) -> bool:
         """Whether a call may be made: its prefix is warm, or this is the one that goes first."""
-        known = self._known.get((model, prefix))
-        if known is None:
-            known = self._remember((model, prefix), now)
-        if now < known.warm_until:
-            known.warm_until = now + WARM_S  # each read keeps the cache alive
+        state = self._known.get((model, prefix))
+        if state is None:
+            state = self._remember((model, prefix), now)
+        if now < state.warm_until:
+            state.warm_until = now + WARM_S  # each read keeps the cache alive
             return True
-        if known.leader not in (None, call) and now - known.since < LEAD_S:
+        if state.leader not in (None, call) and now - state.since < LEAD_S:
             return False
-        if known.leader not in (None, call):
-            self._forget(known.leader, (model, prefix))
-        known.leader, known.since = call, now
+        if state.leader not in (None, call):
+            self._forget(state.leader, (model, prefix))
+        state.leader, state.since = call, now
         self._leads.setdefault(call, set()).add((model, prefix))
         return True
 
     def leads(self, model: str, prefix: str, call: tuple[str, int]) -> bool:
         """Whether a call is the one that goes first."""
-        known = self._known.get((model, prefix))
-        return known is not None and known.leader == call
+        state = self._known.get((model, prefix))
+        return state is not None and state.leader == call
 
     def ended(self, call: tuple[str, int], *, answered: bool, now: float) -> None:
         """A call has ended. If it was not answered, the next one that asks goes first."""
         for key in self._leads.pop(call, ()):
-            known = self._known.get(key)
-            if known is not None and known.leader == call:
-                known.leader = None
-                known.warm_until = now + WARM_S if answered else known.warm_until
+            state = self._known.get(key)
+            if state is not None and state.leader == call:
+                state.leader = None
+                state.warm_until = now + WARM_S if answered else state.warm_until
 
     def keep(self, worker: str, numbers: Collection[int], now: float) -> None:
         """End all calls of a worker except ``numbers``, which wait or are open: it has given up the others."""
@@ -75,8 +75,8 @@ class WarmPrefixes:
 
     def _remember(self, key: tuple[str, str], now: float) -> _Prefix:
         if len(self._known) >= MOST:
-            old = [key for key, known in self._known.items() if known.leader is None and known.warm_until <= now]
+            old = [key for key, state in self._known.items() if state.leader is None and state.warm_until <= now]
             for one in old or list(self._known)[: MOST // 2]:
                 self._forget(self._known.pop(one).leader, one)
-        self._known[key] = known = _Prefix()
-        return known
+        self._known[key] = state = _Prefix()
+        return state

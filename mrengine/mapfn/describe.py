@@ -55,17 +55,17 @@ def describe_map(map_fn: Callable[..., Any], *, version: str | None, named: bool
     name = getattr(map_fn, "__qualname__", type(map_fn).__qualname__)
     values: Mapping[str, str] = {}
     python = ""  # only for a digest: each minor version has other bytecode
-    known = version if version is not None else getattr(map_fn, "map_version", None)
-    if not isinstance(known, str):
+    version = version if version is not None else getattr(map_fn, "map_version", None)
+    if not isinstance(version, str):
         python = f"{sys.version_info[0]}.{sys.version_info[1]}"
         try:
-            known, name, values = digest(map_fn), name_of(map_fn), parts(map_fn)
+            version, name, values = digest(map_fn), name_of(map_fn), parts(map_fn)
         except ConfigError:
             if named:
                 raise
-            known = ""  # a job without a name is never resumed, and needs no version
+            version = ""  # a job without a name is never resumed, and needs no version
     folder = _folder_of(map_fn.__module__) if isinstance(source, str) else ""
-    return MapFunction(known, name, python, source, blob, map_fn, values, folder)
+    return MapFunction(version, name, python, source, blob, map_fn, values, folder)
 
 
 def _importable(map_fn: Callable[..., Any]) -> str | None:

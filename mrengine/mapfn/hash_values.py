@@ -99,9 +99,9 @@ class Fingerprint:
             self.put(type(value).__name__, scalar(value))
             return
         if not issubclass(type(value), _NOT_NUMBERED):
-            known = self._met.setdefault(id(value), len(self._kept))
-            if known != len(self._kept):
-                self.put("met", known)
+            number = self._met.setdefault(id(value), len(self._kept))
+            if number != len(self._kept):
+                self.put("met", number)
                 return
             self._kept.append(value)
         if is_proxy(value):
@@ -144,8 +144,8 @@ class Fingerprint:
             self.items("adapter", [(path, kind), (path, value._type)])
         elif isinstance(value, _SENTINELS):
             self.put("sentinel", type(value).__qualname__)
-        elif (found := _installed_name(value)) is not None:
-            self.put("installed", *found)
+        elif (installed := _installed_name(value)) is not None:
+            self.put("installed", *installed)
         elif is_own(kind.__module__) or dataclasses.is_dataclass(value):
             self.items("instance", [(path, kind), (path, _state(value))])
         elif (parts := _parts(value)) is not None:
@@ -175,8 +175,8 @@ def _parts(value: Any) -> list[Any] | None:
     """The parts of a library's object; None: its library is not one of values, or it cannot be taken apart."""
     kind = type(value)
     lazy = kind.__qualname__ == "lazy.<locals>.__proxy__"  # Django's gettext_lazy
-    known = lazy or kind.__module__.partition(".")[0] in _OF_VALUES or isinstance(value, Exception)
-    if not known:
+    is_value = lazy or kind.__module__.partition(".")[0] in _OF_VALUES or isinstance(value, Exception)
+    if not is_value:
         return None
     try:
         reduced = value.__reduce_ex__(4)

@@ -58,8 +58,8 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             return
         self._checked.add(top)
         module = sys.modules.get(top)
-        known = top in cloudpickle.list_registry_pickle_by_value()
-        if isinstance(module, types.ModuleType) and module.__name__ == top and not known and _lost(module):
+        registered = top in cloudpickle.list_registry_pickle_by_value()
+        if isinstance(module, types.ModuleType) and module.__name__ == top and not registered and _lost(module):
             cloudpickle.register_pickle_by_value(module)
             self.by_value.append(module)
 

@@ -77,8 +77,8 @@ def frame_of(rows: Iterable[dict[str, Any]]) -> Any:
     except ImportError:
         message = "to_frame() needs pandas, which is not installed: pip install 'mrengine[tables]'"
         raise MissingExtra(message, extra="tables") from None
-    found = [flat(row) for row in rows]
-    return pd.DataFrame(found, columns=_columns(iter(found)) or None)
+    table = [flat(row) for row in rows]
+    return pd.DataFrame(table, columns=_columns(iter(table)) or None)
 
 
 def _columns(rows: Iterator[dict[str, Any]]) -> list[str]:
@@ -97,8 +97,8 @@ def _write_csv(rows: Rows, path: Path, *, delimiter: str = ",", cell: Cell | Non
         cell = cell or _harmless
         writer.writerow([cell(name) for name in columns])
         for row in rows():
-            known = flat(row)
-            writer.writerow([cell(known.get(name)) for name in columns])
+            cells = flat(row)
+            writer.writerow([cell(cells.get(name)) for name in columns])
 
 
 def _write_tsv(rows: Rows, path: Path, *, cell: Cell | None = None) -> None:
@@ -167,8 +167,8 @@ def _write_parquet(rows: Rows, path: Path) -> None:
     with parquet.ParquetWriter(path, schema) as writer:
         batch: list[dict[str, Any]] = []
         for row in rows():
-            known = flat(row)
-            batch.append({name: _fitting(known.get(name), types[name] == arrow.string()) for name in columns})
+            cells = flat(row)
+            batch.append({name: _fitting(cells.get(name), types[name] == arrow.string()) for name in columns})
             if len(batch) == _BATCH_ROWS:
                 writer.write_table(arrow.Table.from_pylist(batch, schema=schema))
                 batch = []

@@ -26,8 +26,8 @@ class Merged(Outcomes):
     def __init__(self, parts: Sequence[tuple[JobStatus, Outcomes]]) -> None:
         self._parts = parts
         self.jobs = tuple(status for status, _ in parts)
-        self.results: Sequence[ChunkResult] = Chained([found.results for _, found in parts])
-        self.failures: Sequence[ChunkFailure] = Chained([found.failures for _, found in parts])
+        self.results: Sequence[ChunkResult] = Chained([outcomes.results for _, outcomes in parts])
+        self.failures: Sequence[ChunkFailure] = Chained([outcomes.failures for _, outcomes in parts])
 
     @property
     def usage(self) -> Usage:
@@ -42,14 +42,14 @@ class Merged(Outcomes):
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """The rows of each job, with its ``job_id`` before the other columns."""
-        for status, found in self._parts:
-            for row in found.rows():
+        for status, outcomes in self._parts:
+            for row in outcomes.rows():
                 yield {"job_id": status.job_id, **row}
 
     def outcomes(self) -> Iterator[tuple[str, ChunkResult | ChunkFailure]]:
         """(job_id, result or failure), results of a job before its failures."""
-        for status, found in self._parts:
-            for outcome in (found.results, found.failures):
+        for status, outcomes in self._parts:
+            for outcome in (outcomes.results, outcomes.failures):
                 yield from ((status.job_id, one) for one in outcome)
 
 
@@ -80,5 +80,5 @@ class SharedDocuments:
 
 def in_two_jobs(jobs: Iterable[tuple[str, Iterable[str]]]) -> list[SharedDocument]:
     """A few documents of the first job that shares some with one before it. ``jobs``: (id, its documents)."""
-    with closing(SharedDocuments()) as seen:
-        return next((found for job_id, documents in jobs if (found := seen.add(job_id, documents))), [])
+    with closing(SharedDocuments()) as shared:
+        return next((few for job_id, documents in jobs if (few := shared.add(job_id, documents))), [])

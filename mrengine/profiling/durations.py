@@ -141,8 +141,8 @@ class PerformanceCollector:
 
     def by_name(self) -> dict[str, Statistics]:
         """The statistics of every name."""
-        found = ((name, self.statistics(name)) for name in self.names)
-        return {name: statistics for name, statistics in found if statistics is not None}
+        pairs = ((name, self.statistics(name)) for name in self.names)
+        return {name: statistics for name, statistics in pairs if statistics is not None}
 
     def to_json(self) -> dict[str, Any]:
         """``{"format": 1, "unit": "ms", "statistics": {name: {…}}}``."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import cast
 
 from mrengine.errors import ConfigError
-from mrengine.providers.base import Provider
+from mrengine.providers import Provider
 from mrengine.providers.http.headers import Headers
 from mrengine.providers.http.proxies import Route
 from mrengine.providers.models.model import Model
@@ -25,14 +25,10 @@ def connect(model: Model, *, endpoint: Sequence[str] | None = None, slots: int =
         return _custom(model)
     base_url, key = (endpoint[0], endpoint[1]) if endpoint else (model.base_url, None)
     headers = Headers(model, key=key)
-    if model.kind == "openai":
-        from mrengine.providers.sdk import OpenAIProvider
+    if model.kind in ("openai", "anthropic"):
+        from mrengine.providers.sdk import SdkProvider
 
-        return OpenAIProvider(model, headers, base_url=base_url or "", slots=slots)
-    if model.kind == "anthropic":
-        from mrengine.providers.sdk import AnthropicProvider
-
-        return AnthropicProvider(model, headers, base_url=base_url or "", slots=slots)
+        return SdkProvider(model, headers, base_url=base_url or "", slots=slots)
     from mrengine.providers.http.remote import HttpProvider
 
     route = Route() if endpoint else None  # our own server on loopback is never behind a proxy

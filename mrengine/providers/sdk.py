@@ -12,7 +12,6 @@ size, the same proxies and authorities, and a third less CPU (docs/decisions/pro
 from __future__ import annotations
 
 import threading
-from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
@@ -25,9 +24,9 @@ from mrengine.providers.http.remote import ASK_S, OnBytes, RemoteProvider
 from mrengine.providers.models.model import Model
 from mrengine.records import ModelSpec
 
-__all__ = ["AnthropicProvider", "OpenAIProvider", "offline"]
+__all__ = ["SdkProvider", "offline"]
 
-# ``seen`` of this thread's call, by this way since an SDK passes no extra argument on to its transport.
+# ``on_data`` of this thread's call, by this way since an SDK passes no extra argument on to its transport.
 _watching = threading.local()
 _NO_KEY = "no-key-was-given"  # the SDKs insist on one; it is never sent
 # Headers that our client sends by itself, and those that are no longer true of a body that it has read.
@@ -35,8 +34,8 @@ _OURS = frozenset({"host", "accept", "accept-encoding", "connection", "content-l
 _SPENT = frozenset({"content-encoding", "content-length", "transfer-encoding"})
 
 
-class _SdkProvider(RemoteProvider):
-    """The part that both SDKs have in common."""
+class SdkProvider(RemoteProvider):
+    """Chat Completions through ``openai``, or Messages through ``anthropic``, by the model's shape."""
 
     def __init__(
         self,
@@ -49,21 +48,21 @@ class _SdkProvider(RemoteProvider):
     ) -> None:
         super().__init__(model, headers)
         transport = transport or _Transport(model, base_url, slots=slots)
-        self._client = self._make(
-            base_url.partition("?")[0], httpx2.Client(transport=transport, trust_env=False, follow_redirects=False)
+        self._client = _sdk_client(
+            model.shape,
+            api_key=headers.key or _NO_KEY,
+            base_url=base_url.partition("?")[0],  # its query is added by ``_Transport``, to each path
+            max_retries=0,
+            http_client=httpx2.Client(transport=transport, trust_env=False, follow_redirects=False),
         )
 
-    @abstractmethod
-    def _make(self, base_url: str, http: Any) -> Any:
-        """The SDK's client."""
-
     def send(
-        self, body: bytes, headers: Mapping[str, str], version: int, times: tuple[float, float], seen: OnBytes = None
+        self, body: bytes, headers: Mapping[str, str], version: int, times: tuple[float, float], on_data: OnBytes = None
     ) -> Response:
         """See RemoteProvider. The SDK raises an error for a bad status, which is an answer here."""
         timeout = httpx2.Timeout(max(times), read=times[0])
         options = {"headers": {"content-type": "application/json", **headers}, "timeout": timeout}
-        _watching.seen = seen
+        _watching.on_data = on_data
         try:
             raw = self._client.post(self._shape.PATH, cast_to=httpx2.Response, content=body, options=options)
         except Exception as error:
@@ -71,7 +70,7 @@ class _SdkProvider(RemoteProvider):
             if raw is None:
                 raise
         finally:
-            _watching.seen = None
+            _watching.on_data = None
         return Response(raw.status_code, {name.lower(): value for name, value in raw.headers.items()}, raw.content)
 
     def get(self, path: str) -> Response:
@@ -84,24 +83,14 @@ class _SdkProvider(RemoteProvider):
         self._client.close()
 
 
-class OpenAIProvider(_SdkProvider):
-    """Chat Completions through ``openai``."""
-
-    def _make(self, base_url: str, http: Any) -> Any:
+def _sdk_client(shape: str, **settings: Any) -> Any:
+    if shape == "openai":
         import openai
 
-        return openai.OpenAI(api_key=self._headers.key or _NO_KEY, base_url=base_url, max_retries=0, http_client=http)
+        return openai.OpenAI(**settings)
+    import anthropic
 
-
-class AnthropicProvider(_SdkProvider):
-    """Messages through ``anthropic``."""
-
-    def _make(self, base_url: str, http: Any) -> Any:
-        import anthropic
-
-        return anthropic.Anthropic(
-            api_key=self._headers.key or _NO_KEY, base_url=base_url, max_retries=0, http_client=http
-        )
+    return anthropic.Anthropic(**settings)
 
 
 class _Transport(httpx2.BaseTransport):
@@ -119,9 +108,9 @@ class _Transport(httpx2.BaseTransport):
         headers = {name: value for name, value in request.headers.items() if name not in _OURS and _NO_KEY not in value}
         head = self._client.head(request.method, request.url.raw_path.decode("ascii"), headers)
         times = request.extensions["timeout"]
-        body, seen = request.read(), getattr(_watching, "seen", None)
+        body, on_data = request.read(), getattr(_watching, "on_data", None)
         # An httpx2.Timeout has no field for finish_s: ``send`` gave it as the time for the pool, which is not used.
-        answer = self._client.send(head, body, timeout_s=times["read"], finish_s=times["pool"] or 0.0, seen=seen)
+        answer = self._client.send(head, body, timeout_s=times["read"], finish_s=times["pool"] or 0.0, on_data=on_data)
         kept = [(name, value) for name, value in answer.headers.items() if name not in _SPENT]
         return httpx2.Response(answer.status, headers=kept, content=answer.body)
 
@@ -132,5 +121,4 @@ class _Transport(httpx2.BaseTransport):
 def offline(kind: str, transport: httpx2.BaseTransport) -> RemoteProvider:
     """A provider over the caller's transport, with which its SDK is warmed up."""
     model = Model(0, kind, kind, kind, kind, kind, ModelSpec(kind))
-    make = OpenAIProvider if kind == "openai" else AnthropicProvider
-    return make(model, Headers(model, key=_NO_KEY), base_url="http://127.0.0.1", transport=transport)
+    return SdkProvider(model, Headers(model, key=_NO_KEY), base_url="http://127.0.0.1", transport=transport)

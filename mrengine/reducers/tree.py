@@ -108,8 +108,8 @@ def tree_reduce(
     if fan_in is not None and (type(fan_in) is not int or fan_in < 2):
         raise ConfigError(f"fan_in={fan_in!r}: a whole number, as a group has at least 2 results", setting="fan_in")
     check_group_by(group_by)
-    asked = PromptMap(prompt, system, max_tokens, None, response_model, on_truncation, query=query)
-    return TreeReduce(check_prompt(asked), fan_in, group_by)
+    prompt_map = PromptMap(prompt, system, max_tokens, None, response_model, on_truncation, query=query)
+    return TreeReduce(check_prompt(prompt_map), fan_in, group_by)
 
 
 def refine(
@@ -124,8 +124,8 @@ def refine(
     """A reduce function that goes through the results in order: ``$summary`` is the answer so far (at first, the first
     result), ``$text`` the next result. It makes one call fewer than there are results, one after the other.
     """
-    asked = PromptMap(prompt, system, max_tokens, None, response_model, on_truncation, query=query)
-    return TreeReduce(RefinePrompt(check_prompt(asked)), running=True)
+    prompt_map = PromptMap(prompt, system, max_tokens, None, response_model, on_truncation, query=query)
+    return TreeReduce(RefinePrompt(check_prompt(prompt_map)), running=True)
 
 
 def check_group_by(group_by: Any) -> None:

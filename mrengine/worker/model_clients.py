@@ -31,7 +31,7 @@ from mrengine.worker.turns import Turns
 
 if TYPE_CHECKING:
     from mrengine.engine.protocol import WorkerConfig
-    from mrengine.providers.base import Provider
+    from mrengine.providers import Provider
     from mrengine.providers.call.breaker import Breaker
     from mrengine.providers.models.model import Model
     from mrengine.worker.deadline import Deadline, OnWait

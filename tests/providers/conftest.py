@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from mrengine.providers.base import Provider
+from mrengine.providers import Provider
 from mrengine.providers.call.retry import Caller, call
 from mrengine.providers.connect import connect
 from mrengine.providers.models.model import resolve_models

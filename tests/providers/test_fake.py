@@ -6,7 +6,7 @@ import cloudpickle
 import pytest
 
 from mrengine.errors import ModelUnavailable, RateLimited
-from mrengine.providers.base import Provider
+from mrengine.providers import Provider
 from mrengine.providers.call.answers import answer
 from mrengine.providers.connect import connect
 from mrengine.providers.models.model import resolve_models

@@ -89,65 +89,39 @@ def _inside(details: str, *names: str) -> tuple[str, ...]:
 
 _WAYS = (
     _Way(  # OpenAI's Chat Completions, and all who copy it
-        "prompt_tokens",
-        "completion_tokens",
+        "prompt_tokens", "completion_tokens",
         (*_inside("prompt_tokens_details", "cached_tokens", "cache_read_tokens"), *_READ),
         (*_inside("prompt_tokens_details", "cache_write_tokens", "cache_creation_tokens", *_WRITTEN[:1]), *_WRITTEN),
         (*_inside("completion_tokens_details", "reasoning_tokens"), "reasoning_tokens"),
     ),
     _Way(  # LangChain; before Anthropic, whose names it has
-        "input_tokens",
-        "output_tokens",
-        _inside("input_token_details", "cache_read"),
-        _inside("input_token_details", "cache_creation"),
-        _inside("output_token_details", "reasoning"),
+        "input_tokens", "output_tokens", _inside("input_token_details", "cache_read"),
+        _inside("input_token_details", "cache_creation"), _inside("output_token_details", "reasoning"),
     ),
     _Way(  # OpenAI's Responses
-        "input_tokens",
-        "output_tokens",
-        _inside("input_tokens_details", "cached_tokens"),
-        _inside("input_tokens_details", "cache_write_tokens"),
-        _inside("output_tokens_details", "reasoning_tokens"),
+        "input_tokens", "output_tokens", _inside("input_tokens_details", "cached_tokens"),
+        _inside("input_tokens_details", "cache_write_tokens"), _inside("output_tokens_details", "reasoning_tokens"),
     ),
     _Way(  # Anthropic's Messages
-        "input_tokens",
-        "output_tokens",
-        ("cache_read_input_tokens",),
-        ("cache_creation_input_tokens", _WRITTEN_5M, _WRITTEN_1H),
-        _inside("output_tokens_details", "thinking_tokens"),
+        "input_tokens", "output_tokens", ("cache_read_input_tokens",),
+        ("cache_creation_input_tokens", _WRITTEN_5M, _WRITTEN_1H), _inside("output_tokens_details", "thinking_tokens"),
         cache_beside=True,
     ),
-    _Way(  # Gemini
-        "promptTokenCount",
-        "candidatesTokenCount",
-        ("cachedContentTokenCount",),
-        (),
-        ("thoughtsTokenCount",),
-        "toolUsePromptTokenCount",
-        "totalTokenCount",
-        reasoning_beside=True,
+    _Way(  # Gemini's JSON
+        "promptTokenCount", "candidatesTokenCount", ("cachedContentTokenCount",), (), ("thoughtsTokenCount",),
+        "toolUsePromptTokenCount", "totalTokenCount", reasoning_beside=True,
     ),
-    _Way(
-        "prompt_token_count",
-        "candidates_token_count",
-        ("cached_content_token_count",),
-        (),
-        ("thoughts_token_count",),
-        "tool_use_prompt_token_count",
-        "total_token_count",
-        reasoning_beside=True,
+    _Way(  # Gemini's SDK
+        "prompt_token_count", "candidates_token_count", ("cached_content_token_count",), (), ("thoughts_token_count",),
+        "tool_use_prompt_token_count", "total_token_count", reasoning_beside=True,
     ),
     _Way(  # Bedrock's Converse
-        "inputTokens",
-        "outputTokens",
-        ("cacheReadInputTokens", "cacheReadInputTokenCount"),
-        ("cacheWriteInputTokens", "cacheWriteInputTokenCount"),
-        total="totalTokens",
-        cache_beside=True,
+        "inputTokens", "outputTokens", ("cacheReadInputTokens", "cacheReadInputTokenCount"),
+        ("cacheWriteInputTokens", "cacheWriteInputTokenCount"), total="totalTokens", cache_beside=True,
     ),
     _Way("billed_units.input_tokens", "billed_units.output_tokens"),  # Cohere
     _Way("prompt_eval_count", "eval_count"),  # Ollama
-)
+)  # fmt: skip
 
 
 def usage_in(reported: Any) -> Usage | None:
@@ -160,21 +134,21 @@ def usage_in(reported: Any) -> Usage | None:
     if way is None:
         total = next((count(found) for way in _WAYS if (found := _get(reported, way.total)) is not None), 0)
         return Usage(total, 0) if total else None
-    given, answered = _get(reported, way.input), _get(reported, way.output)
+    prompt, answer = _get(reported, way.input), _get(reported, way.output)
     written_1h = count(_get(reported, _WRITTEN_1H))
     counts = _Counts(
-        count(given) + (count(_get(reported, way.also_input)) if way.also_input else 0),
-        count(answered),
+        count(prompt) + (count(_get(reported, way.also_input)) if way.also_input else 0),
+        count(answer),
         _largest(reported, way.cached),
         max(_largest(reported, way.written), count(_get(reported, _WRITTEN_5M)) + written_1h),
         _largest(reported, way.reasoning),
     )
     total = count(_get(reported, way.total))
-    if total and answered is None and total > counts.input:
-        answered = total - counts.input
-        counts = replace(counts, output=answered)
+    if total and answer is None and total > counts.input:
+        answer = total - counts.input
+        counts = replace(counts, output=answer)
     cache_beside, reasoning = _beside(counts, way, total)
-    return _usage(counts, cache_beside, reasoning, written_1h, not count(given) or answered is None)
+    return _usage(counts, cache_beside, reasoning, written_1h, not count(prompt) or answer is None)
 
 
 def reported_usage(reported: Any) -> Usage:
@@ -204,29 +178,29 @@ def _way(reported: Any) -> _Way | None:
     return max(fitting, key=details, default=None)
 
 
-def _beside(found: _Counts, way: _Way, total: int) -> tuple[int, int]:
+def _beside(counts: _Counts, way: _Way, total: int) -> tuple[int, int]:
     """(cache tokens that input leaves out, reasoning tokens that output leaves out). The total decides, if it can."""
-    cache, thought = found.cached + found.written, found.reasoning
-    rest = total - found.input - found.output
+    cache, thought = counts.cached + counts.written, counts.reasoning
+    rest = total - counts.input - counts.output
     if rest >= 0 and total:
         # Which parts make up what the total has beyond input and output? Those are counted beside.
-        for cache_part in dict.fromkeys((0, cache, found.cached, found.written)):
+        for cache_part in dict.fromkeys((0, cache, counts.cached, counts.written)):
             for thought_part in dict.fromkeys((0, thought)):
-                if rest == cache_part + thought_part and found.input + cache_part >= cache:
-                    return cache_part, max(thought_part, thought if thought > found.output else 0)
+                if rest == cache_part + thought_part and counts.input + cache_part >= cache:
+                    return cache_part, max(thought_part, thought if thought > counts.output else 0)
         if not thought and rest > 0:  # reasoning that is reported nowhere but in the total
             return (cache, rest - cache) if way.cache_beside and rest >= cache else (0, rest)
-    outside = cache if way.cache_beside or cache > found.input else 0
-    return outside, thought if way.reasoning_beside or thought > found.output else 0
+    outside = cache if way.cache_beside or cache > counts.input else 0
+    return outside, thought if way.reasoning_beside or thought > counts.output else 0
 
 
-def _usage(found: _Counts, cache_beside: int, thought_beside: int, written_1h: int, partly: bool) -> Usage:
-    given = found.input + cache_beside
-    cached = min(found.cached, given)
-    written = min(found.written, given - cached)
-    output = found.output + thought_beside
-    thought = min(max(found.reasoning, thought_beside), output)
-    return Usage(given, output, cached, written, thought, min(written_1h, written), partly)
+def _usage(counts: _Counts, cache_beside: int, thought_beside: int, written_1h: int, partly: bool) -> Usage:
+    prompt = counts.input + cache_beside
+    cached = min(counts.cached, prompt)
+    written = min(counts.written, prompt - cached)
+    output = counts.output + thought_beside
+    thought = min(max(counts.reasoning, thought_beside), output)
+    return Usage(prompt, output, cached, written, thought, min(written_1h, written), partly)
 
 
 def count(value: Any) -> int:
@@ -276,14 +250,14 @@ def completed(completion: Completion, input_tokens: int, max_tokens: int) -> Com
     Without it such calls would cost nothing, and a Budget would never be used up.
     """
     usage, text = completion.usage, completion.text
-    answered = usage.output_tokens or min(-(-len(text.encode("utf-8", "surrogatepass")) // _BYTES_A_TOKEN), max_tokens)
+    answer = usage.output_tokens or min(-(-len(text.encode("utf-8", "surrogatepass")) // _BYTES_A_TOKEN), max_tokens)
     if completion.finish_reason == "length" and not usage.output_tokens:
-        answered = max_tokens
+        answer = max_tokens
     if usage.input_tokens and not usage.output_tokens and not usage.estimated and text:
-        answered = min(answered, usage.input_tokens - 1)  # only a total was given
-        given = usage.input_tokens - answered
+        answer = min(answer, usage.input_tokens - 1)  # only a total was prompt
+        prompt = usage.input_tokens - answer
     elif usage.estimated or not usage.input_tokens:
-        given = usage.input_tokens or input_tokens
+        prompt = usage.input_tokens or input_tokens
     else:
         return completion
-    return replace(completion, usage=replace(usage, input_tokens=given, output_tokens=answered, estimated=True))
+    return replace(completion, usage=replace(usage, input_tokens=prompt, output_tokens=answer, estimated=True))

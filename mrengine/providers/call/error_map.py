@@ -89,14 +89,14 @@ def from_status(
         # Before the words are classified: a quoted document that speaks of rate limits must not look like one.
         error_body = replace(error_body, message=shown_prose.unechoed(error_body.message, texts))
     all_headers = {**error_body.headers, **headers}
-    seen = observed(all_headers, now=now)
-    wait_s = _wait_s(status, seen, error_body, all_headers, now)
+    limits = observed(all_headers, now=now)
+    wait_s = _wait_s(status, limits, error_body, all_headers, now)
     diagnosis = classify(_stated_status(status, error_body), error_body, wait_s=wait_s)
     words = "" if texts is None else shown_prose.shown(error_body.message, texts, hidden)
     error = _of(diagnosis, _Refusal(model, status, _codes(error_body, hidden), words, body, error_body.message), now)
     if diagnosis.transient and wait_s is not None:
-        seen = replace(seen or Observed(), retry_after_s=wait_s)
-    error.observed, error.param = seen, _identifier(error_body.param, hidden)
+        limits = replace(limits or Observed(), retry_after_s=wait_s)
+    error.observed, error.param = limits, _identifier(error_body.param, hidden)
     error.reason, error.certain = diagnosis.reason, diagnosis.certain
     return error
 
@@ -107,10 +107,10 @@ def _stated_status(status: int, body: ErrorBody) -> int:
 
 
 def _wait_s(
-    status: int, seen: Observed | None, body: ErrorBody, headers: Mapping[str, str], now: Callable[[], float]
+    status: int, limits: Observed | None, body: ErrorBody, headers: Mapping[str, str], now: Callable[[], float]
 ) -> float | None:
     """The longer of the waits that header and body ask for; without one, the time until the used-up limit resets."""
-    waits = [wait for wait in (seen.retry_after_s if seen else None, body.retry_s) if wait is not None]
+    waits = [wait for wait in (limits.retry_after_s if limits else None, body.retry_s) if wait is not None]
     if waits:
         return max(waits)
     return exhausted_s(headers, now=now) if status in (403, 429) else None

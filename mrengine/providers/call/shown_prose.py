@@ -90,10 +90,10 @@ def unechoed(message: str, texts: Iterable[str]) -> str:
 
 def _unescaped(message: str) -> str:
     def character(match: re.Match[str]) -> str:
-        found = match[0]
-        if found[1] == "u":
-            return chr(int(found[2:], 16))  # noqa: FURB166  # no prefix that int knows
-        return " " if found[1] in "nrtbf" else found[1]
+        escape = match[0]
+        if escape[1] == "u":
+            return chr(int(escape[2:], 16))  # noqa: FURB166  # no prefix that int knows
+        return " " if escape[1] in "nrtbf" else escape[1]
 
     return _ESCAPE.sub(character, message)
 

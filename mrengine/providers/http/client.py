@@ -88,22 +88,22 @@ class HttpClient:
         timeout_s: float,
         finish_s: float = 0.0,
         into: BinaryIO | None = None,
-        seen: Callable[[bytes], None] | None = None,
+        on_data: Callable[[bytes], None] | None = None,
     ) -> Response:
         """Send one request and read its answer within ``timeout_s``; an answer that has begun may take ``finish_s``,
         if that is more.
 
-        ``body``: a file is sent from its beginning. ``into``: a file that takes the body of a success. ``seen`` is
+        ``body``: a file is sent from its beginning. ``into``: a file that takes the body of a success. ``on_data`` is
         given the body of an uncompressed answer with status 200, in parts, as they come.
         """
         # Two limits, since proxies send the head at once, and the body only when the model has thought.
         deadline = _Deadline(self._clock() + timeout_s, self._clock() + max(timeout_s, finish_s))
         if body is None:
-            sent = _Sent(head + b"\r\n", None, into, seen)
+            sent = _Sent(head + b"\r\n", None, into, on_data)
         elif isinstance(body, bytes):
-            sent = _Sent(head + b"Content-Length: %d\r\n\r\n%b" % (len(body), body), None, into, seen)
+            sent = _Sent(head + b"Content-Length: %d\r\n\r\n%b" % (len(body), body), None, into, on_data)
         else:
-            sent = _Sent(head + b"Content-Length: %d\r\n\r\n" % body.seek(0, SEEK_END), body, into, seen)
+            sent = _Sent(head + b"Content-Length: %d\r\n\r\n" % body.seek(0, SEEK_END), body, into, on_data)
         connection = self._take()
         if connection is not None:
             try:
@@ -175,7 +175,7 @@ class _Sent:
     first: bytes = field(repr=False)
     rest: BinaryIO | None
     into: BinaryIO | None
-    seen: Callable[[bytes], None] | None = None
+    on_data: Callable[[bytes], None] | None = None
 
 
 class _NotSent(Exception):
@@ -198,7 +198,7 @@ class _Connection:
 
     def exchange(self, sent: _Sent, deadline: _Deadline, clock: Callable[[], float]) -> ResponseReader:
         sock = self._sock
-        reader = ResponseReader(sent.into, sent.seen)
+        reader = ResponseReader(sent.into, sent.on_data)
         sock.settimeout(_left(deadline.begin, clock))
         try:
             sock.sendall(sent.first)
@@ -242,12 +242,12 @@ def _left(deadline: float, clock: Callable[[], float]) -> float:
 
 def _connect(host: str, port: int, until: float, clock: Callable[[], float]) -> socket.socket:
     """Connect to the first address that answers. Each has its share of the time, lest a dead IPv6 uses it all up."""
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     failure: OSError = ConnectionError("no address")
-    for number, (family, kind, protocol, _, address) in enumerate(found):
+    for number, (family, kind, protocol, _, address) in enumerate(addresses):
         sock = socket.socket(family, kind, protocol)
         try:
-            sock.settimeout(_left(until, clock) / (len(found) - number))
+            sock.settimeout(_left(until, clock) / (len(addresses) - number))
             sock.connect(address)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             _probe(sock)

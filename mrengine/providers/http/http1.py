@@ -34,16 +34,26 @@ class Malformed(ConnectionError):
 class ResponseReader:
     """Reads one response. After ``done``: ``status``, ``headers`` (names in lower case), ``body``, ``reusable``.
 
-    ``into``: a file that takes the body of a success, of any size, in place of ``body``. ``seen`` is given the parts of
-    a body with status 200 as they come.
+    ``into``: a file that takes the body of a success, of any size, in place of ``body``. ``on_data`` is given the parts
+    of a body with status 200 as they come.
     """
 
     __slots__ = (
-        "_buffer", "_into", "_need", "_parts", "_seen", "_size", "_state", "body", "headers", "reusable", "status",
+        "_buffer",
+        "_into",
+        "_need",
+        "_on_data",
+        "_parts",
+        "_size",
+        "_state",
+        "body",
+        "headers",
+        "reusable",
+        "status",
     )  # fmt: skip
 
-    def __init__(self, into: BinaryIO | None = None, seen: Callable[[bytes], None] | None = None) -> None:
-        self._into, self._seen = into, seen
+    def __init__(self, into: BinaryIO | None = None, on_data: Callable[[bytes], None] | None = None) -> None:
+        self._into, self._on_data = into, on_data
         self._buffer = b""
         self._state = _HEAD
         self._parts: list[bytes] = []
@@ -131,8 +141,8 @@ class ResponseReader:
             self._parts.append(data)
         else:
             self._into.write(data)
-        if self._seen is not None and data and self.status == 200 and "content-encoding" not in self.headers:
-            self._seen(data)
+        if self._on_data is not None and data and self.status == 200 and "content-encoding" not in self.headers:
+            self._on_data(data)
 
     def _advance(self) -> bool:
         if self._state == _CHUNKED:

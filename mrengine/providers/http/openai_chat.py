@@ -113,7 +113,7 @@ def _answered(completion: Completion, message: Mapping[str, Any], *, keep: bool)
 
 
 def _thoughts(message: Mapping[str, Any]) -> str:
-    return next((found for name in _THOUGHTS if isinstance(found := message.get(name), str) and found), "")
+    return next((thoughts for name in _THOUGHTS if isinstance(thoughts := message.get(name), str) and thoughts), "")
 
 
 def joined(events: Sequence[Any]) -> Any:

@@ -60,10 +60,10 @@ class RemoteProvider(ABC):
 
     @abstractmethod
     def send(
-        self, body: bytes, headers: Mapping[str, str], version: int, times: tuple[float, float], seen: OnBytes = None
+        self, body: bytes, headers: Mapping[str, str], version: int, times: tuple[float, float], on_data: OnBytes = None
     ) -> Response:
         """POST a body; returns an answer of any status, or raises whatever the client does. ``version``: of the
-        headers; ``times``: the request's ``timeout_s`` and ``finish_s``; ``seen`` is given the answer's body in parts.
+        headers; ``times``: the request's ``timeout_s`` and ``finish_s``; ``on_data`` is given the body in parts.
         """
 
     @abstractmethod
@@ -126,8 +126,8 @@ class RemoteProvider(ABC):
             # An answer with a schema is checked as a whole, and is not shown before.
             streams = request.pieces is not None and request.schema is None
             body = _encoded(self._body(request, replace(quirks, stream=True) if streams else quirks))
-            seen = None if request.pieces is None else Shown(self._shape.piece, request.pieces)
-            response = self._answered(body, (request.timeout_s, request.finish_s), seen)
+            on_data = None if request.pieces is None else Shown(self._shape.piece, request.pieces)
+            response = self._answered(body, (request.timeout_s, request.finish_s), on_data)
             other = learned(quirks, request, body, response.status, response.body)
             if other is None and request.pieces is not None and response.status in _NO_STREAM:
                 request = replace(request, pieces=None)  # a server that does not stream: the answer comes whole
@@ -153,25 +153,25 @@ class RemoteProvider(ABC):
             status, response.headers, body, model=self._name, hidden=self._headers.hidden, texts=spoken(request)
         )
 
-    def _answered(self, body: bytes, times: tuple[float, float], seen: OnBytes) -> Response:
+    def _answered(self, body: bytes, times: tuple[float, float], on_data: OnBytes) -> Response:
         version = self._headers.version
-        response = self._sent(body, times, seen)
+        response = self._sent(body, times, on_data)
         if response.status == 401 and self._headers.renewable:
             self._headers.renew(version)
-            response = self._sent(body, times, seen)
+            response = self._sent(body, times, on_data)
         return response
 
-    def _sent(self, body: bytes, times: tuple[float, float], seen: OnBytes) -> Response:
+    def _sent(self, body: bytes, times: tuple[float, float], on_data: OnBytes) -> Response:
         failed: ModelError
         try:
-            return self.send(body, self._headers.current, self._headers.version, times, seen)
+            return self.send(body, self._headers.current, self._headers.version, times, on_data)
         except Exception as error:  # noqa: BLE001  # whatever a client raises is mapped, in one place
             failed = error_map.from_exception(error, model=self._name)
         raise failed  # outside of ``except``: the client's exception, as its context, would hold prompt and key
 
     def _read(self, response: Response, request: Request) -> Completion:
         failed: ModelError
-        seen, data = observed(response.headers), None
+        limits, data = observed(response.headers), None
         try:
             data = self._data(response)
             inner = no_answer.inner_error(
@@ -190,8 +190,8 @@ class RemoteProvider(ABC):
         else:
             if request.schema is not None and self._quirks.native_schema:
                 completion = replace(completion, text=unboxed(completion.text, request.schema))
-            return completion if seen is None else replace(completion, observed=seen)
-        failed.observed = seen
+            return completion if limits is None else replace(completion, observed=limits)
+        failed.observed = limits
         raise failed
 
     def _data(self, response: Response) -> Any:
@@ -224,7 +224,7 @@ class HttpProvider(RemoteProvider):
         self._heads: tuple[int, bytes] = (-1, b"")
 
     def send(
-        self, body: bytes, headers: Mapping[str, str], version: int, times: tuple[float, float], seen: OnBytes = None
+        self, body: bytes, headers: Mapping[str, str], version: int, times: tuple[float, float], on_data: OnBytes = None
     ) -> Response:
         """See RemoteProvider. The head is built once for each version of the headers."""
         built, head = self._heads
@@ -232,7 +232,7 @@ class HttpProvider(RemoteProvider):
             merged = {"content-type": "application/json", "user-agent": "mrengine", **headers}
             head = self._client.head("POST", self._shape.PATH, merged)
             self._heads = (version, head)
-        return self._client.send(head, body, timeout_s=times[0], finish_s=times[1], seen=seen)
+        return self._client.send(head, body, timeout_s=times[0], finish_s=times[1], on_data=on_data)
 
     def get(self, path: str) -> Response:
         """See RemoteProvider."""

@@ -31,10 +31,10 @@ def is_stream(body: bytes) -> bool:
 
 def events_in(body: bytes) -> list[Any]:
     """The JSON values of the events, in order. ValueError: one is no JSON, or there is none."""
-    found = [json.loads(data) for data in _data(body) if data != "[DONE]"]
-    if not found:
+    events = [json.loads(data) for data in _data(body) if data != "[DONE]"]
+    if not events:
         raise ValueError("no events")
-    return found
+    return events
 
 
 def _data(body: bytes) -> Iterator[str]:

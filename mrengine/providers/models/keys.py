@@ -89,5 +89,5 @@ def check_variables(headers: object, env: Mapping[str, str]) -> None:
         for variable in variables_in(value) if isinstance(value, str) else ():
             text = (env.get(variable) or "").strip()
             if not text.isascii() or any(mark in text for mark in "\r\n\0"):
-                found = "a character beyond ASCII" if not text.isascii() else "a line break"
-                raise ConfigError(f"{variable} holds {found}, which no header can: copy it again", setting=variable)
+                fault = "a character beyond ASCII" if not text.isascii() else "a line break"
+                raise ConfigError(f"{variable} holds {fault}, which no header can: copy it again", setting=variable)

@@ -71,13 +71,13 @@ def resolve_models(
     """
     if models is None:
         models = _default(env)
-    given = [models] if isinstance(models, (str, ModelSpec)) else models
-    if not isinstance(given, Sequence):
+    items = [models] if isinstance(models, (str, ModelSpec)) else models
+    if not isinstance(items, Sequence):
         raise ConfigError(f"models is a name, a ModelSpec or a list of these, not {_a(models)}", setting="models")
-    if not given:
+    if not items:
         raise ConfigError("models is empty: name at least one", setting="models")
-    known = catalog.catalog(catalog.chosen(prices, env))
-    resolved = [_resolve(_spec(item), index, limits or {}, env, keys, known) for index, item in enumerate(given)]
+    table = catalog.catalog(catalog.chosen(prices, env))
+    resolved = [_resolve(_spec(item), index, limits or {}, env, keys, table) for index, item in enumerate(items)]
     return tuple(_distinct(resolved))
 
 
@@ -135,7 +135,7 @@ def _is_size(value: Any) -> bool:
 
 
 def _resolve(
-    spec: ModelSpec, index: int, limits: Mapping[str, RateLimit], env: Mapping[str, str], keys: bool, listed: Catalog
+    spec: ModelSpec, index: int, limits: Mapping[str, RateLimit], env: Mapping[str, str], keys: bool, table: Catalog
 ) -> Model:
     _check_spec(spec)
     spec = resolution.of_plugin(spec)
@@ -149,13 +149,13 @@ def _resolve(
     _check_fallbacks(spec)
     if spec.price is not None:
         catalog.check_price(spec.price, spec.name)
-    known = (None if place.kind in ("fake", "local") else listed.find(place.wire_name)) or Entry()
-    own_price = listed.priced(*names_of(spec, place.name), place.wire_name)
+    facts = (None if place.kind in ("fake", "local") else table.find(place.wire_name)) or Entry()
+    own_price = table.priced(*names_of(spec, place.name), place.wire_name)
     own_limits: RateLimit | None = None
     if place.kind == "local":
         from mrengine.providers.local import embedded
 
-        known, own_limits = Entry(embedded.CONTEXT_WINDOW, None, Price(0.0, 0.0)), embedded.LIMITS
+        facts, own_limits = Entry(embedded.CONTEXT_WINDOW, None, Price(0.0, 0.0)), embedded.LIMITS
     model = Model(
         index=index,
         name=place.name,
@@ -166,14 +166,14 @@ def _resolve(
         spec=spec,
         base_url=place.base_url,
         key_env=place.key_envs[0] if place.key_envs else None,
-        context_window=spec.context_window or known.context_window,
-        max_output=spec.max_output or known.max_output,
-        price=spec.price or own_price or known.price,
-        cache_min=known.cache_min,
+        context_window=spec.context_window or facts.context_window,
+        max_output=spec.max_output or facts.max_output,
+        price=spec.price or own_price or facts.price,
+        cache_min=facts.cache_min,
         limits=next((limits[name] for name in names_of(spec, place.name) if name in limits), spec.limits or own_limits),
         preloads=place.preloads,
     )
-    fallbacks = [_resolve(_spec(item), index, limits, env, keys, listed) for item in spec.fallbacks]
+    fallbacks = [_resolve(_spec(item), index, limits, env, keys, table) for item in spec.fallbacks]
     lanes = tuple(_lane(model, variable, limits) for variable in place.key_envs[1:])
     return replace(model, fallbacks=tuple(fallbacks), lanes=lanes)
 

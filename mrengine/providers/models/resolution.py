@@ -244,9 +244,9 @@ def _custom(spec: ModelSpec, provider: Any) -> ResolvedModel:
 
 def custom_class(name: str) -> type[Any]:
     """The class that an entry point of the group ``mrengine.providers`` names."""
-    known = plugins()
-    if (point := known.get(name)) is None:
-        names = ["openai", "anthropic", "http", "http:anthropic", "local", "fake", *sorted(known)]
+    points = plugins()
+    if (point := points.get(name)) is None:
+        names = ["openai", "anthropic", "http", "http:anthropic", "local", "fake", *sorted(points)]
         raise ConfigError(f"unknown provider {name!r}; there are {', '.join(names)}", setting="provider")
     try:
         return cast("type[Any]", point.load())

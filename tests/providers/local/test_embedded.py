@@ -18,7 +18,7 @@ import pytest
 
 from mrengine import Document, MapReduceRunner, collect
 from mrengine.errors import ConfigError, ContextOverflow
-from mrengine.providers.base import Provider
+from mrengine.providers import Provider
 from mrengine.providers.connect import connect
 from mrengine.providers.local import embedded, model_file, server_process
 from mrengine.providers.local.server_process import ModelServer
