@@ -97,7 +97,7 @@ class BudgetClient(BudgetPort):
         return Lease(PendingRequest((UNMETERED, model, 0, 0, 0, 0, False), granted=True), settle)
 
     def _settle(self, done: CallReport) -> None:
-        # A Retry-After cannot wait for the next exchange: every other worker would run into the same limit meanwhile.
+        # A Retry-After cannot wait for the next exchange: meanwhile all other workers would run into the same limit.
         back_off = done[6] is not None and done[6][-1] is not None
         if self._pending.settle(done) or back_off:
             self._wakeups.put(back_off)

@@ -19,7 +19,7 @@ class LocalBudget(BudgetPort):
         super().__init__()
         self._service = service
         self._changed = threading.Condition()
-        service.hello(0, 0, ())
+        service.hello(0, 0, ())  # as the only worker, in its only incarnation
 
     def _start(self) -> None:
         """Do nothing: the service is in this process."""

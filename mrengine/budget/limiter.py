@@ -97,6 +97,7 @@ class Limiter:
             amount = need[i]
             if amount <= bucket.capacity:
                 continue
+            # A request above the capacity takes a full bucket into debt, but never by more than a minute's burst.
             most = max(1.0, burst(bucket.rate * MINUTE_S))
             if amount > most:
                 raise ConfigError(
@@ -111,20 +112,20 @@ class Limiter:
         self._refill(now)
         granted: dict[Key, Held] = {}
         waits: list[Wait] = []
-        ahead, position = [0.0] * len(DIMENSIONS), 0
+        ahead = [0.0] * len(DIMENSIONS)
         skipped: list[QueuedRequest] = []
         for request, starved in self.queue.in_order(now):
             if request.key in keys:
                 wait_s = self._wait_s(request, ahead, skipped, starved, now)
                 if wait_s <= 0.0:
-                    granted[request.key] = self._grant(request, now, process)
+                    self.queue.serve(request, now)
+                    granted[request.key] = self.take(request.need, now, process)
                     if self.slots() is not None:
                         for other in skipped:
                             other.passed += 1
                     continue
                 request.expires = now + wait_s + GRACE_S
-                waits.append(Wait(request.key, wait_s, position + 1))
-            position += 1
+                waits.append(Wait(request.key, wait_s, len(skipped) + 1))
             skipped.append(request)
             for i, amount in enumerate(request.need):
                 ahead[i] += amount
@@ -137,6 +138,7 @@ class Limiter:
         rank = request.rank
         for i, own in self.own.items():
             amount = request.need[i]
+            # Most often even the full reserve leaves enough, so that it need not be computed.
             if amount and amount > own.level - ahead[i] - SHARES[rank] * own.capacity:
                 reserve = NO_RESERVE if starved else self.queue.reserve(rank, own.capacity, own.rate, now)
                 wait_s = max(wait_s, own.wait_s(amount, ahead[i], *reserve))
@@ -160,10 +162,6 @@ class Limiter:
             return 0.0
         least, most = LOOK_AGAIN_S
         return min(most, max(least, self.call_s * (len(skipped) + 1) / slots))
-
-    def _grant(self, request: QueuedRequest, now: float, process: str) -> Held:
-        self.queue.serve(request, now)
-        return self.take(request.need, now, process)
 
     def take(self, need: Need, now: float, process: str = "") -> Held:
         """Charge the buckets and occupy a slot, whatever the levels."""
@@ -222,12 +220,13 @@ class Limiter:
             return
         if used[0]:
             self.trouble -= NEWEST * self.trouble
+        # Calls granted before the last refusal do not show that more are tolerated now.
         if self.window is not None and used[0] and held.number > self.refused[1]:
             self._widen(now)
         for i, mark in held.marks.items():
             self.own[i].give_back(held.need[i] - used[i], mark)
         for i, theirs in self.server_buckets.items():
-            if held.number > theirs.number:
+            if held.number > theirs.number:  # the reading includes the earlier ones
                 theirs.bucket.level = min(theirs.bucket.capacity, theirs.bucket.level + held.need[i] - used[i])
 
     def _widen(self, now: float) -> None:
@@ -344,7 +343,7 @@ class Limiter:
         self.own.update({i: _adopt(self.own.get(i), dumped) for i, dumped in own.items()})
         self.server_buckets = {i: ServerBucket.load(dumped) for i, dumped in theirs.items()}
         self.queue = WaitQueue.load(queue)
-        self.at = float("-inf")
+        self.at = float("-inf")  # the buckets are those of another process, and must be refilled
 
 
 def _left(needed: float, retry_after_s: float | None, own: Bucket | None) -> int | None:
@@ -379,7 +378,7 @@ def _buckets(limit: RateLimit, now: float, spent: list[Spent]) -> dict[int, Buck
     buckets = {}
     for i, per_minute in enumerate((limit.tpm, limit.input_tpm, limit.output_tpm, _requests(limit))):
         if per_minute is not None:
-            burst_s = 0.0 if i == REQUESTS and limit.rps is not None else limit.burst_s  # spaced evenly
+            burst_s = 0.0 if i == REQUESTS and limit.rps is not None else limit.burst_s  # rps: spaced evenly
             capacity, rate = burst(per_minute, burst_s), per_minute / MINUTE_S
             level = implied_level(capacity, rate, amounts[i]) if spent else None
             buckets[i] = Bucket(capacity, rate, now, level)

@@ -74,7 +74,7 @@ def _idle(config: BudgetConfig) -> list[Priority | str]:
     if any(limit.shared for limit in config.limits.values()):
         return []
     if config.host is not None and config.shared_dir is not None:
-        return priorities[:1]  # runners of one host rarely use P0: nothing is kept for it until one has come
+        return priorities[:1]  # nothing is kept for P0 until one has come
     return [] if config.priority is None else [name for name in priorities if name != config.priority]
 
 
@@ -103,6 +103,7 @@ def serve(address: str, authkey: bytes, config: BudgetConfig) -> None:
     A socket file that an earlier manager left at ``address`` is replaced.
     """
     parent = parent_process()
+    # The handlers and the mask are those of the supervisor, from which this process was forked.
     posix.die_with_parent(os.getppid() if parent is None or parent.pid is None else parent.pid)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for name in (signal.SIGTERM, signal.SIGCHLD, signal.SIGHUP):

@@ -71,12 +71,12 @@ class _Worker:
     name: str
     open_calls: dict[int, tuple[str, _OpenCall]] = field(default_factory=dict)
     waiting: dict[int, str] = field(default_factory=dict)
-    answered_before: set[int] = field(default_factory=set)  # requests whose like was answered before they came
+    answered_before: set[int] = field(default_factory=set)  # requests that were sent to look for an earlier answer
 
 
 @dataclass(slots=True, eq=False)
 class _ModelWork:
-    """What one exchange does to one model's limit, collected so that the limit is locked only once."""
+    """The work of one exchange on one model's limit, collected so that the limit is locked only once."""
 
     ended: list[_Ended] = field(default_factory=list)
     withdrawn: list[int] = field(default_factory=list)
@@ -344,7 +344,7 @@ class BudgetService:
         if observed is not None:
             limiter.observe(observed, now, held=held, refused=refused, others=lambda: self._in_flight(model))
         if open_call is not None and held is None and used is not None and not open_call.adopted:
-            limiter.charge(used, now)  # granted before the model had a limit
+            limiter.charge(used, now)  # it was granted before its model had a limit
 
     def _learn_refusal(
         self, limiter: Limiter, model: str, open_call: _OpenCall, need: Need, observed: Observed

@@ -1,8 +1,6 @@
 """Tracks the prefixes in a provider's cache: one call goes first, and the others follow when it has been answered.
 
-A cache can be read once the answer to the call that wrote it has begun. Calls that start together with that one read
-nothing, and each of them pays for a write if writes cost more. Identical calls, of which only one is to be made, wait
-for each other in the same way.
+Identical calls, of which only one is to be made, wait for each other in the same way.
 """
 
 from __future__ import annotations
@@ -28,6 +26,9 @@ class _Prefix:
 
 class WarmPrefixes:
     """The prefixes by model, where each key's lane is one: caches belong to a key. Times are the caller's clock's."""
+
+    # Why: a cache can be read once the answer to the call that wrote it has begun. Calls that start together with that
+    # one read nothing and, if writes cost more, each of them pays for one.
 
     def __init__(self) -> None:
         self._known: dict[tuple[str, str], _Prefix] = {}

@@ -62,6 +62,7 @@ def _written(value: type, name: str, held: Any) -> bool:
         return not _generated(held)
     if isinstance(held, _GETTERS) or name == "_abc_impl" or (name.startswith("__") and name.endswith("__")):
         return False
+    # Enums, namedtuples and pydantic models have private members of their library's making.
     derived = issubclass(value, (enum.Enum, tuple)) or hasattr(value, "__pydantic_complete__")
     return not derived or not (name.startswith(("_", "model_")) or isinstance(held, (enum.Enum, _ENUM_PROPERTY)))
 

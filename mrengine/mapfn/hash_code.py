@@ -53,7 +53,7 @@ def code(fp: Fingerprint, value: types.CodeType, path: str) -> None:
     fp.put(*(getattr(value, name) for name in _COUNTS))
     for names in _NAMES:
         held: tuple[str, ...] = getattr(value, names)
-        fp.put(len(held), *held)
+        fp.put(len(held), *held)  # the length, so that two lists cannot run together
     line = _line_constant(value)
     fp.items("consts", [(path, None if at == line else item) for at, item in enumerate(value.co_consts)])
 
@@ -67,7 +67,7 @@ def names_of(value: types.CodeType) -> tuple[list[str], set[str], list[tuple[str
     for step in dis.get_instructions(value):
         if step.opname in _GLOBAL:
             globals_[step.argval] = None
-        elif step.opname == "IMPORT_NAME":
+        elif step.opname == "IMPORT_NAME":  # its level is one of the two constants loaded before it
             imports[step.argval, next((c for c in reversed(constants[-2:]) if type(c) is int), 0)] = None
         elif isinstance(step.argval, str) and step.argval in value.co_names:
             attributes.add(step.argval)

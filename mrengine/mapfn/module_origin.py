@@ -40,7 +40,7 @@ def _version(top: str) -> str:
         return metadata.version(top)
     except metadata.PackageNotFoundError:
         pass
-    names = metadata.packages_distributions().get(top, [])
+    names = metadata.packages_distributions().get(top, [])  # of a distribution of another name: PyYAML has yaml
     return metadata.version(names[0]) if names else str(getattr(sys.modules.get(top), "__version__", ""))
 
 

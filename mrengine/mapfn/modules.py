@@ -1,8 +1,4 @@
-"""Finds the installed packages that a map function will need, to import them once, before the workers are forked.
-
-The user's own files are never among them, as the supervisor runs no user code. Nor are packages that start threads when
-they are imported (numpy, and everything that imports it), as a process with threads cannot be forked safely.
-"""
+"""Finds the installed packages that a map function will need, to import them once, before the workers are forked."""
 
 from __future__ import annotations
 
@@ -15,6 +11,7 @@ from typing import Any
 
 __all__ = ["preloads"]
 
+# They start threads when they are imported, and a process with threads cannot be forked safely.
 THREADED = frozenset({
     "numpy", "scipy", "pandas", "torch", "tensorflow", "jax", "sklearn", "pyarrow", "polars", "cv2", "matplotlib",
     "ray",
@@ -31,6 +28,7 @@ def preloads(function: Callable[..., Any] | None, wanted: Sequence[str]) -> list
     modules = dict.fromkeys([*wanted, *own])
     for name in _modules_of(function):
         top = name.partition(".")[0]
+        # Not the user's own modules: the supervisor, which imports these, runs no user code.
         if top != "mrengine" and _installed(top) and not _threaded(top):
             modules[top] = None
     return list(modules)

@@ -1,9 +1,4 @@
-"""Pickles functions for the workers with cloudpickle, and names the variable that cannot be pickled.
-
-Functions of a module are pickled by name, those of ``__main__`` by value. So are those of a module that a worker would
-not find, or would find another in its place: the main module of a process that ``multiprocessing`` spawned, a plugin
-that was loaded from its file.
-"""
+"""Pickles functions for the workers with cloudpickle, and names the variable that cannot be pickled."""
 
 from __future__ import annotations
 
@@ -39,6 +34,10 @@ def pack_function(function: Any, *, setting: str) -> bytes:
 
 class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
     """Registers the modules that workers would not find with cloudpickle, as it meets them."""
+
+    # Functions of a module are pickled by name, those of ``__main__`` by value. So must be those of a module that a
+    # worker would not find, or would find another in its place: the main module of a process that ``multiprocessing``
+    # spawned, a plugin that was loaded from its file.
 
     def __init__(self, file: io.BytesIO) -> None:
         super().__init__(file)

@@ -10,7 +10,6 @@ import os
 import re
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +18,9 @@ from mrengine.outputs.rows import flat
 
 __all__ = ["SUFFIXES", "check_path", "export_rows", "frame_of"]
 
-_BATCH_ROWS = 4096
+_BATCH_ROWS = 4096  # that are in memory at once
 _FORMULA = re.compile(r"[\t\r\n ]*[=+\-@＝＋－＠]|[\t\r\n]")  # OWASP, CSV injection
+# A negative number or a percentage begins like a formula, and is none.
 _NUMBER = re.compile(r"[+-]?(\d+([.,]\d+)*|\.\d+)([eE][+-]?\d+)?%?")
 Rows = Callable[[], Iterator[dict[str, Any]]]
 Cell = Callable[[Any], Any]
@@ -34,9 +34,7 @@ def export_rows(rows: Rows, path: str | os.PathLike[str], *, formulas: bool = Fa
     written; MissingExtra.
     """
     place = check_path(path)
-    write: Any = _WRITERS[place.suffix.lower()]
-    if write in (_write_csv, _write_tsv):
-        write = partial(write, cell=_cell if formulas else _harmless)
+    suffix = place.suffix.lower()
     try:
         # Beside its place: a rename is atomic only within a file system.
         fd, name = tempfile.mkstemp(dir=place.parent, prefix=f".{place.name[:100]}.")
@@ -44,7 +42,10 @@ def export_rows(rows: Rows, path: str | os.PathLike[str], *, formulas: bool = Fa
         raise ConfigError(f"{place} cannot be written: {error.strerror}", setting="path") from None
     os.close(fd)
     try:
-        write(rows, Path(name))
+        if suffix in _DELIMITERS:
+            _write_csv(rows, Path(name), _DELIMITERS[suffix], _cell if formulas else _harmless)
+        else:
+            _WRITERS[suffix](rows, Path(name))
         umask = os.umask(0)  # there is no way to read it alone
         os.umask(umask)
         os.chmod(name, 0o666 & ~umask)  # mkstemp's files are private, which an export need not be
@@ -52,19 +53,17 @@ def export_rows(rows: Rows, path: str | os.PathLike[str], *, formulas: bool = Fa
             os.fsync(file.fileno())
         os.replace(name, place)
     except OSError as error:
-        Path(name).unlink(missing_ok=True)
         raise ConfigError(f"{place} cannot be written: {error.strerror}", setting="path") from error
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    finally:
+        Path(name).unlink(missing_ok=True)  # it is there only if it was not moved
     return place
 
 
 def check_path(path: str | os.PathLike[str]) -> Path:
     """The path. ConfigError: its suffix names no format; MissingExtra."""
     place = Path(path)
-    if place.suffix.lower() not in _WRITERS:
-        raise ConfigError(f"{place}: an export is {', '.join(_WRITERS)} by its suffix", setting="path")
+    if place.suffix.lower() not in SUFFIXES:
+        raise ConfigError(f"{place}: an export is {', '.join(SUFFIXES)} by its suffix", setting="path")
     if place.suffix.lower() in (".parquet", ".pq"):
         _arrow()
     return place
@@ -90,19 +89,14 @@ def _columns(rows: Iterator[dict[str, Any]]) -> list[str]:
     return [name for name in names if name not in ends] + [name for name in ends if name in names]
 
 
-def _write_csv(rows: Rows, path: Path, *, delimiter: str = ",", cell: Cell | None = None) -> None:
+def _write_csv(rows: Rows, path: Path, delimiter: str, cell: Cell) -> None:
     columns = _columns(flat(row) for row in rows())
     with path.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
         writer = csv.writer(file, delimiter=delimiter)
-        cell = cell or _harmless
         writer.writerow([cell(name) for name in columns])
         for row in rows():
             cells = flat(row)
             writer.writerow([cell(cells.get(name)) for name in columns])
-
-
-def _write_tsv(rows: Rows, path: Path, *, cell: Cell | None = None) -> None:
-    _write_csv(rows, path, delimiter="\t", cell=cell)
 
 
 def _cell(value: Any) -> Any:
@@ -194,11 +188,10 @@ def _fitting(value: Any, as_text: bool) -> Any:
 
 
 _WRITERS: dict[str, Callable[[Rows, Path], None]] = {
-    ".csv": _write_csv,
-    ".tsv": _write_tsv,
     ".jsonl": _write_jsonl,
     ".ndjson": _write_jsonl,
     ".parquet": _write_parquet,
     ".pq": _write_parquet,
 }
-SUFFIXES = tuple(_WRITERS)
+_DELIMITERS = {".csv": ",", ".tsv": "\t"}
+SUFFIXES = (*_DELIMITERS, *_WRITERS)

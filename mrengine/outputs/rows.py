@@ -21,7 +21,7 @@ def rows_of(results: Iterable[ChunkResult], failures: Iterable[ChunkFailure]) ->
     """
     done = ((result.chunk_id, _of_result(result)) for result in results)
     failed = ((_LAST if one.chunk_id < 0 else one.chunk_id, _of_failure(one)) for one in failures)
-    for _, row in heapq.merge(done, failed, key=lambda item: item[0]):
+    for _, row in heapq.merge(done, failed, key=lambda item: item[0]):  # both are in chunk order, and lazy
         yield row
 
 

@@ -10,14 +10,6 @@ from mrengine.profiling.measure import ProfilerContext, async_profile_context, c
 from mrengine.profiling.stages import ComponentTimer, StageTotal, format_duration
 
 __all__ = [
-    "ComponentTimer",
-    "PerformanceCollector",
-    "ProfilerContext",
-    "StageTotal",
-    "Statistics",
-    "async_profile_context",
-    "collector",
-    "cprofile_context",
-    "format_duration",
-    "profile",
-]
+    "ComponentTimer", "PerformanceCollector", "ProfilerContext", "StageTotal", "Statistics", "async_profile_context",
+    "collector", "cprofile_context", "format_duration", "profile",
+]  # fmt: skip

@@ -125,7 +125,7 @@ class PerformanceCollector:
             series = self._series.get(name)
             if series is None:
                 return []
-            turn = series.count % SAMPLES if series.count > SAMPLES else 0
+            turn = series.count % SAMPLES if series.count > SAMPLES else 0  # where the ring's oldest sample stands
             return [*series.samples[turn:], *series.samples[:turn]]
 
     def statistics(self, name: str) -> Statistics | None:

@@ -110,7 +110,7 @@ def _wrapper_for(function: Callable[..., Any]) -> Callable[[Any, str, Performanc
 
 def _function(function: Any, label: str, target: PerformanceCollector) -> Callable[..., Any]:
     def profiled(*args: Any, **kwargs: Any) -> Any:
-        if not target.enabled:
+        if not target.enabled:  # looked up in each call, as a collector may be enabled later
             return function(*args, **kwargs)
         with ProfilerContext(label, collector=target):
             return function(*args, **kwargs)

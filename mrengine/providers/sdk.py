@@ -1,12 +1,7 @@
 """The ``openai`` and ``anthropic`` providers: the official SDKs, one client a worker, without their own retries.
 
-The SDK authenticates and sends; the body is made, and the answer read, by the same code as without an SDK. So a body
-that is no answer (for which the SDK returns a ``str``) fails in the same way everywhere, rate-limit headers are read,
-and ``temperature`` is no special case (``anthropic`` 2.12 has no such argument). Both SDKs offer this as
-``client.post(path, cast_to=httpx2.Response)``.
-
-Their requests leave over the ``http`` provider's own connections: one deadline for the whole call, bodies of a bounded
-size, the same proxies and authorities, and a third less CPU (docs/decisions/providers-one-road.md).
+The SDK authenticates and sends; the body is made, and the answer read, by the same code as without an SDK. Requests
+leave over the ``http`` provider's own connections (docs/decisions/providers-one-road.md).
 """
 
 from __future__ import annotations
@@ -60,6 +55,9 @@ class SdkProvider(RemoteProvider):
         self, body: bytes, headers: Mapping[str, str], version: int, times: tuple[float, float], on_data: OnBytes = None
     ) -> Response:
         """See RemoteProvider. The SDK raises an error for a bad status, which is an answer here."""
+        # The raw call, which both SDKs offer, not their typed method: a body that is no answer, for which they return a
+        # ``str``, fails as it does without an SDK, rate-limit headers are read, and ``temperature`` is no special case
+        # (``anthropic`` 2.12 has no such argument).
         timeout = httpx2.Timeout(max(times), read=times[0])
         options = {"headers": {"content-type": "application/json", **headers}, "timeout": timeout}
         _watching.on_data = on_data
@@ -95,6 +93,9 @@ def _sdk_client(shape: str, **settings: Any) -> Any:
 
 class _Transport(httpx2.BaseTransport):
     """Sends an SDK's requests through our client, with the SDK's own headers."""
+
+    # Why: one deadline for the whole call, where the SDKs have one for each read; bodies of a bounded size; the same
+    # proxies and authorities; a third less CPU.
 
     def __init__(self, model: Model, base_url: str, *, slots: int) -> None:
         url = httpx2.URL(base_url)

@@ -130,7 +130,7 @@ class _Watch:
             start, state, failed = record.at - record.duration_ms / 1000, "done", ""
             attributes[names.ATTEMPT] = record.attempt
         else:
-            start = min([record.at, *(_began(call) for call in calls)])
+            start = min([record.at, *(_began(call) for call in calls)])  # a failure's record has no duration
             state, failed = "failed", record.kind
             attributes[names.ATTEMPT] = record.attempts
         counted = {names.OUTCOME: state, **({names.ERROR_TYPE: failed} if failed else {})}

@@ -23,7 +23,7 @@ EVERY_S = 5.0  # between two versions of the text file
 
 
 class _Metrics:
-    """The metrics in one registry, which takes each name once."""
+    """The metrics in one registry."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         from prometheus_client import Counter, Gauge, Histogram
@@ -68,7 +68,7 @@ class Prometheus:
         if registry is None:
             registry = prometheus_client.REGISTRY if textfile is None else prometheus_client.CollectorRegistry()
         self.registry = registry
-        with _LOCK:
+        with _LOCK:  # two runners may begin at once, and a registry takes each name once
             if registry not in _KNOWN:
                 _KNOWN[registry] = _Metrics(registry)
             self._metrics = _KNOWN[registry]

@@ -50,7 +50,7 @@ class OpenAIBatches(BatchClient):
             f'--{mark}\r\n{disposition}"purpose"\r\n\r\nbatch\r\n--{mark}\r\n{disposition}"file"; filename="{name}"\r\n'
             "Content-Type: application/jsonl\r\n\r\n"
         )
-        with tempfile.TemporaryFile(dir=self._folder) as form:
+        with tempfile.TemporaryFile(dir=self._folder) as form:  # a form in a file, as it may be larger than memory
             form.write(opening.encode())
             file.seek(0)
             while part := file.read(_COPY):

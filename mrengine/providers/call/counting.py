@@ -3,42 +3,23 @@
 Here ``input_tokens`` is the whole prompt, whatever a cache held of it, and ``output_tokens`` the whole answer,
 reasoning included. Vendors differ in what their numbers leave out ("beside") or include ("inside"):
 
-==================  ============================  ==================  ==================  ===========================
-who                 input, output                 cache read, write   reasoning           source
-==================  ============================  ==================  ==================  ===========================
-OpenAI, Azure,      prompt_tokens,                inside              inside              platform.openai.com/docs/
-Groq, Mistral,      completion_tokens                                                     api-reference/chat/object
-Fireworks, vLLM, …
-OpenAI Responses    input_tokens, output_tokens   inside              inside              …/api-reference/responses
-DeepSeek            as OpenAI                     inside              inside              api-docs.deepseek.com/
-                                                  (hit + miss)                            api/create-chat-completion
-Moonshot            as OpenAI                     inside              inside              platform.moonshot.ai/docs
-                                                  (cached_tokens)
-OpenRouter          as OpenAI                     inside              inside              openrouter.ai/docs/
-                                                                                          use-cases/usage-accounting
-LiteLLM proxy       as OpenAI                     inside              inside              docs.litellm.ai/docs/
-                                                                                          completion/prompt_caching
-xAI                 as OpenAI                     inside              beside, in total    docs.x.ai/docs/guides/
-                                                                                          reasoning
-Gemini, as OpenAI   as OpenAI                     inside              beside, in total    ai.google.dev/gemini-api/
-                                                                                          docs/openai
-Gemini              promptTokenCount,             inside              beside              ai.google.dev/api/
-                    candidatesTokenCount                              (thoughtsTokens…)   generate-content
-                    + toolUsePromptTokenCount
-Perplexity          as OpenAI                     –                   beside (top level)  docs.perplexity.ai/api-
-                                                                                          reference
-Anthropic           input_tokens, output_tokens   beside              inside              platform.claude.com/docs/en/
-                                                                                          build-with-claude/
-                                                                                          prompt-caching
-Bedrock Converse    inputTokens, outputTokens     beside              inside              docs.aws.amazon.com/bedrock/
-                                                                                          latest/APIReference/
-                                                                                          API_runtime_TokenUsage.html
-Cohere              billed_units.input_tokens,    –                   inside              docs.cohere.com/reference/
-                    .output_tokens                                                        chat
-Ollama              prompt_eval_count, eval_count –                   inside              docs.ollama.com/api
-LangChain           input_tokens, output_tokens   inside              inside              reference.langchain.com
-                                                                                          (UsageMetadata)
-==================  ============================  ==================  ==================  ===========================
+======================  ==========================================  ==================  ======================
+who                     input, output                               cache read, write   reasoning
+======================  ==========================================  ==================  ======================
+OpenAI, Groq, vLLM, …   prompt_tokens, completion_tokens            inside              inside
+OpenAI Responses        input_tokens, output_tokens                 inside              inside
+DeepSeek                as OpenAI                                   inside (hit, miss)  inside
+Moonshot, OpenRouter,   as OpenAI                                   inside              inside
+LiteLLM's proxy
+xAI, Gemini as OpenAI   as OpenAI                                   inside              beside, in total
+Perplexity              as OpenAI                                   –                   beside (top level)
+Gemini                  promptTokenCount, candidatesTokenCount      inside              beside
+Anthropic               input_tokens, output_tokens                 beside              inside
+Bedrock Converse        inputTokens, outputTokens                   beside              inside
+Cohere                  billed_units.input_tokens, .output_tokens   –                   inside
+Ollama                  prompt_eval_count, eval_count               –                   inside
+LangChain               input_tokens, output_tokens                 inside              inside
+======================  ==========================================  ==================  ======================
 
 Audio tokens (``*_tokens_details.audio_tokens``) and rejected predictions are inside input and output everywhere.
 
@@ -88,39 +69,43 @@ def _inside(details: str, *names: str) -> tuple[str, ...]:
 
 
 _WAYS = (
-    _Way(  # OpenAI's Chat Completions, and all who copy it
+    # OpenAI's Chat Completions: platform.openai.com/docs/api-reference/chat/object. Those who copy it:
+    # api-docs.deepseek.com/api/create-chat-completion, platform.moonshot.ai/docs, docs.perplexity.ai/api-reference,
+    # openrouter.ai/docs/use-cases/usage-accounting, docs.litellm.ai/docs/completion/prompt_caching,
+    # docs.x.ai/docs/guides/reasoning, ai.google.dev/gemini-api/docs/openai.
+    _Way(
         "prompt_tokens", "completion_tokens",
         (*_inside("prompt_tokens_details", "cached_tokens", "cache_read_tokens"), *_READ),
         (*_inside("prompt_tokens_details", "cache_write_tokens", "cache_creation_tokens", *_WRITTEN[:1]), *_WRITTEN),
         (*_inside("completion_tokens_details", "reasoning_tokens"), "reasoning_tokens"),
     ),
-    _Way(  # LangChain; before Anthropic, whose names it has
+    _Way(  # LangChain: reference.langchain.com (UsageMetadata); before Anthropic, whose names it has
         "input_tokens", "output_tokens", _inside("input_token_details", "cache_read"),
         _inside("input_token_details", "cache_creation"), _inside("output_token_details", "reasoning"),
     ),
-    _Way(  # OpenAI's Responses
+    _Way(  # platform.openai.com/docs/api-reference/responses
         "input_tokens", "output_tokens", _inside("input_tokens_details", "cached_tokens"),
         _inside("input_tokens_details", "cache_write_tokens"), _inside("output_tokens_details", "reasoning_tokens"),
     ),
-    _Way(  # Anthropic's Messages
+    _Way(  # platform.claude.com/docs/en/build-with-claude/prompt-caching
         "input_tokens", "output_tokens", ("cache_read_input_tokens",),
         ("cache_creation_input_tokens", _WRITTEN_5M, _WRITTEN_1H), _inside("output_tokens_details", "thinking_tokens"),
         cache_beside=True,
     ),
-    _Way(  # Gemini's JSON
+    _Way(  # ai.google.dev/api/generate-content
         "promptTokenCount", "candidatesTokenCount", ("cachedContentTokenCount",), (), ("thoughtsTokenCount",),
         "toolUsePromptTokenCount", "totalTokenCount", reasoning_beside=True,
     ),
-    _Way(  # Gemini's SDK
+    _Way(  # the same, by Gemini's SDK
         "prompt_token_count", "candidates_token_count", ("cached_content_token_count",), (), ("thoughts_token_count",),
         "tool_use_prompt_token_count", "total_token_count", reasoning_beside=True,
     ),
-    _Way(  # Bedrock's Converse
+    _Way(  # docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_TokenUsage.html
         "inputTokens", "outputTokens", ("cacheReadInputTokens", "cacheReadInputTokenCount"),
         ("cacheWriteInputTokens", "cacheWriteInputTokenCount"), total="totalTokens", cache_beside=True,
     ),
-    _Way("billed_units.input_tokens", "billed_units.output_tokens"),  # Cohere
-    _Way("prompt_eval_count", "eval_count"),  # Ollama
+    _Way("billed_units.input_tokens", "billed_units.output_tokens"),  # docs.cohere.com/reference/chat
+    _Way("prompt_eval_count", "eval_count"),  # docs.ollama.com/api
 )  # fmt: skip
 
 

@@ -22,16 +22,9 @@ from mrengine.providers.http.rate_limit_headers import exhausted_s, observed
 from mrengine.records import Observed, Usage
 
 __all__ = [
-    "LONG_S",
-    "from_exception",
-    "from_status",
-    "given_up",
-    "inner_status",
-    "lasting",
-    "overflow",
-    "refused",
+    "LONG_S", "from_exception", "from_status", "given_up", "inner_status", "lasting", "overflow", "refused",
     "turned_away",
-]
+]  # fmt: skip
 
 # With these statuses, or for these reasons, no model has worked on the request: it is not billed.
 _TURNED_AWAY = frozenset({400, 401, 402, 403, 404, 405, 413, 422, 429, 498})
@@ -65,9 +58,7 @@ _STATUS = {
 }  # fmt: skip
 _YEAR_S = 366 * 86400.0  # a provider of the user's may name any wait, even one beyond what datetime can hold
 _SECRET = 8  # characters; a shorter word is no key, and may be part of one by chance
-_UNINFORMATIVE = frozenset(
-    {"error", "none", "null", "invalid_request_error", "unknown_error", "api_error", "bad_request"}
-)
+_VAGUE = frozenset({"error", "none", "null", "invalid_request_error", "unknown_error", "api_error", "bad_request"})
 
 
 def from_status(
@@ -208,7 +199,7 @@ def given_up(error: RateLimited) -> None:
 def _codes(body: ErrorBody, hidden: Collection[str]) -> str:
     """The two most precise codes, and the parameter, as far as they are identifiers."""
     named = (_identifier(code, hidden) for code in body.codes)
-    codes = [code for code in named if code and code not in _UNINFORMATIVE]
+    codes = [code for code in named if code and code not in _VAGUE]
     param = _identifier(body.param, hidden)
     facts = ", ".join([*codes[:2], *([f"parameter {param}"] if param else [])])
     return f" ({facts})" if facts else ""

@@ -112,7 +112,7 @@ def call(
             return outcome
         left_s = until() - clock()
         wait_s = _backoff(history.attempts, backoff_s, rng, outcome.retry_after_s, left_s)
-        late = wait_s >= left_s and not caller.waits_out(outcome)
+        late = wait_s >= left_s and not caller.waits_out(outcome)  # no time would be left for another attempt
         enough = history.enough_of(outcome)
         outcome.silent_s = clock() - began
         outcome.aside = caller.aside and not caller.alternatives and not enough and _is_passing(outcome)
@@ -145,7 +145,10 @@ def _settled(
         if lease is not None:  # after a wrong setting, or a stop, nothing was sent
             lease.settle(None, None, made=not isinstance(error, (Stopped, MrengineError)))
         raise
-    _settle(lease, outcome)
+    if lease is not None and isinstance(outcome, Completion):
+        lease.settle(outcome.usage if outcome.usage.total_tokens else None, outcome.observed)
+    elif lease is not None and isinstance(outcome, ModelError):
+        lease.settle(outcome.usage, _observed(outcome), made=not error_map.turned_away(outcome))
     return outcome
 
 
@@ -162,16 +165,6 @@ def _attempt(send: Send, request: Request, name: str, left_s: float) -> Completi
     except Exception as failed:  # noqa: BLE001  # a provider of the user's may raise anything
         error = error_map.from_exception(failed, model=name)
     return error_map.lasting(error)
-
-
-def _settle(lease: LeaseLike | None, outcome: Completion | ModelError) -> None:
-    if lease is None:
-        return
-    if isinstance(outcome, Completion):
-        usage = outcome.usage if outcome.usage.total_tokens else None
-        lease.settle(usage, outcome.observed)
-    else:
-        lease.settle(outcome.usage, _observed(outcome), made=not error_map.turned_away(outcome))
 
 
 def _observed(failed: ModelError) -> Observed | None:

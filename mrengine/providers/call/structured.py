@@ -20,8 +20,8 @@ from mrengine.providers.call.schemas import Problem
 
 __all__ = ["Checked", "boxed", "checked", "in_words", "schema_of", "strict", "unboxed", "validate"]
 
-_MAX_ERRORS = 10
-_BOX = "answer"
+_MAX_ERRORS = 10  # problems that a message lists
+_BOX = "answer"  # the property of the object around a list or scalar
 _ROOTED = frozenset({"$defs", "definitions", "$schema"})  # where references and validators look for them
 _OTHER_REFERENCE = re.compile(r'"\$(?:ref|dynamicRef)": "(?!#/(?:\$defs|definitions)/)|"\$(?:id|anchor)": ')
 
@@ -103,10 +103,9 @@ def _adapter(response_model: Any) -> _Adapter:
     if isinstance(response_model, (str, bytes, int, float, list, tuple, set)) or response_model is None:
         raise _not_a_model(f"this is a {type(response_model).__name__}")
     try:
-        hash(response_model)
-    except TypeError:
+        return _remembered(response_model)
+    except TypeError:  # it cannot be hashed
         return _Adapter(response_model)
-    return _remembered(response_model)
 
 
 def validate(text: str, response_model: Any) -> Any:

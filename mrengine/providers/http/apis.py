@@ -56,7 +56,7 @@ class Api(Protocol):
 
 
 def api(name: str) -> Api:
-    """The API "openai" (Chat Completions) or "anthropic" (Messages)."""
+    """The API "openai" (Chat Completions) or "anthropic" (Messages); only the one that is used is imported."""
     module: ModuleType
     if name == "anthropic":
         from mrengine.providers.http import anthropic_messages as module

@@ -36,7 +36,7 @@ class Headers:
         self.version = 0
         self.current = self._read()
         if _CREDENTIALS & self.current.keys() - self._fixed.keys():
-            self.key = None
+            self.key = None  # the caller's own credentials: the SDK must not send the key beside them
 
     @property
     def hidden(self) -> list[str]:
@@ -59,8 +59,8 @@ class Headers:
                 self.version += 1
 
     def _read(self) -> dict[str, str]:
-        given = self._model.spec.headers
-        own = self._asked(given) if callable(given) else {k: self._expand(k, v) for k, v in (given or {}).items()}
+        spec = self._model.spec.headers
+        own = self._called(spec) if callable(spec) else {k: self._expand(k, v) for k, v in (spec or {}).items()}
         if not isinstance(own, Mapping):
             raise self._wrong(f"must give a mapping, not {type(own).__name__}")
         lower = {name.lower(): self._checked(name, value) for name, value in own.items()}
@@ -68,12 +68,12 @@ class Headers:
         fixed = {k: v for k, v in self._fixed.items() if not (_CREDENTIALS & lower.keys() and k in _CREDENTIALS)}
         return fixed | lower
 
-    def _asked(self, given: Callable[[], Any]) -> Any:
+    def _called(self, function: Callable[[], Any]) -> Any:
         """The callable's headers. Its token server may not answer: that is as transient as a model that does not."""
         name = self._model.name
         failed: ModelError
         try:
-            return given()
+            return function()
         except MrengineError:
             raise
         except Exception as error:  # noqa: BLE001  # user code; the exception's text and context may hold a key

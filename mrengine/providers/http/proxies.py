@@ -16,10 +16,9 @@ from functools import lru_cache
 from urllib.parse import unquote, urlsplit
 
 from mrengine.errors import ConfigError
+from mrengine.providers.models.resolution import names_proxy
 
 __all__ = ["Proxy", "Route", "authorities", "resolve", "tls_context"]
-
-_PROXY_VARIABLES = ("http_proxy", "https_proxy", "all_proxy")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +51,7 @@ def resolve(
 
 
 def _proxy_of_environment(url: str, env: Mapping[str, str]) -> str | None:
-    named = any(env.get(name) or env.get(name.upper()) for name in _PROXY_VARIABLES)
-    if not named and sys.platform == "linux":  # elsewhere the system has settings of its own
+    if not names_proxy(env) and sys.platform == "linux":  # elsewhere the system has settings of its own
         return None
     import requests  # only here, as it costs 100 ms
 

