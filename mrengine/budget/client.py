@@ -19,7 +19,7 @@ from mrengine.budget.connection import (
     Transport,
     kill_if_stopped,
 )
-from mrengine.budget.pending_requests import BudgetPort, Lease, PendingRequest, Waiter, wait
+from mrengine.budget.pending_requests import BudgetPort, Lease, OnWait, PendingRequest, Stopping, wait
 from mrengine.errors import ConfigError
 
 __all__ = ["BudgetClient"]
@@ -69,10 +69,10 @@ class BudgetClient(BudgetPort):
         self._unlimited: dict[str, float] = {}  # models without a limit → until when that may be assumed
         self._closing = False
 
-    def _wait(self, request: PendingRequest, waiter: Waiter) -> None:
+    def _wait(self, request: PendingRequest, stopping: Stopping, on_wait: OnWait) -> None:
         self._wakeups.put(True)
         try:
-            wait(request, waiter, self._why)
+            wait(request, stopping, on_wait)
         except BaseException:
             self._pending.give_up(request)
             self._wakeups.put(False)
@@ -209,8 +209,3 @@ class BudgetClient(BudgetPort):
         if self._connection is not None:
             self._connection.close()
             self._connection = None
-
-    def _why(self) -> str:
-        if self._failed is None:
-            return "its rate limit did not allow it"
-        return f"the budget manager does not answer ({type(self._failed).__name__})"

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import threading
-import time
 
 from mrengine.budget.connection import CallReport
-from mrengine.budget.pending_requests import LOOK_S, BudgetPort, PendingRequest, Waiter, check
+from mrengine.budget.pending_requests import LOOK_S, BudgetPort, OnWait, PendingRequest, Stopping, check
 from mrengine.budget.service import BudgetService
 
 __all__ = ["LocalBudget"]
@@ -24,18 +23,20 @@ class LocalBudget(BudgetPort):
     def _start(self) -> None:
         """Do nothing: the service is in this process."""
 
-    def _wait(self, request: PendingRequest, waiter: Waiter) -> None:
+    def _wait(self, request: PendingRequest, stopping: Stopping, on_wait: OnWait) -> None:
         reported = False
         try:
             while True:
                 due_s = self._step()
                 if request.granted:
                     return
-                check(request, waiter)
-                if waiter.on_wait is not None and not reported:
+                check(request, stopping)
+                if on_wait is not None and not reported:
                     reported = True
-                    waiter.on_wait(request.model, request.wait_ms)
-                self._sleep(request, due_s, waiter.deadline)
+                    on_wait(request.model, request.wait_ms)
+                with self._changed:
+                    if not request.granted:
+                        self._changed.wait(LOOK_S if due_s is None else min(due_s, LOOK_S))
         except BaseException:
             self._pending.give_up(request)
             raise
@@ -43,14 +44,6 @@ class LocalBudget(BudgetPort):
     def close(self, timeout_s: float = 0.0) -> None:
         """Report the calls that have ended since the last exchange; idempotent."""
         self._step()
-
-    def _sleep(self, request: PendingRequest, due_s: float | None, deadline: float | None) -> None:
-        left = LOOK_S if due_s is None else min(due_s, LOOK_S)
-        if deadline is not None:
-            left = min(left, deadline - time.monotonic())
-        with self._changed:
-            if not request.granted and left > 0.0:
-                self._changed.wait(left)
 
     def _settle(self, done: CallReport) -> None:
         self._pending.settle(done)

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import threading
-import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import astuple, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from mrengine.budget.wait_queue import rank_of
-from mrengine.errors import BudgetExhausted, ConfigError, ModelRefused, ModelUnavailable, MrengineError, Stopped
+from mrengine.errors import BudgetExhausted, ConfigError, ModelRefused, MrengineError, Stopped
 from mrengine.records import Observed, Priority, Usage
 
 if TYPE_CHECKING:  # the host needs no sockets
     from mrengine.budget.connection import CallReport, Gates, HeldCall, Reply, RequestRow
 
-__all__ = ["BudgetPort", "Lease", "PendingRequest", "PendingRequests", "Waiter", "check", "wait"]
+__all__ = ["BudgetPort", "Lease", "OnWait", "PendingRequest", "PendingRequests", "Stopping", "check", "wait"]
+
+Stopping = Callable[[], bool] | None
+OnWait = Callable[[str, float], None] | None  # is given the model and the wait in milliseconds
 
 _SAME_CALL = -1  # as connection.SAME_CALL, which the host does not import
 LOOK_S = 0.25  # how often a waiting thread checks whether the job is stopping
@@ -202,38 +204,23 @@ def _refusal(request: PendingRequest, kind: str, why: str, facts: tuple[str, flo
     return ModelRefused(f"{request.model!r}: {why}", model=request.model)
 
 
-@dataclass(frozen=True, slots=True)
-class Waiter:
-    """The deadline of one wait for a grant, and its callbacks; see ``BudgetPort.acquire``."""
-
-    deadline: float | None = None
-    stopping: Callable[[], bool] | None = None
-    on_wait: Callable[[str, float], None] | None = None
-
-
-def check(
-    request: PendingRequest, waiter: Waiter, why: Callable[[], str] = lambda: "its rate limit did not allow it"
-) -> None:
-    """Raise whatever ends the wait: the refusal of the request, Stopped, or ModelUnavailable at the deadline."""
+def check(request: PendingRequest, stopping: Stopping) -> None:
+    """Raise whatever ends the wait: the refusal of the request, or Stopped."""
     if request.error is not None:
         raise request.error
-    if waiter.stopping is not None and waiter.stopping():
+    if stopping is not None and stopping():
         raise Stopped(f"the job is stopping; {request.model!r} is not called")
-    if waiter.deadline is not None and time.monotonic() >= waiter.deadline:
-        message = f"{request.model!r} could not be called before the deadline: {why()}"
-        raise ModelUnavailable(message, model=request.model)
 
 
-def wait(request: PendingRequest, waiter: Waiter, why: Callable[[], str]) -> None:
+def wait(request: PendingRequest, stopping: Stopping, on_wait: OnWait) -> None:
     """Block until the request is granted or ``check`` raises; checks four times a second."""
     reported = False
     while not request.granted:
-        check(request, waiter, why)
-        left = LOOK_S if waiter.deadline is None else waiter.deadline - time.monotonic()
-        request.ready.acquire(timeout=max(0.0, min(left, LOOK_S)))
-        if waiter.on_wait is not None and request.wait_ms and not reported and not request.granted:
+        check(request, stopping)
+        request.ready.acquire(timeout=LOOK_S)
+        if on_wait is not None and request.wait_ms and not reported and not request.granted:
             reported = True
-            waiter.on_wait(request.model, request.wait_ms)
+            on_wait(request.model, request.wait_ms)
 
 
 class BudgetPort(ABC):
@@ -251,19 +238,17 @@ class BudgetPort(ABC):
         priority: Priority | str = "P1_user",
         bound_tokens: int | None = None,
         estimated: bool = True,
-        deadline: float | None = None,
-        stopping: Callable[[], bool] | None = None,
-        on_wait: Callable[[str, float], None] | None = None,
+        stopping: Stopping = None,
+        on_wait: OnWait = None,
         gates: Gates = ("", ""),
     ) -> Lease:
         """Block until a call of this size may be made.
 
         ``input_tokens`` by our own count, raised by the model's learned ratio if ``estimated``. ``bound_tokens``: an
-        upper bound of the input, for ``Budget``. ``deadline``: on ``time.monotonic``. ``on_wait(model, wait_ms)`` is
-        called once, if there is a wait. ``gates``: the digests of the call and of its prefix that a provider may cache:
-        of the calls with the same one, the first goes alone, and the others follow when it has been answered. Raises
-        Stopped, ModelUnavailable at the deadline, ModelRefused for a call larger than the limit, BudgetExhausted,
-        ConfigError.
+        upper bound of the input, for ``Budget``. ``on_wait`` is called once, if there is a wait. ``gates``: the digests
+        of the call and of its prefix that a provider may cache: of the calls with the same one, the first goes alone,
+        and the others follow when it has been answered. Raises Stopped, ModelRefused for a call larger than the limit,
+        BudgetExhausted, ConfigError.
         """
         if not any(gates) and (lease := self._unlimited_lease(model)) is not None:
             return lease
@@ -277,7 +262,7 @@ class BudgetPort(ABC):
             estimated=estimated,
             gates=gates,
         )
-        self._wait(request, Waiter(deadline, stopping, on_wait))
+        self._wait(request, stopping, on_wait)
         return Lease(request, self._settle)
 
     @abstractmethod
@@ -293,7 +278,7 @@ class BudgetPort(ABC):
         """Get ready to make requests. ConfigError: this process may not."""
 
     @abstractmethod
-    def _wait(self, request: PendingRequest, waiter: Waiter) -> None:
+    def _wait(self, request: PendingRequest, stopping: Stopping, on_wait: OnWait) -> None:
         """Return once the request is granted; else withdraw it, and raise what ``check`` raises."""
 
     @abstractmethod

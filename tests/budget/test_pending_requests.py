@@ -6,8 +6,8 @@ import threading
 
 import pytest
 
-from mrengine.budget.pending_requests import Lease, PendingRequests, Waiter, wait
-from mrengine.errors import BudgetExhausted, ConfigError, ModelRefused, ModelUnavailable, Stopped
+from mrengine.budget.pending_requests import Lease, PendingRequests, wait
+from mrengine.errors import BudgetExhausted, ConfigError, ModelRefused, Stopped
 from mrengine.records import Observed, Usage
 
 
@@ -15,8 +15,8 @@ def ask(pending, model="m"):
     return pending.add(model, 100, 20, priority="P1_user", bound_tokens=None, estimated=True)
 
 
-def wait_for(request, *, deadline=None, stopping=None, on_wait=None):
-    wait(request, Waiter(deadline, stopping, on_wait), lambda: "of nothing")
+def wait_for(request, *, stopping=None, on_wait=None):
+    wait(request, stopping, on_wait)
 
 
 def test_a_message_holds_all_that_waits_until_it_is_answered():
@@ -125,13 +125,10 @@ def test_what_refuses_a_call_is_raised_as_what_it_is():
         wait_for(requests[2])
 
 
-def test_stopping_and_the_deadline_end_a_wait():
-    """Nothing waits for ever, and the error says what it waited for."""
-    pending = PendingRequests()
-    with pytest.raises(Stopped):
-        wait_for(ask(pending), stopping=lambda: True)
-    with pytest.raises(ModelUnavailable, match="'m' could not be called before the deadline: of nothing"):
-        wait_for(ask(pending), deadline=0.0)
+def test_a_stop_ends_a_wait():
+    """The error names the model that is not called."""
+    with pytest.raises(Stopped, match="'m' is not called"):
+        wait_for(ask(PendingRequests()), stopping=lambda: True)
 
 
 def test_an_unknown_priority_never_reaches_the_manager():

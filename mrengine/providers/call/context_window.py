@@ -19,6 +19,7 @@ from mrengine.records import Request
 __all__ = ["ask_window", "ask_windows", "check", "room_beside", "size", "spoken"]
 
 Get = Callable[[str], Response]
+ASK_S = 2.0  # the user waits for the job to begin
 TOOL_TOKENS = 1024  # an upper bound of what a provider adds for a tool that must be called
 # The window's name in the lists of vLLM and SGLang, OpenRouter, Groq, LM Studio.
 _FIELDS = ("max_model_len", "context_length", "context_window", "max_context_length")
@@ -75,20 +76,20 @@ def _window(listed: list[dict[str, Any]], name: str) -> int | None:
     return None
 
 
-def ask_windows(models: tuple[Model, ...], *, timeout_s: float = 2.0) -> list[int]:
+def ask_windows(models: tuple[Model, ...]) -> list[int]:
     """In the host: the windows that servers state, of the models whose spec and price table do not."""
     # The vendors' own lists state no window: asking them would only cost time.
     kinds, vendors = ("http", "openai", "anthropic"), (None, *resolution.VENDORS)
     asked = [m for m in models if m.context_window is None and m.kind in kinds and m.base_url not in vendors]
-    return [window for model in asked if (window := _ask(model, timeout_s)) is not None]
+    return [window for model in asked if (window := _ask(model)) is not None]
 
 
-def _ask(model: Model, timeout_s: float) -> int | None:
+def _ask(model: Model) -> int | None:
     base_url = model.base_url or ""
     client = HttpClient(base_url, route=resolve(base_url, verify=model.spec.verify, proxy=model.spec.proxy))
     try:
         headers = Headers(replace(model, kind="http")).current  # as "http", so that the key comes without an SDK
-        return ask_window(lambda path: client.send(client.head("GET", path, headers), None, timeout_s=timeout_s), model)
+        return ask_window(lambda path: client.send(client.head("GET", path, headers), None, timeout_s=ASK_S), model)
     except Exception:  # noqa: BLE001  # headers that cannot be made are reported when the model is called
         return None
     finally:

@@ -175,10 +175,10 @@ def _for_long(diagnosis: Diagnosis, refusal: _Refusal, facts: dict[str, Any], no
     return error
 
 
-def lasting(error: ModelError, *, now: Callable[[], float] = time.time) -> ModelError:
+def lasting(error: ModelError) -> ModelError:
     """Make a transient error that lasts for hours final for its model, whichever provider raised it."""
     if error.transient and error.retry_after_s is not None and error.retry_after_s >= LONG_S:
-        error.args = (f"{error} (not before {_instant(min(error.retry_after_s, _YEAR_S), now)})", *error.args[1:])
+        error.args = (f"{error} (not before {_instant(min(error.retry_after_s, _YEAR_S), time.time)})", *error.args[1:])
         error.transient, error.scope = False, "model"
         error.reason = "used_up" if isinstance(error, RateLimited) else "away"
     return error
