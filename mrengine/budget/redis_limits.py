@@ -69,7 +69,7 @@ class RedisLimit:
             self._show_life()
 
     def _exchange(self, number: str, ops: list[Any], at: float | None) -> dict[str, Any]:
-        request = {"id": number, "process": self._process, "limit": self._limit(), "ops": ops, "alive_s": ALIVE_S}
+        request = self._request(number, ops)
         if at is not None:
             request["at"] = at
         reply = self._call(request if self._known else {**request, "fresh": self._fresh})
@@ -78,9 +78,10 @@ class RedisLimit:
         self._known = reply["state"]
         return reply
 
-    def _limit(self) -> dict[str, Any]:
+    def _request(self, number: str, ops: list[Any]) -> dict[str, Any]:
         limit = self._limiter.limit
-        return {"own": self._fresh["own"], "concurrent": limit.concurrent or False, "burst_s": limit.burst_s}
+        own = {"own": self._fresh["own"], "concurrent": limit.concurrent or False, "burst_s": limit.burst_s}
+        return {"id": number, "process": self._process, "limit": own, "ops": ops, "alive_s": ALIVE_S}
 
     def _call(self, request: dict[str, Any]) -> dict[str, Any]:
         import redis
@@ -105,8 +106,7 @@ class RedisLimit:
             time.sleep(SIGN_S)
             if self._limiter.holds:
                 with suppress(SharedLimitDown):  # it comes back, or the next access reports it
-                    sign = {"id": "", "process": self._process, "limit": self._limit(), "ops": [], "alive_s": ALIVE_S}
-                    self._call({**sign, "seed": self._known})
+                    self._call({**self._request("", []), "seed": self._known})
 
 
 Exchange = Callable[[str, list[Any], "float | None"], dict[str, Any]]

@@ -177,7 +177,7 @@ class _Watch:
 
     def _end_round(self) -> None:
         if self._round is not None:
-            for calls in self._calls.values():  # of tasks that have not ended
+            for calls in self._calls.values():  # of tasks that have not ended, and so have no span
                 self._spans(calls, self._round)
             self._round.end()
         self._calls, self._round = {}, None
@@ -194,12 +194,13 @@ class _Watch:
 @contextmanager
 def continued(traceparent: str) -> Iterator[None]:
     """In a worker, while a map function runs: the spans of its own instrumentation become children of the run's."""
+    if not traceparent:  # before the import, which a run without telemetry must not pay for
+        yield
+        return
     try:
         from opentelemetry import context
         from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
-    except ImportError:
-        traceparent = ""  # a map function without OpenTelemetry makes no spans
-    if not traceparent:
+    except ImportError:  # without it, a map function makes no spans either
         yield
         return
     token = context.attach(TraceContextTextMapPropagator().extract({"traceparent": traceparent}))
