@@ -261,8 +261,9 @@ class Limiter:
             own = self.own.get(i)
             if limit and own is None:
                 own = self.own[i] = Bucket(burst(limit, self.limit.burst_s), limit / MINUTE_S, now)
-            guess = refused and held is not None and stated is None and self.trouble > TROUBLE
-            remaining = _left(held.need[i], observed.retry_after_s, own) if guess and held is not None else stated
+            remaining = stated
+            if stated is None and refused and held is not None and self.trouble > TROUBLE:
+                remaining = _left(held.need[i], observed.retry_after_s, own)
             if remaining is None or own is None:
                 continue
             rate = min(own.rate, limit / MINUTE_S) if limit else own.rate

@@ -260,7 +260,7 @@ class BudgetService:
         work.ended = self._unsettled.pop(model, []) + work.ended
         try:
             with access as limiter:
-                ended, work.ended = work.ended, []
+                ended, work.ended = work.ended, []  # from here on the limit has them noted, even if it goes down
                 for open_call, used, observed in ended:
                     self._settle(limiter, model, open_call, used, observed, now)
                 for number in work.withdrawn:

@@ -23,8 +23,6 @@ class Provider(Protocol):
 
     def complete(self, request: Request) -> Completion:
         """Make one call, without a retry. Raises ``errors.ModelError``; anything else is mapped to one."""
-        ...
 
     def close(self) -> None:
         """Close its connections. Called once, with no call in flight."""
-        ...

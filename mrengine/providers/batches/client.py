@@ -252,11 +252,6 @@ class BatchClient(ABC):
         """Close the connection."""
         self._client.close()
 
-    @property
-    def hidden(self) -> list[str]:
-        """The header values, which no message may repeat."""
-        return self._headers.hidden
-
     def asked(
         self,
         method: str,
@@ -267,15 +262,12 @@ class BatchClient(ABC):
         into: BinaryIO | None = None,
     ) -> Response:
         """Make one request, and once more after a 401 with renewable headers. ModelError: it did not succeed."""
-        version = self._headers.version
-        response = self._sent(method, path, body, kind, into)
-        if response.status == 401 and self._headers.renewable:
-            self._headers.renew(version)
-            response = self._sent(method, path, body, kind, into)
+        response = self._headers.renewed(lambda: self._sent(method, path, body, kind, into))
         if 200 <= response.status < 300:
             return response
+        name, hidden = self.model.name, self._headers.hidden
         raise error_map.from_status(
-            response.status, response.headers, response.body, model=self.model.name, hidden=self.hidden, texts=()
+            response.status, response.headers, response.body, model=name, hidden=hidden, texts=()
         )
 
     def _sent(self, method: str, path: str, body: bytes | BinaryIO | None, kind: str, into: Any) -> Response:

@@ -37,7 +37,6 @@ class LeaseLike(Protocol):
 
     def settle(self, usage: Usage | None, observed: Observed | None = None, *, made: bool = True) -> None:
         """Settle it for what was used. ``made=False``: the provider did not admit the call; all of it is returned."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,23 +36,18 @@ class Api(Protocol):
 
     def key_headers(self, key: str) -> dict[str, str]:
         """The headers that carry an API key; ``""`` is none."""
-        ...
 
     def body(self, request: Request, *, model: str, params: Mapping[str, Any], quirks: Quirks) -> dict[str, Any]:
         """The JSON body. ``params`` are the caller's own, and win; ``quirks``: what this endpoint takes."""
-        ...
 
     def answer(self, data: Any, *, model: str, reasoning: str = "drop") -> Completion:
         """Read an answer. ``reasoning``: "drop" or "keep" the thoughts in it. Raises ``NotAnAnswer``, ``Refused``."""
-        ...
 
     def joined(self, events: Sequence[Any]) -> Any:
         """The answer that the events of a stream make; None: they make none."""
-        ...
 
     def piece(self, event: Any) -> str:
         """The text that one event of a stream adds to the answer."""
-        ...
 
 
 def api(name: str) -> Api:

@@ -6,13 +6,16 @@ import os
 import re
 import threading
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mrengine.errors import ConfigError, ModelError, ModelRefused, MrengineError
 from mrengine.providers.call import error_map
 from mrengine.providers.http.apis import api
 from mrengine.providers.models import keys
 from mrengine.providers.models.model import Model
+
+if TYPE_CHECKING:  # with it comes TLS
+    from mrengine.providers.http.client import Response
 
 __all__ = ["Headers"]
 
@@ -46,17 +49,17 @@ class Headers:
     def __repr__(self) -> str:
         return f"Headers({self._model.name!r})"
 
-    @property
-    def renewable(self) -> bool:
-        """Whether asking again may give others."""
-        return callable(self._model.spec.headers)
-
-    def renew(self, refused: int) -> None:
-        """Ask the callable again after a 401 to the headers of version ``refused``, unless another thread has."""
+    def renewed(self, send: Callable[[], Response]) -> Response:
+        """``send()`` and, after a 401, once more with the callable's new headers, if there is one."""
+        version = self.version
+        response = send()
+        if response.status != 401 or not callable(self._model.spec.headers):
+            return response
         with self._lock:
-            if self.version == refused:
+            if self.version == version:  # else another thread has met the same 401, and has asked already
                 self.current = self._read()
                 self.version += 1
+        return send()
 
     def _read(self) -> dict[str, str]:
         spec = self._model.spec.headers

@@ -53,11 +53,6 @@ class RemoteProvider(ABC):
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._name!r})"
 
-    @property
-    def hidden(self) -> list[str]:
-        """The current values of its headers, which no message may repeat."""
-        return self._headers.hidden
-
     @abstractmethod
     def send(
         self, body: bytes, headers: Mapping[str, str], version: int, times: tuple[float, float], on_data: OnBytes = None
@@ -154,12 +149,7 @@ class RemoteProvider(ABC):
         )
 
     def _answered(self, body: bytes, times: tuple[float, float], on_data: OnBytes) -> Response:
-        version = self._headers.version
-        response = self._sent(body, times, on_data)
-        if response.status == 401 and self._headers.renewable:
-            self._headers.renew(version)
-            response = self._sent(body, times, on_data)
-        return response
+        return self._headers.renewed(lambda: self._sent(body, times, on_data))
 
     def _sent(self, body: bytes, times: tuple[float, float], on_data: OnBytes) -> Response:
         failed: ModelError
