@@ -17,7 +17,7 @@ from mrengine.records import ChunkFailure, ChunkResult, RunSummary
 if TYPE_CHECKING:
     from mrengine.errors import SourceError
 
-__all__ = ["Chained", "Outcomes", "RunResult", "unread_failures", "with_unread"]
+__all__ = ["Chained", "Outcomes", "RunResult", "with_unread"]
 
 
 class Outcomes:
@@ -97,14 +97,10 @@ class RunResult(tuple[Any, RunSummary], Outcomes):
         return "".join(parts)
 
 
-def unread_failures(unread: Sequence[tuple[str, str]]) -> list[ChunkFailure]:
-    """The failures of sources that could not be read, given as (name, why)."""
-    return [ChunkFailure(-1, name, None, "source", why) for name, why in unread]
-
-
 def with_unread(failures: Sequence[ChunkFailure], unread: Sequence[tuple[str, str]]) -> Sequence[ChunkFailure]:
-    """The failures of chunks, then those of whole sources."""
-    return Chained([failures, unread_failures(unread)]) if unread else failures
+    """The failures of chunks, then those of whole sources that could not be read, given as (name, why)."""
+    sources = [ChunkFailure(-1, name, None, "source", why) for name, why in unread]
+    return Chained([failures, sources]) if sources else failures
 
 
 _T = TypeVar("_T")

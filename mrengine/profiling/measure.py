@@ -11,7 +11,6 @@ import time
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from types import TracebackType
 from typing import Any, TypeVar, overload
 
 from mrengine.errors import ConfigError
@@ -48,19 +47,15 @@ class ProfilerContext:
         self._began = time.perf_counter_ns()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._ended = time.perf_counter_ns()
         self._collector.record(self.name, self.duration_ms)
 
     async def __aenter__(self) -> ProfilerContext:
         return self.__enter__()
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.__exit__(kind, error, trace)
+    async def __aexit__(self, *_: object) -> None:
+        self.__exit__()
 
 
 @asynccontextmanager

@@ -23,16 +23,11 @@ OPENAI, ANTHROPIC = "https://api.openai.com/v1", "https://api.anthropic.com"
 GEMINI = "https://generativelanguage.googleapis.com/v1beta/openai"
 VENDORS = (OPENAI, ANTHROPIC, GEMINI)
 SDKS = {"openai": 3, "anthropic": 2}  # with their first major versions on httpx2, as in setup.cfg
-NAMES = (
-    "gpt-*, o1*, o3*, o4*, chatgpt-* (OpenAI)",
-    "claude-* (Anthropic)",
-    "gemini-* (Google)",
-    "local",
-    "local:/path/to/model.gguf",
-    "http(s)://host:port/v1#name",
-    "fake",
+_NAMES = (
+    "gpt-*, o1*, o3*, o4*, chatgpt-* (OpenAI), claude-* (Anthropic), gemini-* (Google), local, "
+    "local:/path/to/model.gguf, http(s)://host:port/v1#name, fake"
 )
-OTHERS = "for others give ModelSpec(name, provider=…, base_url=…)"
+_OTHERS = "for others give ModelSpec(name, provider=…, base_url=…)"
 _BY_NAME = (
     (re.compile(r"gpt-|chatgpt-|o\d"), "openai"),
     (re.compile(r"claude-"), "anthropic"),
@@ -102,9 +97,8 @@ def place(spec: ModelSpec, env: Mapping[str, str]) -> ResolvedModel:
     if provider is not None:
         return _custom(spec, custom_class(provider))
     brought = "".join(f", {name}:NAME (a plugin)" for name in sorted(plugins()))
-    raise ConfigError(
-        f"unknown model {spec.name!r}; understood are {', '.join(NAMES)}{brought}; {OTHERS}", setting="models"
-    )
+    message = f"unknown model {spec.name!r}; understood are {_NAMES}{brought}; {_OTHERS}"
+    raise ConfigError(message, setting="models")
 
 
 def check_sdk(place: ResolvedModel) -> None:

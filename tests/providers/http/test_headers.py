@@ -10,6 +10,7 @@ import pytest
 
 from mrengine import MapReduceRunner, map_prompt
 from mrengine.errors import ConfigError, ModelError, ModelRefused, ModelUnavailable
+from mrengine.providers.http.client import Response
 from mrengine.providers.http.headers import Headers
 from mrengine.providers.models.model import resolve_models
 from mrengine.records import ModelSpec
@@ -56,14 +57,36 @@ def test_many_threads_that_meet_the_same_401_renew_once() -> None:
         return {"authorization": str(len(asked))}
 
     given = headers(ModelSpec("m", base_url="http://h:1", headers=fresh))
-    seen = given.version
-    threads = [threading.Thread(target=given.renew, args=(seen,)) for _ in range(20)]
+    refused = threading.Barrier(20)
+    answers: list[int] = []
+
+    def call() -> None:
+        statuses = iter((401, 200))
+
+        def send() -> Response:
+            status = next(statuses)
+            if status == 401:
+                refused.wait(60)
+            return Response(status, {}, b"")
+
+        answers.append(given.renewed(send).status)
+
+    threads = [threading.Thread(target=call) for _ in range(20)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
+    assert answers == [200] * 20
     assert len(asked) == 2
     assert given.current == {"authorization": "2"}
+
+
+def test_headers_without_a_callable_are_not_sent_again() -> None:
+    """The same key would be refused again."""
+    sent: list[int] = []
+    given = headers(ModelSpec("m", base_url="http://h:1", headers={"authorization": "1"}))
+    assert given.renewed(lambda: sent.append(1) or Response(401, {}, b"")).status == 401
+    assert sent == [1]
 
 
 def test_a_repr_shows_the_model_only() -> None:
