@@ -11,12 +11,13 @@ from typing import Any
 
 __all__ = ["preloads"]
 
-# They start threads when they are imported, and a process with threads cannot be forked safely.
+# They start threads when they are imported, and a process with threads cannot be forked safely. The supervisor would
+# find out by a trial import in a child; this spares each job the seconds of that.
 THREADED = frozenset({
     "numpy", "scipy", "pandas", "torch", "tensorflow", "jax", "sklearn", "pyarrow", "polars", "cv2", "matplotlib",
     "ray",
 })  # fmt: skip
-# They start no threads, and use numpy only if somebody else has imported it.
+# Known to start none: what they use need not be searched for packages that do.
 THREADLESS = frozenset(
     {"openai", "anthropic", "requests", "httpx", "httpx2", "pydantic", "msgpack", "cloudpickle", "mrengine"}
 )
