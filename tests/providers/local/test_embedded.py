@@ -20,8 +20,8 @@ from mrengine import Document, MapReduceRunner, collect
 from mrengine.errors import ConfigError, ContextOverflow
 from mrengine.providers import Provider
 from mrengine.providers.connect import connect
-from mrengine.providers.local import embedded, model_file, server_process
-from mrengine.providers.local.server_process import ModelServer
+from mrengine.providers.local import embedded, model_file
+from mrengine.providers.local.embedded import ModelServer
 from mrengine.providers.models.model import resolve_models
 from mrengine.records import Request
 from tests.system.processes import pids
@@ -207,7 +207,7 @@ def test_wait_for_the_server_is_bounded(tmp_path: Path) -> None:
 
 def test_no_more_threads_than_cpus() -> None:
     """Threads that take turns on one CPU are slower than one."""
-    assert 1 <= server_process.threads() <= min(len(os.sched_getaffinity(0)), server_process.MOST_THREADS)
+    assert 1 <= embedded.threads() <= min(len(os.sched_getaffinity(0)), embedded.MOST_THREADS)
 
 
 @pytest.mark.system
