@@ -17,7 +17,7 @@ __all__ = ["Axis", "coverage_strip", "histogram", "stacked_bar", "tokens_over_ti
 
 WIDTH, LEFT = 1000.0, 90.0
 GAP = 14.0  # between two runs
-FAR = 5  # times what was used: a limit beyond is named, not drawn
+FAR = 5  # a limit more than so many times above what was used is named, not drawn
 SLICES = 100  # of the time, each with a tip
 
 
@@ -29,7 +29,7 @@ class Axis:
         lengths = [max(run.ended - run.began, 0.001) for run in self.runs]
         room = WIDTH - LEFT - GAP * (len(self.runs) - 1)
         # A run of a second beside one of a day stays visible.
-        least = min(20.0, room / max(1, 2 * len(self.runs)))
+        least = min(20.0, room / max(1, 2 * len(self.runs)))  # at most half of the room goes into visibility
         whole = sum(lengths)
         widths = [least + (room - least * len(lengths)) * length / whole for length in lengths]
         self.parts: list[tuple[float, float, float, float]] = []
@@ -39,13 +39,13 @@ class Axis:
             x += width + GAP
 
     def x(self, at: float) -> float:
-        """Where a time lies; one in a pause at the end of the run before it."""
+        """The x of a time; a time in a pause lies at the end of the run before it."""
         number = max(0, bisect_right(self.parts, at, key=lambda part: part[0]) - 1)
         began, ended, left, right = self.parts[number]
         return left + (right - left) * min(1.0, max(0.0, (at - began) / (ended - began)))
 
     def frame(self, height: float) -> str:
-        """Lines and times: the beginning and the end of each run."""
+        """Grid lines at the beginning and the end of each run, with labels as far as they fit."""
         parts = []
         for number, (began, ended, left, right) in enumerate(self.parts, 1):
             parts.append(f'<path class="grid" d="M{num(left)} 0V{num(height)}M{num(right)} 0V{num(height)}"/>')
@@ -63,7 +63,7 @@ class Axis:
         return "".join(parts)
 
     def slices(self) -> Iterable[tuple[float, float]]:
-        """The times of the runs in about a hundred parts."""
+        """The time of all runs in about a hundred parts of equal width."""
         whole = sum(right - left for _, _, left, right in self.parts)
         for began, ended, left, right in self.parts:
             count = max(1, round(SLICES * (right - left) / whole))
@@ -108,7 +108,7 @@ def tokens_over_time(axis: Axis, grants: Sequence[tuple[float, int]], limit: flo
 
 
 def histogram(values: Sequence[float]) -> str:
-    """Sorted milliseconds in 40 bars over a logarithmic scale."""
+    """Sorted milliseconds in 40 bars over a logarithmic scale: latencies differ by orders of magnitude."""
     low, high = max(values[0], 0.01), max(values[-1], values[0] * 1.01, 0.02)
     bins = [0] * 40
     scale = math.log(high / low)
@@ -177,11 +177,11 @@ def coverage_strip(length: int, spans: Sequence[tuple[int, int, int]]) -> str:
     drawn: dict[int, list[list[int]]] = {state: [] for state in paints}
     for start, end, state in spans:
         x, right = round(start * WIDTH / max(1, length)), round(end * WIDTH / max(1, length))
-        known = drawn[state]
-        if known and x <= known[-1][1]:
-            known[-1][1] = max(known[-1][1], right)
+        pixels = drawn[state]
+        if pixels and x <= pixels[-1][1]:
+            pixels[-1][1] = max(pixels[-1][1], right)
         else:
-            known.append([x, max(x + 1, right)])
+            pixels.append([x, max(x + 1, right)])  # a chunk of a large document stays visible
     body = [
         f'<path class="strip" stroke="{paint}" d="{line(drawn[state], 6)}"/>'
         for state, paint in paints.items()
@@ -191,7 +191,7 @@ def coverage_strip(length: int, spans: Sequence[tuple[int, int, int]]) -> str:
 
 
 def line(spans: Sequence[Sequence[int]], y: float) -> str:
-    """Spans as a broken line, each relative to the one before it: a third of the bytes of boxes."""
+    """Spans as a broken line in relative coordinates, a third of the bytes of boxes."""
     drawn, at = [f"M{spans[0][0]} {num(y)}"], spans[0][0]
     for x, right in spans:
         drawn.append(f"m{x - at} 0h{right - x}" if x != at else f"h{right - x}")
