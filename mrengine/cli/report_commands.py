@@ -10,7 +10,7 @@ import click
 
 from mrengine.cli.job_ids import find_job, job_argument
 from mrengine.cli.options import state_option
-from mrengine.cli.stderr import say
+from mrengine.cli.output import say
 from mrengine.errors import ConfigError
 
 __all__ = ["COMMANDS"]
@@ -18,9 +18,7 @@ __all__ = ["COMMANDS"]
 
 def _output(default: str) -> Callable[[Any], Any]:
     path = click.Path(dir_okay=False, path_type=Path)
-    return click.option(
-        "-o", "--output", type=path, default=Path(default), show_default=True, help="The file to write."
-    )
+    return click.option("-o", "--output", type=path, default=default, show_default=True, help="The file to write.")
 
 
 @click.command()
