@@ -1,4 +1,4 @@
-"""Reads files line by line: numbered lines, and JSON Lines whose errors name path and line."""
+"""Reads files line by line: numbered lines, and JSON Lines, whose errors name path and line."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ BEGINS = ("{", "[")
 def numbered_lines(origin: Any, *, name: str) -> Iterator[tuple[int, str]]:
     """The lines of a source that are not blank, with their numbers; 1 is the first. SourceError.
 
-    A line ends with a line feed and nothing else: JSON strings may hold all other separators that Unicode has. Of a
-    byte order mark and of CRLF nothing is left.
+    Byte order mark and CR of CRLF are dropped.
     """
     waiting: list[str] = []
     number = 0
     for block in read_source(origin, name=name):
+        # Not splitlines(): JSON strings may hold all other line separators of Unicode.
         first, *others = block.split("\n")
         waiting.append(first)
         for following in others:
@@ -47,34 +47,40 @@ def _unless_blank(number: int, line: str) -> Iterator[tuple[int, str]]:
 def is_json_lines(name: str, lines: list[tuple[int, str]]) -> bool:
     """Whether the lines of a source are meant as JSON: by its suffix, or because the first line is a JSON object.
 
-    A .jsonl in which no line looks like JSON is taken for what it is, lines of text.
+    A .jsonl file in which no line looks like JSON is read as lines of text.
     """
     if name.lower().endswith(SUFFIXES):
         return any(line.lstrip().startswith(BEGINS) for _, line in lines)
-    return bool(lines) and lines[0][1].lstrip().startswith("{") and _fault_of(lines[0][1]) is None
+    try:
+        return bool(lines) and lines[0][1].lstrip().startswith("{") and isinstance(_loads(lines[0][1]), dict)
+    except ValueError:
+        return False
 
 
 def parse_line(line: str, *, name: str, number: int) -> Any:
     """The value of a line of JSON Lines. SourceError with path and line, without a word of its text."""
-    if (fault := _fault_of(line)) is not None:
-        raise _at(name, number, f"not JSON ({fault})")
-    return json.loads(line)
-
-
-def _fault_of(line: str) -> str | None:
     try:
-        json.loads(line)
+        return _loads(line)
+    except ValueError as error:
+        raise _at(name, number, f"not JSON ({error})") from None
+
+
+def _loads(line: str) -> Any:
+    """The value of some JSON. ValueError, whose message quotes nothing of it."""
+    try:
+        return json.loads(line)
     except json.JSONDecodeError as error:
-        return f"{error.msg}, column {error.colno}"
-    except (ValueError, RecursionError) as error:  # a number of too many digits; brackets too deep
-        return "nested too deeply" if isinstance(error, RecursionError) else "a number that is too long"
-    return None
+        raise ValueError(f"{error.msg}, column {error.colno}") from None
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    except ValueError:  # of int(), for more digits than Python converts
+        raise ValueError("a number that is too long") from None
 
 
 def read_jsonl(path: str | os.PathLike[str], *, id: str | None = None, text: str | None = None) -> Iterator[Document]:
-    """A JSON Lines file as documents, one a line: ``id`` and ``text`` name the fields; without ``text``, the line
-    itself, without ``id``, its number. Raises SourceError, with path and line, for a line that is no JSON or lacks a
-    field, and for an id that an earlier line had.
+    """A JSON Lines file as documents, one a line. ``id`` and ``text`` name the fields to take; by default a document is
+    the line itself, and its id the line's number. Raises SourceError, with path and line: a line is no JSON, lacks a
+    field, or has an id that an earlier one had.
     """
     if not isinstance(path, (str, os.PathLike)):
         raise ConfigError(f"read_jsonl takes a path, not what is of type {type(path).__name__}", setting="path")
@@ -120,7 +126,7 @@ class _Fields:
 
 
 def _json_type(value: Any) -> str:
-    """What JSON calls it: no value is quoted."""
+    """The name of a value's type in JSON."""
     if value is None or isinstance(value, bool):
         return "null" if value is None else "a boolean"
     names = {"dict": "an object", "list": "a list", "str": "a string"}

@@ -18,7 +18,7 @@ _OFFICE = "application/vnd.openxmlformats-officedocument"
 
 
 class Found(NamedTuple):
-    """A loader for a file. ``what``: what the file is said to be, for errors; ``is_text``: its bytes are text, too."""
+    """A loader for a file. ``what``: what the file is, for errors; ``is_text``: its bytes are text, too."""
 
     what: str
     load: Callable[[BinaryIO], Iterable[Piece | str]]
@@ -26,7 +26,7 @@ class Found(NamedTuple):
 
 
 class _Kind(NamedTuple):
-    """A loader of our own: where it is, and what tells its files."""
+    """A loader of our own, and how its files are recognised. ``home``: "module.function" in ``formats``."""
 
     what: str
     home: str
@@ -38,22 +38,23 @@ class _Kind(NamedTuple):
 _PARQUET = r"PAR1[\x00-\x08\x0e-\x19]"
 _ZIP = r"PK\x03\x04"
 _KINDS = (
-    _Kind("a PDF", "pdf", (".pdf",), ("application/pdf", "application/x-pdf"), r"(\xef\xbb\xbf)?\s{0,32}%PDF-\d"),
-    _Kind("a Word document", "docx", (".docx",), (f"{_OFFICE}.wordprocessingml.document",), _ZIP + r".*?word/"),
-    _Kind("a presentation", "pptx", (".pptx",), (f"{_OFFICE}.presentationml.presentation",), _ZIP + r".*?ppt/"),
-    _Kind("a workbook", "xlsx", (".xlsx",), (f"{_OFFICE}.spreadsheetml.sheet",), _ZIP + r".*?xl/"),
-    _Kind("a web page", "web_page", (".html", ".htm", ".xhtml"), ("text/html", "application/xhtml+xml")),
-    _Kind("a Parquet file", "parquet", (".parquet", ".pq"), ("application/vnd.apache.parquet",), _PARQUET),
+    _Kind("a PDF", "pdf.load", (".pdf",), ("application/pdf", "application/x-pdf"), r"(\xef\xbb\xbf)?\s{0,32}%PDF-\d"),
+    _Kind("a Word document", "office.docx", (".docx",), (f"{_OFFICE}.wordprocessingml.document",), _ZIP + r".*?word/"),
+    _Kind("a presentation", "office.pptx", (".pptx",), (f"{_OFFICE}.presentationml.presentation",), _ZIP + r".*?ppt/"),
+    _Kind("a workbook", "office.xlsx", (".xlsx",), (f"{_OFFICE}.spreadsheetml.sheet",), _ZIP + r".*?xl/"),
+    _Kind("a web page", "web_page.load", (".html", ".htm", ".xhtml"), ("text/html", "application/xhtml+xml")),
+    _Kind("a Parquet file", "parquet.load", (".parquet", ".pq"), ("application/vnd.apache.parquet",), _PARQUET),
 )  # fmt: skip
 
 
 def find_loader(name: str, media_type: str, first: bytes) -> Found | None:
-    """The loader for a file of this name that begins so; None: it is text, or nothing that is known.
+    """The loader for a file with this name and these first bytes; None: it is text, or of no known kind.
 
-    A loader of the user's goes before ours. Of ours the first bytes choose; then the type, where a server names one,
-    and else the suffix.
+    A loader of another package goes before ours. Ours are chosen by the first bytes, then by the media type of a
+    server, then by the suffix.
     """
-    suffix = _suffix(name)
+    match = re.search(r"\.[^./\\]+$", name)
+    suffix = match[0].lower() if match else ""
     for title, loader in _plugins():
         if suffix in loader.suffixes or (media_type and media_type in loader.media_types):
             return Found(f"a file for the loader {title}", loader.load)
@@ -61,17 +62,14 @@ def find_loader(name: str, media_type: str, first: bytes) -> Found | None:
     kind = signed or _by_name(suffix, media_type)
     if kind is None:
         return None
-    load = import_module(f"mrengine.sources.formats.{kind.home}").load
-    return Found(kind.what, load, is_text=kind.home == "web_page")
-
-
-def _suffix(name: str) -> str:
-    found = re.search(r"\.[^./\\]+$", name)
-    return found[0].lower() if found else ""
+    module, _, function = kind.home.partition(".")
+    load = getattr(import_module(f"mrengine.sources.formats.{module}"), function)
+    return Found(kind.what, load, is_text=module == "web_page")
 
 
 def _by_name(suffix: str, media_type: str) -> _Kind | None:
     kind = next((kind for kind in _KINDS if media_type in kind.media_types), None)
+    # A server that says "text/plain" of "notes.docx" is believed; "application/octet-stream" says nothing.
     if kind is not None or media_type.startswith("text/") or media_type.endswith(("json", "xml")):
         return kind
     return next((kind for kind in _KINDS if suffix in kind.suffixes), None)
@@ -82,26 +80,24 @@ def _signs() -> dict[str, re.Pattern[bytes]]:
     return {kind.home: re.compile(kind.sign.encode("latin-1"), re.DOTALL) for kind in _KINDS}
 
 
-@cache
-def _plugins() -> tuple[tuple[str, Any], ...]:
+@cache  # entry points are searched on the disk, once for all files
+def _plugins() -> list[tuple[str, Any]]:
     """The loaders of other packages. ConfigError: one cannot be used."""
-    return tuple(_plugged())
-
-
-def _plugged() -> Iterator[tuple[str, Any]]:
     from importlib.metadata import entry_points
 
+    loaders = []
     for point in entry_points(group=GROUP):
         try:
-            found = point.load()
-            loader = found() if isinstance(found, type) else found
+            loaded = point.load()
+            loader = loaded() if isinstance(loaded, type) else loaded
         except Exception as error:
             message = f"the loader {point.name!r} of {point.value} cannot be imported: {type(error).__name__}"
             raise ConfigError(message, setting=GROUP) from error
         if not isinstance(loader, Loader):
             message = f"the loader {point.name!r} of {point.value} lacks suffixes, media_types or load()"
             raise ConfigError(message, setting=GROUP)
-        yield point.name, loader
+        loaders.append((point.name, loader))
+    return loaders
 
 
 def needs(extra: str, what: str) -> MissingExtra:
@@ -110,7 +106,7 @@ def needs(extra: str, what: str) -> MissingExtra:
 
 
 def loading(found: Found, binary: BinaryIO, name: str) -> Iterator[Piece | str]:
-    """What a loader gives. SourceError, whatever it raises: messages of parsers quote what they have parsed."""
+    """The pieces of a loader. SourceError, whatever it raises: messages of parsers quote what they have parsed."""
     try:
         yield from found.load(binary)
     except MissingExtra as error:
@@ -119,6 +115,6 @@ def loading(found: Found, binary: BinaryIO, name: str) -> Iterator[Piece | str]:
         raise SourceError(f"{name}: {error}", source=name, command=error.command) from None
     except MrengineError:
         raise
-    except Exception as error:  # noqa: BLE001  # parsers raise whatever damage leads to
+    except Exception as error:  # noqa: BLE001  # a damaged file can make a parser raise anything
         message = f"{name} cannot be read as {found.what} ({type(error).__name__}): it is damaged, or something else"
         raise SourceError(message, source=name) from None

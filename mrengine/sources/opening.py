@@ -15,9 +15,10 @@ from typing import Any, BinaryIO
 
 from mrengine.errors import SourceError, UrlRefused
 from mrengine.sources import filetypes
-from mrengine.sources.encodings import decoded, mark_of
+from mrengine.sources.encodings import decoded
+from mrengine.sources.filetypes import mark_of
 from mrengine.sources.formats import dicom_file
-from mrengine.sources.formats.archive import LARGE, MOST_RATIO
+from mrengine.sources.formats.office import LARGE, MOST_RATIO
 from mrengine.sources.loaders import Found, find_loader, loading, needs
 from mrengine.sources.pieces import Notes, text_of
 from mrengine.sources.urls import Url, parse
@@ -34,8 +35,8 @@ TextSource = Any
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """A file whose encoding the caller names; ``encoding`` "": it does not. ``pages``: of a text that was taken from
-    another file; see Notes.
+    """A file, with what the caller knows of it. ``encoding`` "": unknown. ``pages``: the pages of another file that
+    the text was taken from; see Notes.
     """
 
     path: Path
@@ -44,19 +45,19 @@ class File:
 
 
 def blocks(document: TextSource, *, size: int = BLOCK, name: str = "", notes: Notes | None = None) -> Iterator[str]:
-    """The text of a document in blocks of ``size`` characters. ``name``: what errors call it if it has none.
+    """The text of a document in blocks of ``size`` characters. ``name``: what errors call it if it has no name.
 
-    ``notes``: takes what else is learned; without it, warnings are logged. Raises SourceError for what
-    cannot be read, is of no kind of which text is made, or is damaged (``offset`` in bytes).
+    ``notes``: takes pages and warnings; without it, warnings are logged. Raises SourceError for what cannot be read,
+    is damaged, or is no kind of text (``offset`` in bytes).
     """
     if isinstance(document, str):
         return _slices(document, size)
     if notes is not None:
         return _regrouped(_pieces(document, size, name, notes), size)
-    return _telling(document, size, name)
+    return _logging_notes(document, size, name)
 
 
-def _telling(document: TextSource, size: int, name: str) -> Iterator[str]:
+def _logging_notes(document: TextSource, size: int, name: str) -> Iterator[str]:
     notes = Notes()
     yield from _regrouped(_pieces(document, size, name, notes), size)
     notes.log()
@@ -105,9 +106,9 @@ def _text_pieces(pieces: Iterable[Any]) -> Iterator[str]:
 
 
 def open_pieces(origin: Any, size: int, name: str, notes: Notes) -> Iterator[str]:
-    """The text of a path, ``File``, ``Url``, bytes or file object, in pieces. ``name``: of one that has none.
+    """The text of a path, ``File``, ``Url``, bytes or file object, in pieces. ``name``: of one without a name.
 
-    SourceError: it cannot be read, is of a kind of which no text is made, or needs a package.
+    SourceError: it cannot be read, is no kind of text, or needs a package.
     """
     if isinstance(origin, Url):
         return _from_url(origin, size, notes)
@@ -149,18 +150,17 @@ def _from_url(url: Url, size: int, notes: Notes) -> Iterator[str]:
 
 
 def _from_file(file: Any, size: int, name: str, notes: Notes) -> Iterator[str]:
-    """An open file; one that was opened as text gives text."""
     first = _read(file, size, name)
     if isinstance(first, bytes):
         return _Opened(file, name, size, notes, begun=first).pieces()
+    # It was opened as text and decoded by the caller; only what is recognised as text, too, can be refused.
     filetypes.refuse_signed(first, name)
     return _checked(_chain(first, iter(lambda: _read(file, size, name), "")), name)
 
 
 class _Opened:
-    """A binary file on its way to text. ``path``: its suffix says its kind; ``begun``: what was read already.
-
-    ``most``: bytes that it may unpack to, of a Url.
+    """A binary file on its way to text. ``path``: its suffix hints at its kind; ``begun``: what was read already;
+    ``most``: bytes that a Url may unpack to; ``depth``: layers of packing around it.
     """
 
     def __init__(
@@ -187,21 +187,22 @@ class _Opened:
     def pieces(self) -> Iterator[str]:
         """Its text."""
         while len(self._first) < filetypes.PROBE_BYTES and (more := self._read()):
-            self._first += more  # a pipe gives as little as it likes; the beginning decides what kind of file it is
+            self._first += more  # a pipe gives as little as it likes, and signatures need the whole beginning
         first, name = self._first, self._name
         if self._path.lower().endswith(".dcm") or dicom_file.is_dicom(first):
             return iter((dicom_file.dump(self._rewound(), name),))
         if (packing := _packing(first)) and self._depth < _NESTED:
             return self._unpacked(packing)
-        mark, found = mark_of(first), find_loader(self._path, self._media_type, first)
-        if found is not None and not found.is_text:
+        mark, loader = mark_of(first), find_loader(self._path, self._media_type, first)
+        if loader is not None and not loader.is_text:
             if not mark:
-                return self._loaded(found)
-            found = None  # text by another name
+                return self._loaded(loader)
+            loader = None  # a byte order mark: text, whatever its name says
+        # A caller who names the encoding has looked; UTF-16 has the NULs and controls that give binary data away.
         if not self._encoding and not (mark and filetypes.is_wide_text(first, mark)):
             filetypes.refuse_binary(first, name)
-        if found is not None:
-            return self._loaded(found)
+        if loader is not None:
+            return self._loaded(loader)
         data = _chain(first, iter(self._read, b""))
         return decoded(data, name, self._notes, encoding=self._encoding, charset=self._charset)
 
@@ -212,7 +213,7 @@ class _Opened:
         return data
 
     def _rewound(self) -> Any:
-        """The file from its first byte again; in memory, if it cannot go back."""
+        """The file from its first byte again; read into memory if it cannot seek."""
         try:
             self._binary.seek(-len(self._first), io.SEEK_CUR)
         except (OSError, AttributeError, ValueError):
@@ -220,7 +221,7 @@ class _Opened:
         return self._binary
 
     def _seekable(self) -> BinaryIO:
-        """The same for formats that are read from their end: a copy, unless it is a real file."""
+        """The same for formats that are read from their end: a copy on the disk, unless it is a real file."""
         file: Any = self._rewound()
         if isinstance(file, (io.BytesIO, io.BufferedReader, io.BufferedRandom)):
             return file
@@ -234,19 +235,19 @@ class _Opened:
         copy.seek(0)
         return copy
 
-    def _loaded(self, found: Found) -> Iterator[str]:
+    def _loaded(self, loader: Found) -> Iterator[str]:
         try:
-            yield from text_of(loading(found, self._in_its_charset(), self._name), self._notes.pages, self._name)
+            yield from text_of(loading(loader, self._in_its_charset(), self._name), self._notes.pages, self._name)
         finally:
             if self._copy is not None:
                 self._copy.close()
 
     def _in_its_charset(self) -> BinaryIO:
-        """The file for a loader; a web page in the encoding that its server named, as UTF-8."""
+        """The file for a loader; a web page in the charset that its server named comes as UTF-8."""
         file = self._seekable()
         if self._charset and self._media_type.endswith("html"):
             data = file.read()
-            with suppress(LookupError, UnicodeError):
+            with suppress(LookupError, UnicodeError):  # servers are often wrong: then the page's own word counts
                 data = data if mark_of(data) else data.decode(self._charset).encode("utf-8", "surrogatepass")
             return io.BytesIO(data)
         return file
@@ -257,7 +258,7 @@ class _Opened:
             limited = _Limited(binary, packed, self._most, self._name)
             suffix = Path(self._path).suffix.lower()
             inner = self._path[: -len(suffix)] if suffix in (".gz", ".zst", ".zstd", ".gzip") else self._path
-            packed_type = self._media_type.endswith(("gzip", "zstd", "octet-stream"))
+            packed_type = self._media_type.endswith(("gzip", "zstd", "octet-stream"))  # it says nothing of the inside
             yield from _Opened(
                 limited,
                 self._name,
@@ -288,7 +289,7 @@ def _unpacker(packing: str, binary: Any, name: str) -> Any:
 
 
 class _Counted:
-    """A packed file, and how many of its bytes were read."""
+    """A packed file that counts the bytes read from it."""
 
     def __init__(self, binary: Any) -> None:
         self._binary, self.taken = binary, 0
@@ -300,8 +301,9 @@ class _Counted:
 
 
 class _Limited:
-    """What is unpacked: of what came from elsewhere no more than a number of bytes, of any file no more than a text of
-    its size holds. A few kilobytes can unpack to terabytes, which would fill the disk and be paid for.
+    """An unpacked file with limits: ``most`` bytes of a Url, and of any file no more than a text of its size holds.
+
+    A few kilobytes can unpack to terabytes, which would fill the disk and be paid for.
     """
 
     def __init__(self, binary: Any, packed: _Counted, most: int | None, name: str) -> None:
@@ -317,8 +319,8 @@ class _Limited:
             message = f"{self._name}: unpacked it has more bytes than are taken (max_bytes)"
             raise UrlRefused(message, rule="max_bytes", url=self._name)
         if self._given > LARGE and self._given > MOST_RATIO * self._packed.taken:
-            told = f"unpacks to over {MOST_RATIO} times its size, as no text does: if this one does, unpack it first"
-            raise SourceError(f"{self._name} {told}", source=self._name)
+            why = f"unpacks to over {MOST_RATIO} times its size, as no text does: if this one does, unpack it first"
+            raise SourceError(f"{self._name} {why}", source=self._name)
         return data
 
 
@@ -339,7 +341,7 @@ def _read(file: Any, size: int, name: str) -> Any:
     except (OSError, io.UnsupportedOperation, ValueError) as error:
         raise SourceError(f"cannot read {name}: {error}", source=name) from error
     except Exception as error:
-        if type(error).__module__.partition(".")[0] != "zstandard":
+        if type(error).__module__.partition(".")[0] != "zstandard":  # an extra: its error cannot be named here
             raise
         raise SourceError(f"{name} is packed, and damaged or cut off", source=name) from None
     if not isinstance(data, (str, bytes)):

@@ -1,4 +1,4 @@
-"""What a loader gives: pieces of text, each perhaps with the number of the page it stands on."""
+"""The contract of loaders: pieces of text, with the numbers of the pages they begin on."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["Loader", "Notes", "Piece", "text_of"]
 
 
 class Piece(NamedTuple):
-    """A piece of a document's text. ``page``: the number of the page on which it begins; None: the one before."""
+    """A piece of a document's text. ``page``: the number of the page on which it begins; None: as the one before."""
 
     text: str
     page: int | None = None
@@ -23,9 +23,9 @@ class Piece(NamedTuple):
 class Loader(Protocol):
     """Makes text of one kind of file. An entry point of the group ``mrengine.loaders`` names a class or an instance.
 
-    ``suffixes``: in lower case, with their dot; ``media_types``: as servers tell them. ``load`` is given a binary file
-    at its beginning that can seek, and gives pieces of text, ``Piece`` or str; whatever it raises is the source's
-    fault, and reported without a word of it unless it is a SourceError.
+    ``suffixes``: in lower case, with their dot; ``media_types``: as servers send them. ``load`` takes a seekable binary
+    file at its beginning and returns pieces of text, ``Piece`` or str. Whatever it raises makes its source unreadable;
+    of a message, which may quote the document, only that of a SourceError is shown.
     """
 
     suffixes: tuple[str, ...]
@@ -37,7 +37,7 @@ class Loader(Protocol):
 
 
 def text_of(pieces: Iterable[Piece | str], pages: list[tuple[int, int]], name: str) -> Iterator[str]:
-    """The text of some pieces; where each page begins goes to ``pages``, as it comes by."""
+    """The text of some pieces; (number, offset) of each page is appended to ``pages`` as it comes by."""
     at = 0
     for piece in pieces:
         text, page = (piece, None) if isinstance(piece, str) else piece
@@ -55,12 +55,14 @@ log = logging.getLogger("mrengine")
 
 @dataclass(slots=True)
 class Notes:
-    """``pages``: (number, offset of its first character) of each page, in order. ``warnings``: for the caller."""
+    """What is learned while a text is read. ``pages``: (number, offset of its first character) of each page, in order;
+    ``warnings``: for the user.
+    """
 
     pages: list[tuple[int, int]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
     def log(self) -> None:
-        """Say it where nobody else does."""
+        """Log the warnings, for a caller who does not take the notes."""
         for line in self.warnings:
             log.warning("%s", line)
