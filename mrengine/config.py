@@ -1,4 +1,4 @@
-"""Job ids and the state folder: how jobs may be named, where they are kept, and that they stay private."""
+"""Job ids and the state folder: how jobs may be named, and where they are kept."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _JOB_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
 
 
 def check_platform() -> None:
-    """Refuse Windows, which has neither fork nor an immediate signal of a process's death."""
+    """ConfigError on Windows, which has neither fork nor an immediate signal of a process's death."""
     if sys.platform == "win32":
         raise ConfigError("mrengine runs on Linux and macOS; on Windows, use WSL", setting="platform")
 
@@ -37,7 +37,7 @@ def check_job_id(job_id: Any) -> str:
 
 
 def new_job_id() -> str:
-    """A unique job id: the time, for people, and 40 random bits."""
+    """A unique job id: the time, for people and for sorting, and 40 random bits."""
     return time.strftime("%Y%m%d-%H%M%S-", time.gmtime()) + secrets.token_hex(5)
 
 
@@ -59,7 +59,7 @@ def _absolute(given: str | os.PathLike[str], setting: str) -> Path:
         raise ConfigError(f"{setting}={folder!r}: it is a str or a Path, without a NUL", setting=setting)
     try:
         path = os.path.abspath(os.path.expanduser(folder))
-        path.encode()
+        path.encode()  # it is sent to the supervisor and written into the log, as UTF-8
         return Path(path)
     except UnicodeEncodeError as error:
         raise ConfigError(f"{setting}={folder!r}: the folder's path is not UTF-8", setting=setting) from error
@@ -71,7 +71,7 @@ def _absolute(given: str | os.PathLike[str], setting: str) -> Path:
 def answers_file(
     answers: str | os.PathLike[str] = "shared", state_dir: str | os.PathLike[str] | None = None
 ) -> Path | None:
-    """The file of shared answers that the setting ``answers`` means; None: a job keeps its own."""
+    """The file of shared answers for the setting ``answers``; None: a job uses only its own."""
     if answers == "job":
         return None
     if answers == "shared":

@@ -15,13 +15,11 @@ CHARS = 200
 
 
 def facts_html(value: Any) -> str:
-    """A dataclass or mapping as a table of two columns; what is empty is left out."""
-    pairs = (
-        value.items() if isinstance(value, Mapping) else ((one.name, getattr(value, one.name)) for one in fields(value))
-    )
+    """A dataclass or mapping as a table of two columns, without empty values."""
+    facts = value if isinstance(value, Mapping) else {one.name: getattr(value, one.name) for one in fields(value)}
     rows = "".join(
         f'<tr><th style="text-align:left">{escape(str(name))}</th><td style="text-align:left">{_cell(item)}</td></tr>'
-        for name, item in pairs
+        for name, item in facts.items()
         if item not in (None, "", (), {}, [])
     )
     return f"<table>{rows}</table>"

@@ -1,4 +1,4 @@
-"""What single settings may be: their types, choices and bounds."""
+"""Checks of single settings: types, choices and bounds."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ KINDS: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
 
 
 def check_value(name: str, value: Any, facts: Mapping[str, Any]) -> None:
-    """ConfigError: the value is none of the choices, or beyond the bounds, of the setting's metadata."""
+    """ConfigError: the value is none of the choices in the setting's metadata, or out of its bounds."""
     choices, least = facts["choices"], facts["least"]
     if choices and value not in choices:
         listed = ", ".join(repr(choice) for choice in choices)

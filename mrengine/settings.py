@@ -39,10 +39,6 @@ Keep = Literal["always", "on_failure", "results"]
 Durability = Literal["fsync", "flush"]
 
 
-def _whole(text: str) -> int:
-    return int(text)
-
-
 def _flag(text: str) -> bool:
     if text.lower() not in ("1", "true", "yes", "on", "0", "false", "no", "off"):
         raise ValueError(f"1 or 0, not {text!r}")
@@ -79,11 +75,11 @@ def _setting(
 class Settings:
     """The settings of a runner, checked. Times are in seconds, sizes in bytes or tokens, as their names say."""
 
-    workers: int = _setting(5, "Worker processes.", env=_whole, least=1, most=1024)
+    workers: int = _setting(5, "Worker processes.", env=int, least=1, most=1024)
     slots: int = _setting(
         1,
         "Concurrent tasks in each worker, a thread each. Many suit calls that wait for a model; CPU work wants one.",
-        env=_whole,
+        env=int,
         least=1,
         most=4096,
     )
@@ -258,7 +254,7 @@ class Settings:
         return settings
 
     def with_(self, **changes: Any) -> Settings:
-        """The same settings but for these, checked."""
+        """A copy with these changes, checked."""
         changed = replace(self, **changes)
         for name in changes:
             check_value(name, getattr(changed, name), setting_fields()[name].metadata)
@@ -282,12 +278,12 @@ class Settings:
 
     @property
     def backend_name(self) -> str:
-        """The backend, with what ``strategy`` says of it."""
+        """The name of the backend; ``strategy`` may choose it."""
         return "sequential" if self.strategy == "sequential" else self.backend
 
     @property
     def batching(self) -> Batch | None:
-        """How batches go, where they are wanted."""
+        """The Batch of the setting ``batch``; None: calls go directly."""
         return self.batch if isinstance(self.batch, Batch) else Batch() if self.batch else None
 
     @property
@@ -302,7 +298,7 @@ def setting_fields() -> dict[str, Field[Any]]:
 
 
 def signature(*first: inspect.Parameter) -> inspect.Signature:
-    """What a function shows that takes ``first`` and all settings: editors and ``help()`` list them with defaults."""
+    """The signature of a function with the parameters ``first`` and all settings, for editors and ``help()``."""
     rest = [
         inspect.Parameter(
             name,
@@ -319,7 +315,7 @@ def _from_environment(given: Mapping[str, Any], environ: Mapping[str, str]) -> d
     values: dict[str, Any] = {}
     for name, one in setting_fields().items():
         variable = "MRENGINE_" + name.upper()
-        text = environ.get(variable)
+        text = environ.get(variable)  # an empty one counts as unset, as shells leave them
         if not text or name in given or one.metadata["env"] is None:
             continue
         try:
@@ -330,7 +326,7 @@ def _from_environment(given: Mapping[str, Any], environ: Mapping[str, str]) -> d
 
 
 class RunnerSettings(TypedDict, total=False):
-    """The types of the keyword arguments, for type checkers; a test holds it against ``Settings``."""
+    """The types of the keyword arguments, for type checkers, which cannot derive them; a test compares ``Settings``."""
 
     workers: int
     slots: int
