@@ -1,4 +1,4 @@
-"""What a user sees of a run: a bar on a terminal or in a notebook, else log lines. ``meter`` is the arithmetic."""
+"""Shows a run to its user: a bar on a terminal or in a notebook, else log lines. ``meter`` is the arithmetic."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def open_progress(
     clock: Clock = time.monotonic,
 ) -> Progress:
     """A bar, log lines, or nothing. ``wanted=None``: a bar in a notebook, or if stderr is a terminal and rich is
-    installed; else log lines, where the logger "mrengine.progress" takes INFO. ``limits``: of the models, for the share
-    of them that is used.
+    installed; else log lines, if the logger "mrengine.progress" takes INFO. ``limits``: of the models, to show the used
+    share.
 
-    Raises ConfigError where a bar is wanted and rich is not installed.
+    ConfigError: a bar is wanted, and rich is not installed.
     """
     if wanted is False:
         return Silent()
@@ -48,8 +48,7 @@ def open_progress(
 
 
 def _is_terminal(stream: TextIO | None) -> bool:
-    """Whether a stream is a terminal. Without a console sys.stderr is None, and a closed one raises."""
     try:
         return stream is not None and stream.isatty()
-    except ValueError:
+    except ValueError:  # it is closed
         return False

@@ -1,10 +1,4 @@
-"""The bar on a terminal.
-
-It draws to stderr, in the caller's thread, at most ten times a second, and leaves sys.stdout and sys.stderr as they
-are. rich is imported when the first bar is drawn. It uses rich's ``Live`` and not its ``Progress``: a host may fork,
-so there must be no refresh thread; and on a narrow terminal the pace and the state must give way before the time left,
-which columns that are laid out one by one cannot do.
-"""
+"""The bar on a terminal: drawn to stderr, in the caller's thread, at most ten times a second."""
 
 from __future__ import annotations
 
@@ -56,7 +50,9 @@ class Bar(Watching):
         if self._live is None:
             from rich.live import Live
 
-            # No refresh thread, as the host may fork; no redirection: sys.stdout and sys.stderr stay the user's.
+            # Live, and not rich's Progress: that lays its columns out one by one, and on a narrow terminal the pace and
+            # the state must give way before the time left. No refresh thread: the host may fork while it holds a lock.
+            # No redirection: sys.stdout and sys.stderr stay the user's.
             self._live = Live(
                 console=self._console,
                 auto_refresh=False,
@@ -74,7 +70,7 @@ class Bar(Watching):
 
         words = describe(self.meter, self.doing(), width=self._console.width - 1)
         room = min(BAR, self._console.width - 1 - len(words) - 1)
-        if room < LEAST_BAR:  # no room for both: the words are more useful
+        if room < LEAST_BAR:  # the words are more useful than the bar
             return Text(words, no_wrap=True, overflow="ellipsis")
         line = Table.grid(Column(width=room), Column(no_wrap=True, overflow="ellipsis"), padding=(0, 1))
         bar = ProgressBar(total=self.meter.total or None, completed=self.meter.done, pulse=not self.meter.total)

@@ -1,4 +1,4 @@
-"""Progress as log lines, where stderr is no terminal: for cron mails and journals."""
+"""Progress as log lines if stderr is no terminal: for cron mails and journals."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ log = logging.getLogger("mrengine.progress")
 
 
 def is_logged() -> bool:
-    """Whether anybody takes the lines: without that no event need be made for them."""
+    """Whether the lines are logged at all; if not, no events are made for them."""
     return log.isEnabledFor(logging.INFO)
 
 
@@ -26,10 +26,10 @@ class Lines(Watching):
 
     def __init__(self, tpm: Mapping[str, int] | None = None, *, clock: Clock = time.monotonic) -> None:
         super().__init__(tpm, clock=clock)
-        self._drawn = clock()
+        self._drawn = clock()  # so that the first line comes after half a minute, and a short run has none
 
     def state(self, text: str) -> None:
-        """A state alone is no reason for a line."""
+        """Keep the state for the next line: alone it is no reason for one."""
         self._text = text
         self.tick()
 

@@ -1,4 +1,4 @@
-"""The bar in a notebook: an HTML line that is drawn anew in its cell. Jupyter's stderr is no terminal."""
+"""The bar in a notebook, whose stderr is no terminal: an HTML line that is redrawn in its cell."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ __all__ = ["NotebookBar", "in_notebook"]
 
 def in_notebook() -> bool:
     """Whether this process is the kernel of a notebook, in the thread that runs its cells."""
+    # IPython is not imported to be asked: in a kernel it is there already.
     shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
     return type(shell).__name__ == "ZMQInteractiveShell"
 
@@ -32,7 +33,7 @@ class NotebookBar(Watching):
         self._closed = False
 
     def close(self) -> None:
-        """Show the last state; it stays below the cell."""
+        """Draw the last state, which stays below the cell."""
         if not self._closed:
             self._text = ""
             self._redraw()
@@ -49,7 +50,7 @@ class NotebookBar(Watching):
             self._handle.update(shown)
 
     def html(self) -> str:
-        """The line, escaped: names of models stand in it."""
+        """The line as HTML, escaped, as it contains names of models."""
         meter = self.meter
         share = f'value="{meter.done}" max="{meter.total}"' if meter.total else ""
         words = escape(describe(meter, self.doing()))

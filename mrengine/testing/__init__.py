@@ -1,5 +1,5 @@
-"""For tests of programs that use mrengine: a deterministic model, a context for map functions, and a real LLM server
-on loopback.
+"""For the tests of programs that use mrengine: a deterministic model, a context for map functions, and a real LLM
+server on loopback.
 """
 
 from __future__ import annotations

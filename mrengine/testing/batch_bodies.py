@@ -1,4 +1,4 @@
-"""The bytes of the test server's batch APIs: lines, files and batches as OpenAI and Anthropic show them."""
+"""The JSON of the test server's batch APIs: lines, files and batches in the shapes of OpenAI and Anthropic."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class RequestLine:
 
     @property
     def prompt(self) -> str:
-        """The first thing that the user says."""
+        """The text of the first user message."""
         content = next((m["content"] for m in self.body["messages"] if m["role"] == "user"), "")
         return content if isinstance(content, str) else "".join(part.get("text", "") for part in content)
 
@@ -39,7 +39,7 @@ class RequestLine:
         return {"id": "batch_req_x", "custom_id": self.custom_id, "response": None, "error": fault}
 
     def anthropic(self, answer: tuple[int, bytes] | None, state: str) -> dict[str, Any]:
-        """A line of the results."""
+        """A line of the results. ``answer`` None: the request was not executed."""
         if answer is None:
             result: dict[str, Any] = {"type": "canceled" if state == "cancelled" else "expired"}
         elif answer[0] == 200:
@@ -59,7 +59,7 @@ def _typed(answer: tuple[int, bytes]) -> dict[str, Any]:
 
 
 def openai_line(line: bytes) -> RequestLine:
-    """A line of an input file. KeyError, ValueError: it is none."""
+    """The request of a line of an input file. KeyError, ValueError: it is none."""
     data = json.loads(line)
     if data["method"] != "POST" or data["url"] != "/v1/chat/completions":
         raise ValueError("a line is a POST to /v1/chat/completions")
@@ -90,9 +90,7 @@ def shown_openai(run: Run, state: str, window_s: float) -> dict[str, Any]:
     """A batch object."""
     good, bad = _counts(run)
     output, errors = (name if name not in ("", "-") else None for name in run.outputs)
-    times = dict.fromkeys(
-        (f"{name}_at" for name in ("in_progress", "finalizing", "completed", "failed", "expired", "cancelling")), None
-    )
+    steps = ("in_progress", "finalizing", "completed", "failed", "expired", "cancelling", "cancelled")
     listed = None
     if run.failure is not None and state == "failed":
         row = {"code": run.failure[0], "message": run.failure[1], "param": None, "line": None}
@@ -109,15 +107,14 @@ def shown_openai(run: Run, state: str, window_s: float) -> dict[str, Any]:
         "error_file_id": errors,
         "created_at": int(run.created),
         "expires_at": int(run.created + window_s),
-        **times,
-        "cancelled_at": None,
+        **{f"{step}_at": None for step in steps},
         "request_counts": {"total": len(run.lines), "completed": good, "failed": bad},
         "metadata": run.metadata or None,
     }
 
 
 def shown_message_batch(run: Run, state: str, window_s: float, root: str) -> dict[str, Any]:
-    """A message batch. Anthropic counts only what is over: while it runs, all are ``processing``."""
+    """A message batch. Anthropic counts requests only once it has ended: until then all are ``processing``."""
     ended = state in ("completed", "expired", "cancelled", "failed")
     good, bad = _counts(run) if ended else (0, 0)
     left = len(run.lines) - good - bad

@@ -19,11 +19,11 @@ __all__ = ["FakeContext", "fake_chunk"]
 
 
 class FakeContext(Context):
-    """A ``context`` whose calls a fake answers: ``context.run(map_fn, "some text")`` gives what a job would store.
+    """A ``context`` whose calls a fake answers: ``context.run(map_fn, "some text")`` returns what a job would store.
 
     ``answer``: a str, a callable(Request) → str, Completion or exception, or a model of ``fake()``; None: the ``fake``
-    model's own, which is the smallest value that fits a ``response_model``. An exception is raised as a real call
-    raises it after its retries. ``requests``: all requests, re-asks included; ``grants``: what ``budget()`` reserved.
+    model's own answer, the smallest value that fits a ``response_model``. An exception is raised as a real call raises
+    it after its retries. ``requests``: all requests, repeated ones included; ``grants``: what ``budget()`` reserved.
     """
 
     __slots__ = ("_attempt", "_job_id", "_model", "_priority", "_provider", "_worker_id", "chunk", "grants", "requests")
@@ -38,8 +38,11 @@ class FakeContext(Context):
         priority: str = "P1_user",
         job_id: str = "test",
     ) -> None:
-        spec = answer if isinstance(answer, ModelSpec) else _spec(answer, model)
-        self._provider = _provider(spec)
+        if isinstance(answer, ModelSpec):
+            spec = answer
+        else:
+            spec = ModelSpec(model, provider="fake") if answer is None else fake(answer, name=model)
+        self._provider: Any = spec.provider(spec) if isinstance(spec.provider, type) else FakeProvider(spec)
         self._model, self._worker_id, self._attempt = spec.name, worker_id, attempt
         self._priority, self._job_id = priority, job_id
         self.chunk: Chunk | None = None
@@ -77,10 +80,10 @@ class FakeContext(Context):
         return ""
 
     def run(self, map_fn: Callable[[Any, Any], Any], chunk: Chunk | str, *, result_type: Any = None) -> Any:
-        """Call ``map_fn(chunk, self)``; returns its value as the result of a job, normalised and with its type.
+        """Call ``map_fn(chunk, self)``; returns its value as a job would return it, normalised and with its type.
 
-        ``chunk``: a Chunk, or the text of one. Raises what the map function raises, and the TypeError with which a
-        chunk fails whose value cannot be stored.
+        ``chunk``: a Chunk, or the text of one. Raises what the map function raises, and TypeError for a value that
+        cannot be stored, with which a chunk fails.
         """
         kind = check_result_type(result_type if result_type is not None else getattr(map_fn, "result_type", None))
         self.chunk = fake_chunk(chunk) if isinstance(chunk, str) else chunk
@@ -127,7 +130,7 @@ class FakeContext(Context):
 
     @contextmanager
     def budget(self, tokens: int, *, max_tokens: int = 0, model: str | None = None) -> Iterator[ExternalCall]:
-        """Grant at once. Whatever ``used()`` reports is in ``grants``."""
+        """Grant at once; ``grants`` keeps what ``used()`` reports."""
         check_tokens(tokens, max_tokens)
         grant = ExternalCall(model or self._model, tokens, max_tokens)
         self.grants.append(grant)
@@ -137,15 +140,7 @@ class FakeContext(Context):
 def fake_chunk(
     text: str, *, id: int = 0, document_id: str = "document", start: int = 0, overlap: int = 0, kind: str = "prose"
 ) -> Chunk:
-    """A chunk of this text, as a job would cut it. ``start``: where it begins after its ``overlap`` characters."""
+    """A chunk of this text, as a job would cut it. ``start``: where it begins, behind its ``overlap`` characters."""
     from mrengine.chunking.tokens import tokenizer
 
     return Chunk(id, document_id, start, start + len(text) - overlap, overlap, tokenizer.count(text), kind, text)
-
-
-def _spec(answer: Answer | None, name: str) -> ModelSpec:
-    return ModelSpec(name, provider="fake") if answer is None else fake(answer, name=name)
-
-
-def _provider(spec: ModelSpec) -> Any:
-    return spec.provider(spec) if isinstance(spec.provider, type) else FakeProvider(spec)

@@ -1,10 +1,10 @@
 """The test server's prompt cache, by the rules that vendors publish, and its bill, by arithmetic of its own.
 
-Anthropic: what stands before a ``cache_control`` mark, tools and system first, is written under the mark and read by
-later calls whose beginning is the same, block by block, up to 20 blocks before a mark; nothing shorter than the minimum
-is cached; at most four marks. OpenAI: the longest beginning that an earlier call had, in steps, from the minimum on,
-without a mark. In both, what is being written can be read once the answer of its writer has begun: a cold fan-out
-reads nothing. A word is a token.
+Anthropic: what precedes a ``cache_control`` mark, tools and system first, is written at the mark. Later calls that
+begin with the same blocks read it, up to 20 blocks before a mark. Nothing shorter than the minimum is cached; a request
+may have four marks. OpenAI: the longest beginning that an earlier call had, in steps from the minimum on, without
+marks. In both, what a call writes can be read once its answer has begun: calls that start together read nothing. A word
+is a token.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Billed:
 
 
 def dollars(price: Mapping[str, Any], billed: Billed, *, factor: float = 1.0) -> Decimal:
-    """The bill of one answer, exact. ``price``: US dollars of a million tokens, with ``long`` for prompts of more than
+    """The exact bill of one answer. ``price``: US dollars per million tokens, with ``long`` for prompts of more than
     ``long_above``; ``factor``: of a batch.
     """
     if billed.input > price.get("long_above", billed.input):
@@ -61,7 +61,7 @@ def dollars(price: Mapping[str, Any], billed: Billed, *, factor: float = 1.0) ->
 
 
 def usage(shape: str, billed: Billed) -> dict[str, Any]:
-    """As the vendors tell it: Anthropic's input leaves out what the cache had or got, OpenAI's does not."""
+    """The usage in a vendor's shape: Anthropic's input is without cached tokens, OpenAI's includes them."""
     if shape == "anthropic":
         return {
             "input_tokens": billed.fresh,
@@ -89,14 +89,14 @@ class _Entry:
 
 
 class PromptCache:
-    """One cache for each key and model. ``minimum``: tokens of the shortest prefix; ``step``: of OpenAI's steps."""
+    """The caches of all keys and models. ``minimum``: tokens of the shortest prefix; ``step``: of OpenAI's steps."""
 
     def __init__(self, minimum: int, step: int = 128) -> None:
         self._minimum, self._step = minimum, step
         self._entries: dict[bytes, _Entry] = {}
 
     def bill(self, shape: str, body: Mapping[str, Any], output: int, *, key: str, now: float, delay_s: float) -> Billed:
-        """Look a request up, write what it writes, and say what it comes to. TooManyMarks."""
+        """Look a request up, write what it writes, and return its bill. TooManyMarks."""
         whose = f"{key}\0{body.get('model')}\0"
         if shape == "anthropic":
             return self._marked(whose, _blocks(body), output, now, now + delay_s)
@@ -137,7 +137,7 @@ class PromptCache:
         entry = self._entries.get(digest)
         if entry is None or not entry.readable_at <= now < entry.until:
             return False
-        entry.until = now + entry.ttl_s
+        entry.until = now + entry.ttl_s  # each read renews it
         return True
 
     def _write(self, digest: bytes, ready: float, ttl: str) -> None:
@@ -176,9 +176,9 @@ def _block(given: Mapping[str, Any], role: str) -> _Block:
 
 
 def _words(body: Mapping[str, Any]) -> list[str]:
-    """All words of a request to Chat Completions; its schema stands before the messages."""
-    shown = body.get("response_format")
-    words = json.dumps(shown).split() if shown else []
+    """All words of a request to Chat Completions; its schema precedes the messages."""
+    schema = body.get("response_format")
+    words = json.dumps(schema).split() if schema else []
     for message in body.get("messages") or ():
         content = message.get("content")
         text = content if isinstance(content, str) else " ".join(str(part.get("text", "")) for part in content or ())

@@ -1,4 +1,4 @@
-"""The test server's process: sockets, timers, and the pipe to the test that started it."""
+"""The test server's process: sockets, timers, and the pipes to the test that started it."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class _Server:
 
 
 class _Connection(asyncio.Protocol):
-    """One client connection. Its requests are answered one after the other."""
+    """One client connection. Its requests are answered in turn."""
 
     def __init__(self, server: _Server) -> None:
         self._server = server
@@ -75,6 +75,7 @@ class _Connection(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
         self._simulator().counts.connections += 1
         sock = transport.get_extra_info("socket")
+        # Otherwise Nagle's algorithm holds the second part of an answer back for 40 ms, and latencies are wrong.
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._rest()
 
@@ -110,7 +111,7 @@ class _Connection(asyncio.Protocol):
             self._idle.cancel()
         self._busy = True
         method, path = lines[0].split(" ")[:2]
-        simulator = self._simulator()
+        simulator = self._simulator()  # reset() may replace it before the reply is sent, which counts in the old one
         reply = simulator.decide(path, headers, body, time.monotonic(), method)
         close = headers.get("connection", "").lower() == "close"
         if reply.delay_s > 0:
@@ -135,7 +136,7 @@ class _Connection(asyncio.Protocol):
         self._replied(reply, close)
 
     def _pour(self, events: list[bytes], reply: Reply, close: bool) -> None:
-        """Write a stream one event after the other."""
+        """Write a stream event by event."""
         if self._transport.is_closing():
             return
         if len(events) > 1:
@@ -156,7 +157,7 @@ class _Connection(asyncio.Protocol):
 
 
 class _Control(asyncio.Protocol):
-    """The pipe to the test. It closes when the test ends, and the server ends with it."""
+    """The pipe from the test. The kernel closes it however the test ends, and the server ends with it."""
 
     def __init__(self, server: _Server, gone: asyncio.Event) -> None:
         self._server, self._gone = server, gone
@@ -168,7 +169,7 @@ class _Control(asyncio.Protocol):
         while (found := unpack(self._buffer)) is not None:
             (what, argument), self._buffer = found
             task = asyncio.get_running_loop().create_task(self._answer(what, argument))
-            self._tasks.add(task)
+            self._tasks.add(task)  # the loop itself holds tasks only weakly
             task.add_done_callback(self._tasks.discard)
 
     async def _answer(self, what: str, argument: Any) -> None:
