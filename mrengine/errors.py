@@ -195,6 +195,7 @@ class JobError(MrengineError):
 class JobBusy(JobError):
     """A living process runs this job. ``pid``: its supervisor's. ``draining``: it ends by itself within ``drain_s``."""
 
+    # Set by whoever finds out why the lock is held, after the error was made.
     draining = False
     drain_s = 0.0
 
@@ -368,6 +369,6 @@ def seconds(value: Any) -> float | None:
     """A wait time from user code or a header, if it is a finite number of 0 or more; else None."""
     try:
         number = float(value)
-    except (TypeError, ValueError, OverflowError):
+    except (TypeError, ValueError, OverflowError):  # of an int with too many digits
         return None
     return number if 0 <= number < math.inf else None

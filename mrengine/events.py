@@ -273,7 +273,7 @@ class Dispatcher:
         """
         if name != "*" and name not in EVENTS:
             raise ConfigError(f"there is no event {name!r}; there are: {', '.join(EVENTS)}, *", setting="event")
-        if not callable(callback):
+        if not callable(callback):  # now, and not at the first event
             raise ConfigError(f"on({name!r}, …): a {type(callback).__name__} cannot be called", setting="event")
         self._callbacks.setdefault(name, []).append(callback)
         return callback
@@ -301,7 +301,7 @@ class Dispatcher:
 
     def ends_run(self, error: Exception) -> bool:
         """Whether an exception from user code must end the run: a debugger was quit, or a signal handler raised."""
-        bdb = sys.modules.get("bdb")
+        bdb = sys.modules.get("bdb")  # not imported: who debugs has it
         if bdb is not None and isinstance(error, bdb.BdbQuit):
             return True
         # Python runs a handler on top of the code that it interrupts, so that its frame is in the traceback. The
@@ -314,7 +314,7 @@ class Dispatcher:
         # At error level once for each callback and event: it may fail for every chunk of a million.
         again = (callback, event.name) in self._blamed
         self._blamed.add((callback, event.name))
-        where = error.__traceback__
+        where = error.__traceback__  # to its last frame, where it was raised
         while where is not None and where.tb_next is not None:
             where = where.tb_next
         place = f"{where.tb_frame.f_code.co_filename}:{where.tb_lineno}" if where is not None else "?"
@@ -327,11 +327,11 @@ class Dispatcher:
 
 
 def _codes(traceback: TracebackType | None) -> list[CodeType]:
-    found = []
+    codes = []
     while traceback is not None:
-        found.append(traceback.tb_frame.f_code)
+        codes.append(traceback.tb_frame.f_code)
         traceback = traceback.tb_next
-    return found
+    return codes
 
 
 def _handler_codes() -> frozenset[CodeType]:

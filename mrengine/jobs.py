@@ -61,7 +61,7 @@ class Job:
             spent = state.call_totals.spent().values()
             costs = [used.cost_usd for used in spent]
             rate = _Rate(stored)
-            so_far = epoch is not None and index.total > 0 and not epoch.complete
+            so_far = epoch is not None and index.total > 0 and not epoch.complete  # its READ record is still to come
             return JobStatus(
                 job_id=self.job_id,
                 state=self._state(stored, running),
@@ -69,11 +69,12 @@ class Job:
                 total=index.total,
                 done=index.done,
                 failed=index.failed,
-                in_flight=_in_flight(stored) if running else 0,
+                in_flight=_in_flight(stored) if running else 0,  # calls of a killed run never end in the log
                 resumed=rate.resumed,
                 cost_usd=None if None in costs else float(sum(cost for cost in costs if cost is not None)),
                 eta_s=rate.eta_s(index.total - index.done - index.failed) if running and not so_far else None,
                 total_so_far=so_far,
+                # Records have the times of what they tell; the file's own is that of the last write.
                 updated=max(state.updated, os.fstat(stored.reader.fd).st_mtime),
                 batches=tuple(_batches(stored)),
                 reason="" if running or state.closed is None else _reason(state.closed.summary),
@@ -82,7 +83,7 @@ class Job:
 
     def _state(self, stored: ResumeEngine, running: bool) -> _State:
         if running:
-            return "running"
+            return "running"  # also while it drains after a cancel
         if os.path.lexists(self.folder / "cancelled"):
             return "cancelled"
         closed = stored.state.closed
@@ -106,7 +107,7 @@ class Job:
         """What a run of the job's function and models over these documents, with ``on_mismatch="recompute"``, would ask
         again, and its cost. Nothing is called. SourceError, LogError, JobNotFound.
         """
-        from mrengine.host.job_diff import diff
+        from mrengine.host.job_diff import diff  # not at the top: it brings the chunker along
 
         self._open().close()
         return diff(self.folder, self.job_id, document)
@@ -134,7 +135,7 @@ class Job:
         this one does that, for at most ``wait_s``. Returns how many batches are still under way. ConfigError: the job
         is cancelled, but its batches cannot be, as a key is missing.
         """
-        self._open().close()
+        self._open().close()  # JobNotFound or LogError, rather than a mark in a folder that is no job's
         mark = self.folder / "cancelled"
         try:
             if not os.path.lexists(mark):  # anything of this name cancels
@@ -162,7 +163,7 @@ class Job:
         """Remove everything that is kept of the job, also by ``mrengine mcp``. JobBusy: a process runs it."""
         self._check()
         try:
-            remove(self.folder)
+            remove(self.folder)  # under the job's lock, at once
             shutil.rmtree(self.folder.parent.parent / "mcp" / self.job_id, ignore_errors=True)
         except OSError as error:
             raise _unwritable(self.folder, error) from error
@@ -185,7 +186,7 @@ def _facts(stored: ResumeEngine, folder: Path) -> dict[str, Any]:
         return facts
     job = stored.epoch.job
     source = job.map_source.get("template") if isinstance(job.map_source, Mapping) else job.map_source
-    first = next(iter(stored.documents()), None)
+    first = next(iter(stored.documents()), None)  # the others may be a million
     return {
         **facts,
         "models": tuple(name for name, _ in job.models),
@@ -231,6 +232,7 @@ class _Rate:
 
     def __init__(self, stored: ResumeEngine) -> None:
         epoch = stored.epoch
+        # Of the map round: merges are few, and say nothing of the chunks that are left.
         began = epoch.rounds[0].at if epoch is not None and 0 in epoch.rounds else 0.0
         offset = stored.state.round_offset
         offsets = stored.index(0).results()
@@ -246,12 +248,12 @@ class _Rate:
 def list_jobs(state_dir: str | os.PathLike[str] | None = None) -> Iterator[Job]:
     """All jobs of a state folder, the oldest first."""
     folder = jobs_folder(state_dir)
-    found = []
+    entries = []
     for entry in folder.iterdir() if folder.is_dir() else ():
         with suppress(FileNotFoundError):  # purged since the folder was read
             if entry.is_dir() and not entry.is_symlink() and os.path.lexists(entry / "log"):
-                found.append((entry.stat().st_mtime, entry.name))
-    for _, name in sorted(found):
+                entries.append((entry.stat().st_mtime, entry.name))
+    for _, name in sorted(entries):
         try:
             job = Job(name, state_dir=state_dir)
         except ConfigError:
@@ -277,7 +279,7 @@ def merge_results(
         raise ConfigError(f"duplicates={duplicates!r}: use 'refuse' or 'keep'", setting="duplicates")
     parts = [one if isinstance(one, Job) else Job(one, state_dir=state_dir) for one in jobs]
     _check_distinct(parts)
-    statuses = [job.status() for job in parts]
+    statuses = [job.status() for job in parts]  # of all: one error names every job that is not done
     if not partial:
         _check_done(statuses)
     shared = in_two_jobs((job.job_id, job.documents()) for job in parts) if duplicates == "refuse" else []

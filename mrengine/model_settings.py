@@ -93,6 +93,7 @@ class Price:
 
     def at(self, prompt_tokens: int) -> Price:
         """The price of a call whose prompt has so many tokens."""
+        # The whole call has the long price, not only the tokens above the bound: so the vendors bill it.
         is_long = self.long is not None and self.long_above is not None and prompt_tokens > self.long_above
         return self.long if is_long and self.long is not None else self
 
@@ -102,7 +103,7 @@ class Price:
         """
         price = self.at(usage.input_tokens if longest is None else longest)
         read, written, written_1h = price.cache_rates
-        fresh = usage.input_tokens - usage.cached_tokens - usage.cache_write_tokens
+        fresh = usage.input_tokens - usage.cached_tokens - usage.cache_write_tokens  # the rest of the prompt
         cost = fresh * price.input + usage.cached_tokens * read + usage.output_tokens * price.output
         cost += (usage.cache_write_tokens - usage.cache_write_1h_tokens) * written
         cost += usage.cache_write_1h_tokens * written_1h
@@ -215,7 +216,7 @@ def check_budget(budget: Any) -> None:
         raise ConfigError(f"budget={budget!r}: write Budget(max_tokens=…, max_cost_usd=…)", setting="budget")
     check_number("Budget.max_tokens", budget.max_tokens, least=1, setting="budget")
     check_number("Budget.max_cost_usd", budget.max_cost_usd, least=0, setting="budget")
-    if budget.max_tokens is None and budget.max_cost_usd is None:
+    if budget.max_tokens is None and budget.max_cost_usd is None:  # its author believes that something is limited
         raise ConfigError("budget=Budget() limits nothing: give it max_tokens= or max_cost_usd=", setting="budget")
     if budget.per not in ("job", "run"):
         raise ConfigError(f"Budget.per={budget.per!r}: it is one of 'job', 'run'", setting="budget")
@@ -242,6 +243,7 @@ def check_batch(batch: bool | Batch | None) -> None:
 
 def check_number(name: str, value: Any, *, least: float = -math.inf, setting: str = "") -> Any:
     """The value, if it is None or a finite number of at least ``least``; else ConfigError."""
+    # NaN is less than nothing and more than nothing: as a limit it would never be reached.
     number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
     if value is not None and not (number and value >= least):
         bound = f", at least {least:g}" if least > -math.inf else ""

@@ -48,7 +48,7 @@ _WALL = 0x40000000  # __WALL: threads of other processes, too
 
 def _prctl(option: int, value: int) -> None:
     if sys.platform == "linux":
-        import ctypes
+        import ctypes  # Python has no prctl of its own
 
         ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0)
 
@@ -62,7 +62,7 @@ def die_with_parent(parent: int, signum: int = signal.SIGKILL) -> None:
     """Ask the kernel to signal this process when its parent dies (Linux); exit now if ``parent`` is dead already."""
     _prctl(PR_SET_PDEATHSIG, signum)
     if os.getppid() != parent:  # the kernel sends nothing for a parent that died before the call
-        os._exit(1)
+        os._exit(1)  # no handlers of a process that should not exist
 
 
 def prefer_when_out_of_memory() -> None:
@@ -157,6 +157,7 @@ def close_all_but(keep: Collection[int]) -> None:
             os.closerange(low, fd)
         low = fd + 1
     try:
+        # The highest that is open: the limit may be a billion in a container, a system call for each.
         highest = max(int(name) for name in os.listdir("/proc/self/fd"))
     except OSError:
         highest = os.sysconf("SC_OPEN_MAX")
@@ -174,8 +175,8 @@ def reset_signals() -> None:
     """Undo inherited signal settings: an ignored SIGCHLD hides every death, a blocked SIGTERM every stop."""
     for signum in (signal.SIGCHLD, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM):
         signal.signal(signum, signal.SIG_DFL)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the host, which tells this process what to do
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # a write to a dead peer is an error, and not the end
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
 
 
@@ -197,12 +198,12 @@ def kill_process(pid: int) -> bool:
     return True
 
 
-def kill_orphans(known: Collection[int]) -> None:
-    """SIGKILL what a dead child left behind: children that are neither ``known`` nor in this process's own group.
+def kill_orphans(kept: Collection[int]) -> None:
+    """SIGKILL what a dead child left behind: children that are neither ``kept`` nor in this process's own group.
 
     Whatever has not died after a while is left to the next call.
     """
-    foreign = set(known)  # and those of other users, which cannot be killed
+    foreign = set(kept)  # and those of other users, which cannot be killed
     for _ in range(100):  # grandchildren come here only as their parents die
         left = [pid for pid in children() if pid not in foreign and _group(pid) not in (0, os.getpgrp())]
         if not left:
@@ -211,7 +212,7 @@ def kill_orphans(known: Collection[int]) -> None:
             if not kill_process(pid):
                 foreign.add(pid)
             with suppress(ChildProcessError):
-                os.waitpid(pid, os.WNOHANG)
+                os.waitpid(pid, os.WNOHANG)  # a zombie would be listed again, and count against the limit of pids
         time.sleep(0.001)
 
 
@@ -279,6 +280,7 @@ def is_zombie(child: int) -> bool:
     if not hasattr(os, "waitid"):
         return False
     try:
+        # WNOWAIT: its exit code is left for whoever waits for it.
         return os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
     except ChildProcessError:
         return False

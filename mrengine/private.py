@@ -16,6 +16,7 @@ __all__ = ["FolderLock", "check_private", "check_writable", "make_private", "ope
 
 _TRIES = 20  # to make a folder, as another process may purge the job meanwhile and remove its parent
 _ELSEWHERE = "or set MRENGINE_STATE_DIR or state_dir= to a folder of your own"
+# What is named to the user, who has to remove it.
 _KINDS = (
     (stat.S_ISLNK, "a symbolic link"),
     (stat.S_ISDIR, "a folder"),
@@ -46,9 +47,9 @@ def open_file(path: str | os.PathLike[str], flags: int, mode: int = 0o600) -> in
     return fd
 
 
-def _check_regular(found: os.stat_result, path: str | os.PathLike[str]) -> None:
+def _check_regular(status: os.stat_result, path: str | os.PathLike[str]) -> None:
     for is_kind, name in _KINDS:
-        if is_kind(found.st_mode):
+        if is_kind(status.st_mode):
             raise OSError(errno.EINVAL, f"it is {name}, and not a file: remove it", os.fspath(path))
 
 
@@ -83,13 +84,13 @@ def check_private(folder: Path, *, top: bool = False) -> None:
 
 
 def _check_private(folder: Path, *, top: bool = False) -> None:
-    found = os.stat(folder) if top else os.lstat(folder)
-    mode, me = found.st_mode, os.geteuid()
+    status = os.stat(folder) if top else os.lstat(folder)
+    mode, me = status.st_mode, os.geteuid()  # root's folders are fine: root can do everything anyway
     if not stat.S_ISDIR(mode):
         raise ConfigError(f"{folder} is not a folder of its own (a link or a file): remove it", setting="state_dir")
     quoted = shlex.quote(os.fspath(folder))
-    if found.st_uid not in (me, 0):
-        _refuse(f"{folder} belongs to user {found.st_uid}, and not to you", f"chown -R {me} {quoted}")
+    if status.st_uid not in (me, 0):
+        _refuse(f"{folder} belongs to user {status.st_uid}, and not to you", f"chown -R {me} {quoted}")
     if mode & (stat.S_IWGRP | stat.S_IWOTH) and not (top and mode & stat.S_ISVTX):
         _refuse(f"others may write to {folder} (mode {stat.S_IMODE(mode):04o})", f"chmod go-w {quoted}")
 
@@ -147,7 +148,7 @@ class FolderLock:
         try:
             return self._flock(fcntl.LOCK_EX)
         except OSError:
-            return False  # NFS needs a writable descriptor for an exclusive lock
+            return False  # NFS needs a writable descriptor for an exclusive lock, and a folder has none
 
     def _flock(self, how: int) -> bool:
         try:

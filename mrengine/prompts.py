@@ -26,6 +26,7 @@ LEAST_ANSWER = 200  # tokens that an answer may have, however short its text is
 _PLACEHOLDER = re.compile(
     r"\$?\{\{?\s*([A-Za-z_]\w{0,30})\s*\}?\}|\$([A-Za-z_]\w{0,30})|%\(([A-Za-z_]\w{0,30})\)s|%s\b"
 )
+# Names that a template with $text is warned of, too: others may be data, such as "{name}" in an example of JSON.
 _LIKE_TEXT = {"text", "txt", "texts", "tex", "test", "chunk", "document", "doc", "content", "input"}
 log = logging.getLogger("mrengine")
 
@@ -84,7 +85,7 @@ class PromptMap:
         return filled if _TEXT.search(self.template) else f"{filled.rstrip()}\n\n{fenced}"
 
     def _filled(self, template: str, values: dict[str, str]) -> str:
-        if self.query is not None:
+        if self.query is not None:  # a user's words are data, too: they may come from a stranger
             values = {**values, "query": fence(self.query)}
         return _VALUE.sub(lambda match: values.get(match[1] or match[2], match[0]), template)
 

@@ -84,7 +84,7 @@ class Chunk:
     @property
     def pages(self) -> tuple[int, ...]:
         """The numbers of the pages that ``start:end`` touches; none if the document has no pages."""
-        last = self.page_marks[-1:]
+        last = self.page_marks[-1:]  # a page ends where the next begins, and the last one with the chunk
         ends = [at for _, at in self.page_marks[1:]] + [self.end for _ in last]
         return tuple(number for (number, _), stop in zip(self.page_marks, ends, strict=True) if stop > self.start)
 
@@ -172,7 +172,7 @@ class Completion:
 
     text: str = field(repr=False)
     parsed: Any = field(default=None, repr=False)
-    usage: Usage = Usage()
+    usage: Usage = Usage()  # frozen: all instances may share it
     model: str = ""
     finish_reason: str = "stop"
     latency_ms: float = 0.0

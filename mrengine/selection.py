@@ -39,6 +39,7 @@ def words_of(text: str) -> list[str]:
 def _word(word: str) -> list[str]:
     if not word:
         return []
+    # BM25 counts equal words alone: "dose" in the query must find "doses" in a text.
     plural = len(word) > 3 and word.isascii() and word.endswith("s") and not word.endswith(("ss", "us", "is"))
     return [word[:-1] if plural else word]
 
@@ -103,7 +104,7 @@ def best(
         if left is not None:
             needed = size(at)
             if needed > left:
-                continue
+                continue  # a smaller one may still fit
             left -= needed
         taken.append(at)
     return sorted(taken)

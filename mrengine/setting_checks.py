@@ -15,6 +15,7 @@ __all__ = ["KINDS", "check_value"]
 
 
 def _is_answers(value: Any) -> bool:
+    # A str with a separator is a path; one without is most likely "shared", misspelt.
     return value in ("job", "shared") or isinstance(value, os.PathLike) or (isinstance(value, str) and os.sep in value)
 
 
@@ -50,6 +51,7 @@ def check_value(name: str, value: Any, facts: Mapping[str, Any]) -> None:
         return
     kinds = (int,) if facts["whole"] else (int, float)
     bounds = f"at least {least:g}" + (f" and at most {facts['most']:g}" if facts["most"] < math.inf else "")
+    # A bool is an int to Python: workers=True would be one worker.
     if not isinstance(value, kinds) or isinstance(value, bool) or not least <= value <= facts["most"]:
         what = "a whole number" if facts["whole"] else "a number"
         raise ConfigError(f"{name}={value!r}: it is {what}, {bounds}", setting=name)

@@ -66,6 +66,7 @@ def _setting(
     """A field of ``Settings``. ``env`` parses its ``MRENGINE_`` variable; ``least`` and ``most`` bound a number, which
     is a whole one unless the default or ``least`` is a float.
     """
+    # One source for the signature, the environment, the reference page and the checks.
     whole = not any(isinstance(value, float) for value in (default, least))
     facts = {"doc": doc, "env": env, "choices": tuple(choices), "least": least, "most": most, "whole": whole}
     return field(default=default, metadata=facts)
@@ -241,16 +242,17 @@ class Settings:
     )
 
     @classmethod
-    def of(cls, given: Mapping[str, Any], environ: Mapping[str, str] | None = None) -> Settings:
+    def of(cls, arguments: Mapping[str, Any], environ: Mapping[str, str] | None = None) -> Settings:
         """Settings from keyword arguments and ``MRENGINE_*`` variables; raises ConfigError, ChunkingError."""
-        known = setting_fields()
-        for name in sorted(set(given) - set(known)):
-            meant = "".join(f"; did you mean {like}?" for like in difflib.get_close_matches(name, known, 1))
+        by_name = setting_fields()
+        for name in sorted(set(arguments) - set(by_name)):
+            # A setting that is misspelt and ignored would be noticed by its bill.
+            meant = "".join(f"; did you mean {like}?" for like in difflib.get_close_matches(name, by_name, 1))
             raise ConfigError(f"unknown setting: {name}{meant}", setting=name)
-        settings = cls(**{**_from_environment(given, os.environ if environ is None else environ), **given})
-        for name, one in known.items():
+        settings = cls(**{**_from_environment(arguments, os.environ if environ is None else environ), **arguments})
+        for name, one in by_name.items():
             check_value(name, getattr(settings, name), one.metadata)
-        settings._check_together()
+        settings._check_together()  # after each by itself, so that the first message is about the wrong one
         return settings
 
     def with_(self, **changes: Any) -> Settings:
@@ -311,12 +313,12 @@ def signature(*first: inspect.Parameter) -> inspect.Signature:
     return inspect.Signature([*first, *rest])
 
 
-def _from_environment(given: Mapping[str, Any], environ: Mapping[str, str]) -> dict[str, Any]:
+def _from_environment(arguments: Mapping[str, Any], environ: Mapping[str, str]) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for name, one in setting_fields().items():
         variable = "MRENGINE_" + name.upper()
         text = environ.get(variable)  # an empty one counts as unset, as shells leave them
-        if not text or name in given or one.metadata["env"] is None:
+        if not text or name in arguments or one.metadata["env"] is None:
             continue
         try:
             values[name] = one.metadata["env"](text)

@@ -81,7 +81,7 @@ def summarize(
     job = _Job(query, method, cite, top_k, together, max_tokens, group_by)
     job.check()
     own = runner is None
-    if runner is None:
+    if runner is None:  # "parallel" by default here, but MRENGINE_STRATEGY must beat a default
         if not isinstance(strategy, _Default):
             settings["strategy"] = strategy
         runner = summary_runner(job_id, models=models, method=method, **settings)
@@ -227,7 +227,7 @@ class _Job:
         if self.query is not None and not isinstance(self.query, str):
             raise ConfigError(f"query is a str, not of type {type(self.query).__name__}", setting="query")
         check_count("top_k", self.top_k)
-        if self.top_k is not None and not (self.query or "").strip():
+        if self.top_k is not None and not (self.query or "").strip():  # without words there is nothing to rank by
             raise ConfigError("top_k= chooses chunks by a query: give query=, too", setting="top_k")
         check_count("max_tokens", self.max_tokens)
         check_group_by(self.group_by)
@@ -322,7 +322,7 @@ class _Plan:
             return self._made(run, texts, None, left_out)
         # An extract is the text's own sentences: to add its contradictions would be to write.
         done = finished(self.merge, answers, add_contradictions=not extract)
-        bare = extract and not self.job.cite
+        bare = extract and not self.job.cite  # its claims are known all the same, and the marks were not asked for
         texts = {name: renumbered(text, {}) for name, text in done.texts.items()} if bare else done.texts
         return self._made(run, texts, done, left_out)
 

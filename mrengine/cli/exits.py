@@ -77,7 +77,7 @@ class Group(click.Group):
     """The commands, with one place where errors end."""
 
     def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
-        """A context whose object is the Invocation."""
+        """A context whose object, which those of all commands inherit, is the Invocation."""
         return super().make_context(*args, obj=Invocation(), **kwargs)
 
     def invoke(self, context: click.Context) -> NoReturn:
@@ -98,7 +98,7 @@ class Group(click.Group):
             say(f"terminated{invocation.resumes}")
             code = TERMINATED
         except StdoutClosed:
-            code = DONE
+            code = DONE  # "mrengine jobs | head" has done what it should
         except Exception as error:  # noqa: BLE001  # of the library, of a user's function, of the system: all end here
             if invocation.debug:
                 traceback.print_exception(error)
@@ -118,7 +118,7 @@ def line_of(error: Exception) -> str:
         return f"job {error.job_id} was cancelled; 'mrengine uncancel {error.job_id}' lets it run again"
     if isinstance(error, (BudgetExhausted, JobTimeout)) and len(error.results):
         return f"{in_cli_terms(str(error))}; 'mrengine export {error.job_id}' prints what is done"
-    if isinstance(error, SourceError):
+    if isinstance(error, SourceError):  # a MrengineError, too: it must be looked at first
         return piped(error)
     if isinstance(error, JobFailed) and len(error.failures):
         line = f"{error}{place_of(error.failures[0].traceback)}"
@@ -134,7 +134,7 @@ def ended(summary: RunSummary, state: str = "done") -> str:
     """The last line of a run: chunks, seconds, tokens, cost, and the job's id."""
     total, failed = summary.total_chunks, summary.failed_chunks
     done = summary.processed_chunks + summary.resumed_chunks
-    words = [f"{done} of " * (done < total) + f"{total} chunk{'s' * (total != 1)}"]
+    words = [f"{done} of " * (done < total) + f"{total} chunk{'s' * (total != 1)}"]  # "3 of 5 chunks", or "5 chunks"
     if summary.resumed_chunks:
         words.append(f"{summary.resumed_chunks} of earlier runs")
     if failed:
@@ -148,6 +148,7 @@ def ended(summary: RunSummary, state: str = "done") -> str:
 
 def place_of(traceback: str | None) -> str:
     """ " at FILE:LINE" of the last frame of the user's own code, as ``ChunkFailure.traceback`` has it; or nothing."""
+    # The message alone ("KeyError: 'x'") does not lead a user to the line of their map function.
     frames = re.findall(r'^File "(.+)", line (\d+), in ', traceback or "", re.MULTILINE)
     own = [frame for frame in frames if not frame[0].startswith(_INSTALLED)]
     if not own:
@@ -163,4 +164,5 @@ def code_of(error: Exception) -> int:
         return BUSY
     if isinstance(error, (BudgetExhausted, JobTimeout, JobCancelled)):
         return STOPPED
+    # Settings that cannot work are errors of usage, like the ones that click finds itself.
     return USAGE if isinstance(error, (ConfigError, ChunkingError)) else FAILED

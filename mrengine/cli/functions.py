@@ -47,7 +47,7 @@ def map_function(
     if sum(way is not None for way in (prompt, prompt_file, map_name)) != 1:
         raise click.UsageError("give one of --prompt, --prompt-file, --map")
     if map_name is not None:
-        if schema is not None or system is not None:
+        if schema is not None or system is not None:  # ignored, they would seem to work
             raise click.UsageError("--schema and --system belong to a prompt: with --map, the function says them")
         return imported(map_name)
     template = prompt if prompt_file is None else _text(prompt_file)

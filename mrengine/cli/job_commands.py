@@ -1,10 +1,10 @@
-"""The commands that look after jobs: jobs, show, cancel, uncancel, export, merge, verify, purge, prune."""
+"""The commands that look after jobs, and that show a run from its log (report, trace)."""
 
 from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +47,7 @@ def jobs(state_dir: str | None, as_json: bool) -> None:
         for status in statuses:
             print_json(_record(status))
         return
-    lines = table(statuses)
+    lines = table(statuses)  # all at once: a column is as wide as its widest cell
     for line in lines:
         echo(line)
     if not lines:
@@ -106,7 +106,7 @@ def show(job_id: str, follow: bool, failures: bool, state_dir: str | None, as_js
 def cancel(job_id: str, state_dir: str | None) -> None:
     """Stop a job where it runs; it stays cancelled until uncancel."""
     job = find_job(job_id, state_dir)
-    if job.status().state == "done":
+    if job.status().state == "done":  # a mark would only refuse the next run, which prints the results
         say(f"job {job.job_id} is done: there is nothing to cancel")
         return
     left = job.cancel()
@@ -220,7 +220,7 @@ def purge(job_ids: tuple[str, ...], state_dir: str | None) -> None:
     for missing in errors[:-1]:
         say(f"mrengine: {missing}")
     if errors:
-        raise errors[-1]
+        raise errors[-1]  # Group prints it as it prints any error, and takes the exit code from it
 
 
 @click.command()
@@ -232,6 +232,7 @@ def prune(older_than: str, dry_run: bool, state_dir: str | None) -> None:
     age_s = seconds_of(older_than, "--older-than", example="30d, 12h or 90m")
     for job in list_jobs(state_dir):
         try:
+            # The log alone: reading a job, or asking for its status, does not write it.
             if time.time() - (job.folder / "log").stat().st_mtime < age_s:
                 continue
             if not dry_run:
@@ -241,4 +242,43 @@ def prune(older_than: str, dry_run: bool, state_dir: str | None) -> None:
         echo(job.job_id)
 
 
-COMMANDS = (jobs, show, cancel, uncancel, export, merge, verify, purge, prune)
+def _output(default: str) -> Callable[[Any], Any]:
+    path = click.Path(dir_okay=False, path_type=Path)
+    return click.option("-o", "--output", type=path, default=default, show_default=True, help="The file to write.")
+
+
+@click.command()
+@job_argument
+@_output("report.html")
+@click.option("--against", metavar="JOB", help="Another job, to compare with.")
+@state_option
+def report(job_id: str, output: Path, against: str | None, state_dir: str | None) -> None:
+    """Write a page that shows a run: tasks over time, waits, latencies, failures, cost. One file, no network."""
+    from mrengine.report import write_report  # not at the top: the other commands start faster without it
+
+    job = find_job(job_id, state_dir)
+    other = find_job(against, state_dir).folder if against else None
+    _write(output, lambda: write_report(job.folder, output, state=job.status().state, against=other))
+
+
+@click.command()
+@job_argument
+@_output("trace.json")
+@state_option
+def trace(job_id: str, output: Path, state_dir: str | None) -> None:
+    """Write a run as a trace, for ui.perfetto.dev or chrome://tracing."""
+    from mrengine.report import write_trace
+
+    job = find_job(job_id, state_dir)
+    _write(output, lambda: write_trace(job.folder, output))
+
+
+def _write(output: Path, write: Callable[[], None]) -> None:
+    try:
+        write()
+    except OSError as error:
+        raise ConfigError(f"{output} cannot be written: {error.strerror or error}", setting="--output") from error
+    say(f"wrote {output}")
+
+
+COMMANDS = (jobs, show, cancel, uncancel, export, merge, verify, purge, prune, report, trace)

@@ -22,7 +22,7 @@ from mrengine.records import JobStatus
 __all__ = ["Following", "page", "size", "table"]
 
 HEADER = ("JOB", "STATE", "CHUNKS", "SIZE", "CHANGED", "MODEL", "SOURCE", "PROMPT")
-WIDTHS = {"MODEL": 24, "SOURCE": 32, "PROMPT": 48}
+WIDTHS = {"MODEL": 24, "SOURCE": 32, "PROMPT": 48}  # of columns whose cells may be as long as they like
 
 
 def table(statuses: Iterable[JobStatus]) -> list[str]:
@@ -80,6 +80,7 @@ def page(status: JobStatus) -> str:
 
 def _batch(batch: Mapping[str, Any]) -> str:
     since = time.strftime("%Y-%m-%d %H:%M %z", time.localtime(batch["began"]))
+    # Without an id its create call was answered by nobody yet: it is looked for in the provider's list.
     return f"{batch['batch_id'] or '(looked for)'}: {batch['requests']} requests to {batch['model']}, since {since}"
 
 
@@ -144,7 +145,7 @@ class Following:
     def _events(self) -> list[str]:
         """The notes in the log since the last look, counted by kind."""
         try:
-            with ResumeEngine(self._folder) as stored:
+            with ResumeEngine(self._folder) as stored:  # it only reads; the running supervisor is not disturbed
                 since, self._read = self._read or stored.position, stored.position
                 frames = stored.reader.frames(since, stored.position)
                 notes = [unpack_note(frame.payload).name for frame in frames if frame.kind == codec.NOTE]

@@ -41,7 +41,7 @@ def models(context: click.Context, as_json: bool, price_file: str | None) -> Non
     window, longest answer, prices.
     """
     if context.invoked_subcommand is not None:
-        return
+        return  # click calls the group's function before that of "models fetch"
     rows = [(names, what, "" if key is None else _set_or_not(key)) for names, what, key in ROWS]
     rows.append(("local, local:/path/to/model.gguf", "embedded, SmolLM2 135M", _embedded()))
     rows += [(f"{name}, {name}:MODEL", _package(point), _loads(name)) for name, point in sorted(plugins().items())]
@@ -67,21 +67,21 @@ def _facts(prices: catalog.Catalog, name: str) -> dict[str, Any]:
 _COLUMNS = ("window", "answer", "input", "output", "read", "write", "write 1h", "batch")
 
 
-def _print_prices(known: catalog.Catalog) -> None:
+def _print_prices(prices: catalog.Catalog) -> None:
     """Print window, longest answer and prices of each model; "-" where one is unknown."""
     echo(f"\n{'tokens; US dollars of a million of them':<42}" + "".join(f"{name:>9}" for name in _COLUMNS))
-    for name in sorted(known.models):
-        entry = known.models[name]
+    for name in sorted(prices.models):
+        entry = prices.models[name]
         price = entry.price
-        _print_row(name + (" *" if name in known.own else ""), price, entry.context_window, entry.max_output)
+        _print_row(name + (" *" if name in prices.own else ""), price, entry.context_window, entry.max_output)
         if price is not None and price.long is not None:
             long = replace(price.long, batch_factor=price.batch_factor)  # batches have one factor for both
             _print_row(f"  prompts above {price.long_above:,} tokens", long)
-    echo(f"\nprices of {known.date or 'an unknown day'}, from:")
-    for source in known.sources:
+    echo(f"\nprices of {prices.date or 'an unknown day'}, from:")
+    for source in prices.sources:
         echo(f"  {source}")
-    if known.own:
-        echo(f"* from {known.source}, over the package's table of {catalog.date()}")
+    if prices.own:
+        echo(f"* from {prices.source}, over the package's table of {catalog.date()}")
 
 
 def _print_row(name: str, price: Price | None, window: int | None = None, answer: int | None = None) -> None:
@@ -96,6 +96,7 @@ def _set_or_not(key: str) -> str:
     sdk = key.removesuffix("_API_KEY").lower()
     if sdk not in SDKS:
         return f"{state}, without an SDK"
+    # find_spec does not import: that takes an SDK long, and says nothing more.
     if importlib.util.find_spec(sdk) is None:
         return f"{state}; pip install {sdk}"
     return f"{state}, through {sdk}"
@@ -113,7 +114,7 @@ def _package(point: Any) -> str:
 
 def _loads(name: str) -> str:
     try:
-        custom_class(name)
+        custom_class(name)  # the only way to know whether a plugin works
     except ConfigError as error:
         return str(error)
     return "ready"

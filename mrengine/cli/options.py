@@ -60,6 +60,7 @@ slots_option = click.option(
     "--slots", type=click.IntRange(1, 4096), default=None, help="Concurrent tasks in each.  [default: 1]"
 )
 ABOVE_ZERO = click.FloatRange(min=0, min_open=True)
+# Defaults are None where the library has its own: an option that is not given must not beat the environment.
 _INPUTS = [
     click.option("--job-id", default="auto", show_default="a digest of the inputs", help="Names the job."),
     click.option(
@@ -172,7 +173,7 @@ def runner_settings(options: dict[str, Any]) -> dict[str, Any]:
     settings: dict[str, Any] = {
         "limits": dict(_limit(text) for text in options["limits"]) or None,
         "budget": _budget(options["max_tokens_total"], options["max_cost"]),
-        "progress": False if options["quiet"] else None,
+        "progress": False if options["quiet"] else None,  # None: a bar on a terminal
         "keep": "always",  # or export, show and report would find nothing after a success
         # Nobody has said of a folder's files that all can be read; of a source that was named, the user has.
         "on_source_error": "skip"
@@ -205,14 +206,14 @@ def runner_settings(options: dict[str, Any]) -> dict[str, Any]:
 
 def _profiled(path: Path) -> PerformanceCollector:
     """A collector whose statistics are written when the command ends, also with an error."""
-    if not path.parent.is_dir():
+    if not path.parent.is_dir():  # before the run, which would be profiled in vain
         raise ConfigError(f"{path} cannot be written: there is no folder {path.parent}", setting="--profile")
     collector = PerformanceCollector()
 
     def write() -> None:
         try:
             collector.export(path)
-        except OSError as error:
+        except OSError as error:  # the run itself has ended: its exit code stays
             say(f"{path} cannot be written: {error.strerror or error}")
 
     click.get_current_context().call_on_close(write)
@@ -223,6 +224,7 @@ def _batch(options: dict[str, Any]) -> bool | Batch | None:
     deadline, poll_s = options["batch_deadline"], options["batch_poll"]
     if deadline is None and poll_s is None:
         return cast("bool | None", options["batch"])
+    # Either option means batches, also without --batch.
     if options["batch"] is False:
         raise click.BadParameter("there are no batches to wait for", param_hint="--no-batch")
     times: dict[str, Any] = {} if poll_s is None else {"poll_s": poll_s}
@@ -275,7 +277,7 @@ def _price(text: str) -> tuple[str, Price]:
             rates: dict[str, Any] = dict(zip(_PRICED, numbers, strict=False))
             return model, Price(**rates)
     except ValueError:
-        pass
+        pass  # the same message as for too many numbers
     message = (
         f"{text!r}: write IN:OUT, US dollars of a million tokens of prompts and of answers, as 0.15:0.60; then, where "
         "they are known, those of cache reads, of cache writes, and of cache writes for 1 h"
@@ -325,7 +327,7 @@ def _target(text: str) -> int | str | None:
 
 
 def _limit(text: str) -> tuple[str, RateLimit]:
-    model, _, rest = text.rpartition(":")
+    model, _, rest = text.rpartition(":")  # the last colon: addresses of models contain others
     fields: dict[str, Any] = {}
     for part in rest.split(","):
         match = re.fullmatch(r"(tpm|rpm|rps|input_tpm|output_tpm|concurrent|burst_s|shared)=(.+)", part)

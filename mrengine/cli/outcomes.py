@@ -86,7 +86,7 @@ def too_many_failed(run: RunResult, max_failed: int, *, withheld: str) -> bool:
     failed = len(run.failures) - len(run.unread)  # unread sources were accepted, or the run would not have begun
     if failed <= max_failed:
         return False
-    for failure in run.failures[:SHOWN]:
+    for failure in run.failures[:SHOWN]:  # a wrong prompt fails in every chunk alike
         place = place_of(failure.traceback)
         say(f"chunk {failure.chunk_id} of {failure.document_id} failed ({failure.kind}): {failure.message}{place}")
     total = run.summary.total_chunks
@@ -149,7 +149,7 @@ def print_estimate(
         costs = {name: rounded(getattr(estimate, name)) for name in ("cost_usd", "batch_cost_usd")}
         print_json({**dataclasses.asdict(estimate), **costs})
         return DONE
-    models = [model.name for model in runner.models]
+    models = [model.name for model in runner.models]  # none in a dry run without a key
     unknown = [model.name for model in runner.models if model.price is None]
     echo(f"documents:     {len(documents):,}")
     echo(f"chunks:        {estimate.chunks:,}")

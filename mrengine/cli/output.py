@@ -47,6 +47,7 @@ class StdoutClosed(BaseException):
 
 # What moves a cursor, sets a title, turns text around or hides it: nothing that a text from elsewhere may do.
 _UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
+# CSI ("\x1b[31m"), strings up to their end or the text's (titles, links), and the sequences of two characters.
 _SEQUENCE = re.compile("\x1b(?:\\[[0-?]*[ -/]*[@-~]|[\\]PX^_][^\x07\x1b\x9c]*(?:\x07|\x1b\\\\|\x9c)?|[@-Z\\\\^_])")
 
 
@@ -71,6 +72,7 @@ def echo(text: str, *, end: str = "\n") -> None:
     except OSError as error:
         # Otherwise Python flushes stdout again when it exits, fails again, and prints a second error.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # Any other error (a full disk) is one: a user would take what is there for all.
         if isinstance(error, BrokenPipeError):
             raise StdoutClosed from None
         raise OSError(error.errno, error.strerror, "stdout") from None
@@ -86,7 +88,7 @@ def as_json(value: Any) -> str:
     try:
         text.encode()
     except UnicodeEncodeError:
-        text = json.dumps(json.loads(text))
+        text = json.dumps(json.loads(text))  # lone surrogates, as ASCII escapes
     return text.translate(LINE_ENDS)
 
 
@@ -144,6 +146,7 @@ def writable_folder(folder: Path) -> Path:
 
 def write_whole(path: Path, text: str) -> None:
     """Write a file under another name, and rename it when it is complete. Its permissions follow the umask."""
+    # In the same folder: a rename is atomic only within a file system.
     fd, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:200]}.")
     try:
         with os.fdopen(fd, "w", encoding="utf-8", errors="backslashreplace") as file:
@@ -168,8 +171,8 @@ def say(text: str, *, quiet: bool = False) -> None:
         return
     try:
         click.echo((CLEAR_LINE if _redraws() else "") + text, err=True)
-    except OSError:  # nobody reads it; the command's work is worth more than its notes
-        pass
+    except OSError:
+        pass  # stderr is closed; the command's work is worth more than its notes
 
 
 def _redraws() -> bool:

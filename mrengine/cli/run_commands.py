@@ -110,7 +110,7 @@ def run(sources: tuple[str, ...], each_line: bool, reduce_name: str | None, deta
     """
     output, columns = options.pop("output"), {name: options.pop(f"{name}_column") for name in ("text", "id")}
     if output is not None:
-        check_path(output)
+        check_path(output)  # its suffix and folder, before anything is paid for
     options["sources"] = sources
     log_to_stderr(quiet=options["quiet"])  # now: reading the sources may already warn
     prompting = {
@@ -177,7 +177,7 @@ def resume(
     map_fn, reduce_fn = imported(map_name) if map_name else None, reduce_function(reduce_name)
     job = find_job(job_id, options["state_dir"])
     settings = runner_settings(options)
-    if options["prices"] and "models" not in settings:
+    if options["prices"] and "models" not in settings:  # the prices are those of the job's own models
         with mrengine.ResumeEngine(job.folder) as view:
             stored = stored_job(view, job.job_id).models(None)
         settings["models"] = priced([model.spec for model in stored], options["prices"])

@@ -83,6 +83,7 @@ def summarize(
         settings["models"] = priced(default_models(dry_run=options["dry_run"]), options["prices"]) or None
     runner = summary_runner(options["job_id"], method=method, keys=not options["dry_run"], **settings)
     if options["dry_run"]:
+        # How many merges there are depends on the length of summaries that nobody has written yet.
         say("the calls that join the summaries of chunks are not counted", quiet=options["quiet"])
         return print_estimate(runner, documents, None, as_json=options["as_json"])
     if output is not None:
@@ -90,7 +91,7 @@ def summarize(
     announce(runner, quiet=options["quiet"], chosen=chosen)
     if live:
         _check_live(documents, output, together=together, as_json=options["as_json"])
-    together = together or live
+    together = together or live  # a stream has one text; of one source that is the same
     how: dict[str, Any] = {
         "query": query,
         "method": method,
@@ -112,7 +113,7 @@ def summarize(
     parts = {"all": summary} if together else {name: of_document(summary, name) for name in summary.texts}
     unread = {error.document_id or error.source for error in summary.run.unread}
     for name in [document.id for document in documents if not together] or parts:
-        if (name not in parts or not parts[name].text) and name not in unread:
+        if (name not in parts or not parts[name].text) and name not in unread:  # those are reported as unreadable
             say(f"{printable(name)}: no summary: {_why_none(summary, None if together else name)}")
     if output is not None:
         _write(parts, output, quiet=options["quiet"], cite=cite)
@@ -177,6 +178,7 @@ def _report(summary: mrengine.Summary, *, quiet: bool, cite: bool) -> None:
 def _write(parts: dict[str, mrengine.Summary], folder: Path, *, quiet: bool, cite: bool) -> None:
     names = _file_names({source: part for source, part in parts.items() if part.text})
     for source, name in names.items():
+        # Viewers of Markdown load images and run tags: a document, or a model, may have put some there.
         write_whole(folder / name, in_markdown(_text(parts[source], cite=cite, breaks="  \n")) + "\n")
     if len(names) > 1:
         say(f"wrote {len(names)} summaries to {folder}", quiet=quiet)

@@ -48,6 +48,7 @@ _WAYS_OUT = (
     ("on_source_error='skip'", "--skip-unreadable"),
     ("map_fn", "the function of --map"),
 )
+# A setting's name with its "=", but not within an option that stands there already, nor before a ":" (a key of JSON).
 _SETTING = re.compile(rf"\b(?<!-)({'|'.join(_OPTIONS)})\b(?!:)(=? ?)")
 
 
@@ -55,7 +56,7 @@ def in_cli_terms(text: str) -> str:
     """A message of the library with options for its settings, and commands for its remedies."""
     for ours, theirs in _WAYS_OUT:
         text = text.replace(ours, theirs)
-    return _SETTING.sub(lambda found: _OPTIONS[found[1]] + " " * bool(found[2]), text)
+    return _SETTING.sub(lambda match: _OPTIONS[match[1]] + " " * bool(match[2]), text)
 
 
 def piped(error: SourceError) -> str:

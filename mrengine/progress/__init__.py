@@ -9,10 +9,9 @@ from typing import TextIO
 
 from mrengine.errors import ConfigError
 from mrengine.progress.bar import Bar
-from mrengine.progress.log_lines import Lines, is_logged
 from mrengine.progress.meter import Clock, Meter, describe
 from mrengine.progress.notebook import NotebookBar, in_notebook
-from mrengine.progress.watching import Progress, Silent
+from mrengine.progress.watching import Lines, Progress, Silent, is_logged
 from mrengine.records import RateLimit
 
 __all__ = ["Bar", "Meter", "Progress", "Silent", "describe", "open_progress"]

@@ -1,7 +1,8 @@
-"""The interface of progress displays, and what all of them make of events: a meter, and what the run does just now."""
+"""Progress displays: their interface, what all of them make of events, and the one that writes log lines."""
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
 from abc import ABC, abstractmethod
@@ -22,9 +23,11 @@ from mrengine.events import (
     JobStart,
     ReduceStart,
 )
-from mrengine.progress.meter import Clock, Meter
+from mrengine.progress.meter import Clock, Meter, describe
 
-__all__ = ["Progress", "Silent", "Watching"]
+__all__ = ["Lines", "Progress", "Silent", "Watching", "is_logged"]
+
+log = logging.getLogger("mrengine.progress")
 
 
 class Progress:
@@ -145,3 +148,26 @@ class Watching(Progress, ABC):
     def _wait(self, text: str, seconds: float) -> None:
         self._waiting, self._waiting_until = text, self._clock() + seconds
         self.tick()
+
+
+def is_logged() -> bool:
+    """Whether the lines are logged at all; if not, no events are made for them."""
+    return log.isEnabledFor(logging.INFO)
+
+
+class Lines(Watching):
+    """Progress where stderr is no terminal, for cron mails and journals: a line at INFO every half minute."""
+
+    every_s = 30.0
+
+    def __init__(self, tpm: Mapping[str, int] | None = None, *, clock: Clock = time.monotonic) -> None:
+        super().__init__(tpm, clock=clock)
+        self._drawn = clock()  # so that the first line comes after half a minute, and a short run has none
+
+    def state(self, text: str) -> None:
+        """Keep the state for the next line: alone it is no reason for one."""
+        self._text = text
+        self.tick()
+
+    def _draw(self) -> None:
+        log.info("%s", describe(self.meter, self.doing()))

@@ -75,6 +75,7 @@ class Axis:
 def tokens_over_time(axis: Axis, grants: Sequence[tuple[float, int]], limit: float | None) -> str:
     """Tokens in the minute before each instant, against the limit. ``grants``: (when, tokens), sorted."""
     height, top = 120.0, 16.0
+    # Prefix sums: the level of a minute is a difference of two.
     times = [at for at, _ in grants]
     sums = list(accumulate((tokens for _, tokens in grants), initial=0))
     points = []
@@ -100,16 +101,13 @@ def tokens_over_time(axis: Axis, grants: Sequence[tuple[float, int]], limit: flo
         body.append(f'<text class="dim" x="{LEFT - 6:.0f}" y="{at}" text-anchor="end">{label}</text>')
     for number, (x, level) in enumerate(points):
         tip = f"{level:,} tokens in the minute before" + (f", {level / limit:.0%} of the limit" if limit else "")
-        body.append(
-            f'<rect class="hit" x="{num(x - 4)}" y="0" width="8" height="{height:.0f}" data-tip="{tip}" '
-            f'tabindex="{-1 if number else 0}"/>'
-        )
+        body.append(box('class="hit"', x - 4, 0, 8, height, tip, first=not number))
     return svg(height + 18, "".join(body), f"Tokens a minute; at most {most:,.0f}.")
 
 
 def histogram(values: Sequence[float]) -> str:
     """Sorted milliseconds in 40 bars over a logarithmic scale: latencies differ by orders of magnitude."""
-    low, high = max(values[0], 0.01), max(values[-1], values[0] * 1.01, 0.02)
+    low, high = max(values[0], 0.01), max(values[-1], values[0] * 1.01, 0.02)  # a logarithm needs both, and apart
     bins = [0] * 40
     scale = math.log(high / low)
     for value in values:
@@ -124,10 +122,7 @@ def histogram(values: Sequence[float]) -> str:
         body.append(
             f'<rect class="call" x="{num(x)}" y="{num(height - tall)}" width="{num(step - 1)}" height="{num(tall)}"/>'
         )
-        body.append(
-            f'<rect class="hit" x="{num(x)}" y="0" width="{num(step)}" height="{height:.0f}" data-tip="{tip}" '
-            f'tabindex="{-1 if number else 0}"/>'
-        )
+        body.append(box('class="hit"', x, 0, step, height, tip, first=not number))
         if number % 8 == 0:
             body.append(f'<text class="dim" x="{num(x)}" y="{height + 13:.0f}">{format_duration(a)}</text>')
     body.append(f'<text class="dim" x="{LEFT - 6:.0f}" y="12" text-anchor="end">{most:,} calls</text>')
@@ -137,6 +132,7 @@ def histogram(values: Sequence[float]) -> str:
     return svg(height + 18, "".join(body), f"Latencies of {len(values):,} calls.")
 
 
+# Patterns beside colours: a print in grey, or a reader who does not see them, can still tell the parts apart.
 _LOOKS = {
     "model": 'class="call"',
     "token limit": 'fill="url(#dots)"',
@@ -157,11 +153,8 @@ def stacked_bar(parts: Sequence[Share]) -> str:
     body: list[str] = []
     for part in parts:
         width = WIDTH * part.seconds / whole
-        tip = escape(f"{part.name}: {part.seconds / whole:.1%}, {format_duration(part.seconds * 1000)}\n{part.what}")
-        body.append(
-            f'<rect {_LOOKS[part.name]} x="{num(x)}" y="0" width="{num(width)}" height="26" data-tip="{tip}" '
-            f'tabindex="{-1 if body else 0}"/>'
-        )
+        tip = f"{part.name}: {part.seconds / whole:.1%}, {format_duration(part.seconds * 1000)}\n{part.what}"
+        body.append(box(_LOOKS[part.name], x, 0, width, 26, tip, first=not body))
         x += width
     return svg(26, "".join(body), "Where the time went.", wide=False)
 
@@ -197,6 +190,12 @@ def line(spans: Sequence[Sequence[int]], y: float) -> str:
         drawn.append(f"m{x - at} 0h{right - x}" if x != at else f"h{right - x}")
         at = right
     return "".join(drawn)
+
+
+def box(look: str, x: float, y: float, width: float, height: float, tip: str, *, first: bool) -> str:
+    """A rectangle with a tip. Only the first of a chart is a tab stop: arrow keys lead to the others."""
+    place = f'x="{num(x)}" y="{num(y)}" width="{num(width)}" height="{num(height)}"'
+    return f'<rect {look} {place} data-tip="{escape(tip)}" tabindex="{0 if first else -1}"/>'
 
 
 def svg(height: float, body: str, label: str, *, wide: bool = True) -> str:

@@ -9,7 +9,7 @@ from html import escape
 from typing import Any, NamedTuple
 
 from mrengine.profiling import format_duration
-from mrengine.report.charts import LEFT, Axis, clock_time, line, num, svg
+from mrengine.report.charts import LEFT, Axis, box, clock_time, line, num, svg
 from mrengine.report.story import DONE, FAILED, LOST, BatchSpan, Story
 
 __all__ = ["batch_rows", "gantt", "lanes"]
@@ -77,7 +77,7 @@ class _Places:
     def y(self, chunk: int, worker: int, at: float) -> float:
         """The row of the chunk's task at that time, else the worker's first row, else above all rows."""
         for start, end, y in self._of.get(chunk, ()):
-            if start - 0.05 <= at <= end + 0.05:
+            if start - 0.05 <= at <= end + 0.05:  # notes and records of one task are written a moment apart
                 return y
         return self._first.get(f"worker {worker}", 2.0)
 
@@ -125,10 +125,7 @@ def _batches(axis: Axis, row: Sequence[BatchSpan], y: float) -> str:
         x, right = axis.x(batch.began), axis.x(batch.ended)
         took = format_duration((batch.ended - batch.began) * 1000)
         tip = f"batch {batch.number}: {batch.state}, {took}\n{batch.requests:,} requests to {batch.model}"
-        parts.append(
-            f'<rect fill="url(#bars)" x="{num(x)}" y="{num(y)}" width="{num(max(1.5, right - x))}" '
-            f'height="{BAR:.0f}" data-tip="{escape(tip)}" tabindex="{-1 if len(parts) > 1 else 0}"/>'
-        )
+        parts.append(box('fill="url(#bars)"', x, y, max(1.5, right - x), BAR, tip, first=len(parts) == 1))
     return f'<g class="tasks">{"".join(parts)}</g>'
 
 
@@ -139,10 +136,7 @@ def _single(story: Story, axis: Axis, lane: Lane, y: float) -> str:
         x, right, outcome = axis.x(start), axis.x(end), tasks.ok[index]
         of_round = f", round {tasks.round[index]}" if tasks.round[index] else ""
         tip = f"chunk {tasks.chunk[index]}{of_round}: {_NAMES[outcome]}, {format_duration((end - start) * 1000)}"
-        rect = (
-            f'<rect {_LOOKS[outcome]} x="{num(x)}" y="{num(y)}" width="{num(max(1.5, right - x))}" '
-            f'height="{BAR:.0f}" data-tip="{escape(tip)}" tabindex="{-1 if parts else 0}"/>'
-        )
+        rect = box(_LOOKS[outcome], x, y, max(1.5, right - x), BAR, tip, first=not parts)
         linked = outcome == FAILED and tasks.chunk[index] in shown  # a link to a row that is not there leads nowhere
         parts.append(f'<a href="#chunk-{tasks.chunk[index]}" tabindex="-1">{rect}</a>' if linked else rect)
     return f'<g class="tasks">{"".join(parts)}</g>'
@@ -177,7 +171,7 @@ def _waits(story: Story, axis: Axis, places: _Places) -> str:
     rows: dict[float, list[tuple[float, float]]] = {}
     for note in story.notes:
         waited = note.fields.get("wait_ms") if note.name == "budget:waited" else None
-        if isinstance(waited, (int, float)) and 0 < waited < math.inf:
+        if isinstance(waited, (int, float)) and 0 < waited < math.inf:  # a note holds whatever a log has
             y = places.y(note.chunk_id, note.worker_id, note.at)
             rows.setdefault(y, []).append((note.at - waited / 1000, note.at))
     drawn = "".join(line(_merged(axis, sorted(times), 1.0), y + BAR / 2) for y, times in rows.items())
@@ -199,11 +193,8 @@ def _slices(story: Story, axis: Axis, height: float) -> str:
             count = bisect_right(notes[name], until) - bisect_right(notes[name], since)
             lines += [f"{count} {what}"] if count else []
         x = axis.x(since)
-        tip = escape("\n".join(lines))
-        parts.append(
-            f'<rect class="hit" x="{num(x)}" y="0" width="{num(max(1.0, axis.x(until) - x))}" height="{num(height)}" '
-            f'data-tip="{tip}" tabindex="{-1 if parts else 0}"/>'
-        )
+        width = max(1.0, axis.x(until) - x)
+        parts.append(box('class="hit"', x, 0, width, height, "\n".join(lines), first=not parts))
     return "".join(parts)
 
 
@@ -221,7 +212,7 @@ def _marks(story: Story, axis: Axis, places: _Places) -> str:
     for note in notes:
         chunk = _chunk(note.chunk_id, note.fields)
         x, y = axis.x(note.at), places.y(chunk, note.worker_id, note.at) + BAR / 2
-        cell = (note.name, round(x / 4), y)
+        cell = (note.name, round(x / 4), y)  # four pixels: marks closer than that cover each other
         if cell in taken:
             continue
         taken.add(cell)

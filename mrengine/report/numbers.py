@@ -93,6 +93,7 @@ def waited_s(story: Story) -> float:
     for note in story.notes:
         if note.name in waits:
             waits[note.name] += _number(note.fields.get("wait_ms")) / 1000
+    # A wait that is over has a note of each kind; their sum would count it twice.
     return waits["budget:waited"] or waits["budget:wait"]
 
 
@@ -208,8 +209,9 @@ def verdict(story: Story) -> str:
         finding += f", {parts[second] / whole:.0%} to {_WHY[second][0]}"
     advice = [_WHY[name][1] for name in (first, second) if name == first or parts[name] > whole / 4]
     held = whole - parts.get("model", 0.0) > whole / 2
+    # More calls at once are no cure where the limit holds them back.
     if held and _WHY["model"][1] in advice and {first, second} & {"provider", "token limit", "refused calls"}:
-        advice.remove(_WHY["model"][1])  # more calls at once is no cure where the limit holds them back
+        advice.remove(_WHY["model"][1])
     return " ".join((f"{finding}.", *advice, *_troubles(story)))
 
 

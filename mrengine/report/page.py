@@ -38,7 +38,7 @@ def write_report(folder: Path, path: Path, *, state: str = "", against: Path | N
 
     ``state``: "running" where the job's lock is held. JobNotFound, LogError; OSError where the file cannot be written.
     """
-    other = None if against is None else read_story(against)
+    other = None if against is None else read_story(against)  # read first: a wrong job leaves no page behind
     path.write_text(render(read_story(folder, state=state), other), encoding="utf-8")
 
 
@@ -94,7 +94,7 @@ def _cards(story: Story) -> str:
     wall = numbers.wall_s(story)
     ended = story.tasks.ok.count(DONE)
     notes = Counter(note.name for note in story.notes)
-    several = story.total > story.chunks
+    several = story.total > story.chunks  # a task for each chunk and model
     usage = [use.usage for use in story.spending.values()]
     cells = [
         (f"{story.done:,} of {story.total:,}", "tasks done: each chunk by each model" if several else "chunks done"),
@@ -127,11 +127,11 @@ def _where(story: Story) -> str:
 
 
 def _timeline(story: Story) -> str:
-    batches = [(_box('fill="url(#bars)"'), "batch at the provider")] if story.batches else []
+    batches = [(_swatch('fill="url(#bars)"'), "batch at the provider")] if story.batches else []
     key = _key(
-        (_box('class="done"'), "result"),
-        (_box('fill="url(#hatch)"'), "failure"),
-        (_box('fill="url(#lost)"'), "attempt lost"),
+        (_swatch('class="done"'), "result"),
+        (_swatch('fill="url(#hatch)"'), "failure"),
+        (_swatch('fill="url(#lost)"'), "attempt lost"),
         ('<rect width="14" height="6" y="4" fill="url(#dots)"/>', "waits for the rate limit"),
         *batches,
         ('<use href="#crash" x="7" y="7"/>', "worker crashed"),
@@ -146,7 +146,7 @@ def _key(*pairs: tuple[str, str]) -> str:
     return f'<ul class="key">{"".join(marks)}</ul>'
 
 
-def _box(look: str) -> str:
+def _swatch(look: str) -> str:
     return f'<rect width="14" height="10" y="2" {look}/>'
 
 
@@ -245,7 +245,9 @@ def _coverage(story: Story) -> str:
     rest = f"more, {whole.count(True):,} of them whole" if shown < whole.count(False) else "more, all whole"
     note = f'<p class="dim">… and {more:,} {rest}.</p>' if more else ""
     key = _key(
-        (_box('class="done"'), "done"), (_box('fill="url(#hatch)"'), "failed"), (_box('class="idle"'), "nothing yet")
+        (_swatch('class="done"'), "done"),
+        (_swatch('fill="url(#hatch)"'), "failed"),
+        (_swatch('class="idle"'), "nothing yet"),
     )
     return f"<section><h2>Coverage of the documents</h2>{key}{_table('', rows)}{note}</section>"
 

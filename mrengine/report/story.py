@@ -230,8 +230,8 @@ class _Reader:
             spent = self.story.spending.setdefault(record.model, Spending())
             spent.calls += 1
             spent.usage += record.usage
-            known = spent.cost_usd is not None and record.cost_usd is not None
-            spent.cost_usd = spent.cost_usd + record.cost_usd if known else None  # type: ignore[operator]
+            priced = spent.cost_usd is not None and record.cost_usd is not None
+            spent.cost_usd = spent.cost_usd + record.cost_usd if priced else None  # type: ignore[operator]
 
     def _result(self, record: records.ResultRecord) -> None:
         start, chunk, round_ = record.at - record.duration_ms / 1000, record.chunk_id, record.round

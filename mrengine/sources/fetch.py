@@ -290,16 +290,16 @@ def _decoded(url: Url, target: Target, response: http.client.HTTPResponse, deadl
     if coding not in ("", "identity", "gzip", "x-gzip", "deflate"):
         raise SourceError(f"{target.shown} came in an unknown content coding", source=target.shown)
     inflate = _Inflate() if coding not in ("", "identity") else None
-    taken = given = 0
+    received = unpacked = 0
     while data := response.read1(_BLOCK):
         deadline.left(target)
-        taken += len(data)
-        if taken > url.max_bytes:
+        received += len(data)
+        if received > url.max_bytes:
             raise _too_large(url, target, "it has more bytes")
         while data:
             plain, data = (data, b"") if inflate is None else inflate.take(data)
-            given += len(plain)
-            if given > url.max_bytes:
+            unpacked += len(plain)
+            if unpacked > url.max_bytes:
                 raise _too_large(url, target, "unpacked it has more bytes")
             yield plain
     if inflate is not None and not inflate.ended:

@@ -278,8 +278,8 @@ def _wide(sample: bytes, nuls: int, *, strange: int) -> str:
     if at[0] >= most and at[1] >= most:
         return "UTF-32BE" if _reads_as(sample, "UTF-32BE") else ""
     if nuls >= max(LEAST_WIDE, len(sample) / 100):
-        for encoding, found in (("UTF-16LE", at[1] + at[3]), ("UTF-16BE", at[0] + at[2])):
-            if found >= ONE_SIDED * nuls and _has_few_blocks(sample, encoding) and _reads_as(sample, encoding):
+        for encoding, count in (("UTF-16LE", at[1] + at[3]), ("UTF-16BE", at[0] + at[2])):
+            if count >= ONE_SIDED * nuls and _has_few_blocks(sample, encoding) and _reads_as(sample, encoding):
                 return encoding
     if strange >= max(1, len(sample) / 100):
         # The halves of ideographs are bytes of all kinds, without NULs; but few other bytes make ideographs alone.

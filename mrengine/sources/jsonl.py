@@ -85,14 +85,14 @@ def read_jsonl(path: str | os.PathLike[str], *, id: str | None = None, text: str
     if not isinstance(path, (str, os.PathLike)):
         raise ConfigError(f"read_jsonl takes a path, not what is of type {type(path).__name__}", setting="path")
     name = os.fspath(path)
-    seen: dict[str, int] = {}
+    line_of: dict[str, int] = {}
     for number, line in numbered_lines(Path(name), name=name):
         record = parse_line(line, name=name, number=number)
         fields = _Fields(record, lambda what, number=number: _at(name, number, what))  # type: ignore[misc]
         own = str(number) if id is None else fields.id(id)
-        if own in seen:
-            raise _at(name, number, f"the id {own!r} is that of line {seen[own]}, too; each needs one of its own")
-        seen[own] = number
+        if own in line_of:
+            raise _at(name, number, f"the id {own!r} is that of line {line_of[own]}, too; each needs one of its own")
+        line_of[own] = number
         yield Document(own, line if text is None else fields.text(text))
 
 

@@ -105,16 +105,16 @@ def needs(extra: str, what: str) -> MissingExtra:
     return MissingExtra(f"{what} needs a package that is not installed: pip install 'mrengine[{extra}]'", extra=extra)
 
 
-def loading(found: Found, binary: BinaryIO, name: str) -> Iterator[Piece | str]:
+def loading(loader: Found, binary: BinaryIO, name: str) -> Iterator[Piece | str]:
     """The pieces of a loader. SourceError, whatever it raises: messages of parsers quote what they have parsed."""
     try:
-        yield from found.load(binary)
+        yield from loader.load(binary)
     except MissingExtra as error:
-        raise MissingExtra(f"{name} is {found.what}: {error}", extra=error.extra, source=name) from None
+        raise MissingExtra(f"{name} is {loader.what}: {error}", extra=error.extra, source=name) from None
     except SourceError as error:
         raise SourceError(f"{name}: {error}", source=name, command=error.command) from None
     except MrengineError:
         raise
     except Exception as error:  # noqa: BLE001  # a damaged file can make a parser raise anything
-        message = f"{name} cannot be read as {found.what} ({type(error).__name__}): it is damaged, or something else"
+        message = f"{name} cannot be read as {loader.what} ({type(error).__name__}): it is damaged, or something else"
         raise SourceError(message, source=name) from None

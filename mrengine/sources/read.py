@@ -63,7 +63,7 @@ def documents_of(document: Any) -> Iterator[Source]:
             f"{type(document).__name__}",
             setting="document",
         )
-    seen = SeenIds()
+    ids = SeenIds()
     for place, item in enumerate(document):
         if not is_one(item):
             raise ConfigError(
@@ -72,11 +72,11 @@ def documents_of(document: Any) -> Iterator[Source]:
                 setting="document",
             )
         source = _named(item, str(place))
-        if (same := seen.add(source.id)) is not None:
+        if (same := ids.add(source.id)) is not None:
             # Of many ids only digests are kept: a repetition is found later, when the id itself is gone.
             raise _have_one_id(*same, f" {source.id!r}" if same[1] == place else "")
         yield source
-    if (same := seen.end()) is not None:
+    if (same := ids.end()) is not None:
         raise _have_one_id(*same)
 
 

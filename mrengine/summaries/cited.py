@@ -71,6 +71,7 @@ class CitedMerge:
         """The answer, without numbers that the model invented."""
         allowed = {number for value in values for number in value.numbers}
         text = renumbered(str(answer).strip(), {number: number for number in allowed})
+        # A model that names no number at all is given all of them: the next merge still sees the evidence.
         return CitedText(text, tuple(cited_in(text)) or tuple(sorted(allowed)))
 
     def contradictions(self, numbers: Sequence[int]) -> list[tuple[int, int]]:
@@ -80,6 +81,7 @@ class CitedMerge:
 
     def _line(self, number: int) -> str:
         claim = self.claims[number - 1]
+        # In one line each, and without marks of its own: a document may hold "[7]", or lines that look like ours.
         text, quote = (without_brackets(" ".join(part.split())) for part in (claim.text, claim.quote))
         return f'[{number}] "{quote}"' if text == quote else f'[{number}] {text}\n    "{quote}"'
 

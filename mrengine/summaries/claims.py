@@ -92,7 +92,7 @@ def _whole_ones(text: str) -> list[dict[str, str]]:
         try:
             value, _ = decode(text, brace.start())
         except (ValueError, RecursionError):
-            continue
+            continue  # the last one, which was cut off, or no claim
         if isinstance(value, dict) and all(isinstance(value.get(name), str) for name in ("text", "quote")):
             claims.append({"text": value["text"], "quote": value["quote"]})
     return claims

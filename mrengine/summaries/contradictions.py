@@ -41,6 +41,7 @@ class _Statement:
 def contradictions(texts: Sequence[str]) -> list[tuple[int, int]]:
     """The pairs of texts, by index, that say different things of the same."""
     statements = [_statement(text) for text in texts]
+    # Contradictory claims share most of their words, so only those with a word in common are compared.
     by_word: dict[str, list[int]] = defaultdict(list)
     for place, statement in enumerate(statements):
         for word in statement.words:
@@ -74,7 +75,7 @@ def _statement(text: str) -> _Statement:
     plain = _NUMBER.sub(" ", text).lower()
     tokens = [word for word in words_of(without_negations(plain)) if word not in SMALL]
     words = frozenset(stem(word) for word in tokens if not is_negated(word) and not numbers_in(word))
-    return _Statement(words, tuple(numbers), negations(plain) % 2 == 1)
+    return _Statement(words, tuple(numbers), negations(plain) % 2 == 1)  # "not without" says yes
 
 
 def _contradict(a: _Statement, b: _Statement) -> bool:

@@ -30,6 +30,7 @@ _SPELLINGS = (
     "jahr an año anno jahre ans,percent prozent,thousand tausend,million millionen mio,billion milliarde milliarden "
     "mrd,dollar usd,euro eur,pound gbp,yen,yuan rmb"
 )
+# Each form of a unit to the first of its group: "milligram" and "mg" are one.
 _UNITS = {form: forms.split()[0] for forms in _SPELLINGS.split(",") for form in forms.split()}
 _HAN = regex.compile(r"[\p{Han}\p{Hiragana}\p{Katakana}]")
 _ALIKE = 0.7  # of the characters of two statements that differ in a name alone
@@ -74,9 +75,9 @@ def differs_from_quote(text: str, quote: str, whole: str) -> bool:
     lost, gone = stems(text) - stems(quote), stems(quote) - stems(text)
     if len(lost) == len(gone) == 1 and len(stems(text)) > _LEAST_SAME:
         return True  # one word replaces another: a synonym, or another thing, which code cannot tell apart
-    known, here, nouns = plain_words(whole), plain_words(quote), has_nouns(whole)
+    around, here, nouns = plain_words(whole), plain_words(quote), has_nouns(whole)
     names = names_in(text, nouns=nouns)
-    if not all(has_name(known, name) for name in names):
+    if not all(has_name(around, name) for name in names):
         return True
     missing = [name for name in (*names, *_first_alone(text, quote)) if not has_name(here, name)]
     own, others = plain_words(text), (*names_in(quote, nouns=nouns), *_first_alone(quote, text))
@@ -91,17 +92,20 @@ def _first_alone(text: str, other: str) -> list[str]:
 
 def _other_unit(text: str, evidence: str) -> bool:
     """Whether a number has another unit than wherever the evidence has that number."""
-    known: dict[str, set[str]] = {}
+    units_of: dict[str, set[str]] = {}
     for number, _, behind in number_places(evidence):
-        known.setdefault(number, set()).add(_unit(behind))
+        units_of.setdefault(number, set()).add(_unit(behind))
     return any(
-        (unit := _unit(behind)) and unit not in (units := known.get(number, set())) and units - {""} and "" not in units
+        (unit := _unit(behind))
+        and unit not in (units := units_of.get(number, set()))
+        and units - {""}
+        and "" not in units
         for number, _, behind in number_places(text)
     )
 
 
 def _unit(word: str) -> str:
-    lower = word if word in ("M", "G") else word.lower()
+    lower = word if word in ("M", "G") else word.lower()  # million, billion; not metre and gram
     return _UNITS.get(lower) or _UNITS.get(lower.removesuffix("s"), "")
 
 
@@ -112,10 +116,10 @@ def _has_names(bare: str, claims: Sequence[Claim], words: Vocabulary) -> bool:
     and replaces that claim's first word.
     """
     evidence = " \n".join(f"{claim.text} \n{claim.quote}" for claim in claims)
-    known, own = plain_words(evidence), plain_words(bare)
-    if not all(has_name(known, name) for name in words.certain(bare)):
+    theirs, own = plain_words(evidence), plain_words(bare)
+    if not all(has_name(theirs, name) for name in words.certain(bare)):
         return False
-    lost = [one for one in _first_alone(bare, evidence) if not has_name(known, one)]
+    lost = [one for one in _first_alone(bare, evidence) if not has_name(theirs, one)]
     return not lost or all(has_name(own, word) for claim in claims for word in Vocabulary.of([claim.text]).first)
 
 
@@ -134,8 +138,8 @@ def _is_turned(bare: str, claims: Sequence[Claim], words: Vocabulary) -> bool:
 def _is_list(bare: str, names: Sequence[str]) -> bool:
     """Whether only commas and an "and" stand between the names: the order of a list says nothing."""
     between = regex.escape(names[0]) + "(.*)" + regex.escape(names[-1])
-    found = regex.search(between, bare.casefold())
-    return found is not None and set(_TOKEN.findall(found[1])) <= {*names, "and", "or", "und", "et", "y", "e", "и"}
+    match = regex.search(between, bare.casefold())
+    return match is not None and set(_TOKEN.findall(match[1])) <= {*names, "and", "or", "und", "et", "y", "e", "и"}
 
 
 def _is_of_another(bare: str, claims: Sequence[Claim], words: Vocabulary) -> bool:
@@ -153,8 +157,8 @@ def _is_of_another(bare: str, claims: Sequence[Claim], words: Vocabulary) -> boo
         about.append((numbers_in(whole), plain_words(whole), words.likely(whole)))
     for names, numbers in parts:
         for number in numbers:
-            having = [(known, own) for named, known, own in about if number in named]
-            if having and all(own and not any(has_name(known, name) for name in names) for known, own in having):
+            having = [(theirs, own) for named, theirs, own in about if number in named]
+            if having and all(own and not any(has_name(theirs, name) for name in names) for theirs, own in having):
                 return True
     return False
 

@@ -62,4 +62,4 @@ def in_markdown(text: str) -> str:
 
     No image is loaded, no tag is run, and nothing links elsewhere.
     """
-    return _ACTIVE.sub(lambda found: {"!": "\\!", "<": "&lt;", "": " "}[found[0]], text)
+    return _ACTIVE.sub(lambda match: {"!": "\\!", "<": "&lt;", "": " "}[match[0]], text)

@@ -38,18 +38,18 @@ def renumbered(text: str, numbers: Mapping[int, int]) -> str:
 
 def each_sentence(text: str) -> list[tuple[str, list[int]]]:
     """The sentences of a renumbered text, without headings, each with the numbers that it names."""
-    found = []
+    cited = []
     for start, end in sentences(text):
         sentence = text[start:end].strip()
         if _says_something(sentence):
             named = [int(one) for mark in _MINE.finditer(sentence) for one in mark[1].split(", ")]
-            found.append((sentence, named))
-    return found
+            cited.append((sentence, named))
+    return cited
 
 
 def without_brackets(text: str) -> str:
     """A text with round brackets where it looks like a mark, so that a model cannot take it for a claim's number."""
-    return _MARK.sub(lambda found: f"({found[1]})", text)
+    return _MARK.sub(lambda mark: f"({mark[1]})", text)
 
 
 def _says_something(sentence: str) -> bool:

@@ -49,7 +49,7 @@ def names_in(text: str, known: Collection[str] = (), *, nouns: bool | None = Non
     ``nouns``: nouns have capitals, too; None: as ``has_nouns`` says.
     """
     nouns = has_nouns(text) if nouns is None else nouns
-    found: list[str] = []
+    names: list[str] = []
     for start, end in sentences(text):
         sentence = text[start:end]
         tokens = list(_TOKEN.finditer(sentence))
@@ -61,9 +61,9 @@ def names_in(text: str, known: Collection[str] = (), *, nouns: bool | None = Non
             begins = place == 0 or _OPENS.search(sentence, 0, token.start()) is not None
             certain = _ACRONYM.match(token[0]) is not None if begins or nouns else True
             if (certain and not title) or name in known:  # in a title all words have capitals
-                found.append(name)
-        found += [_plain(name) for name in _TITLED.findall(sentence)]
-    return list(dict.fromkeys(found))
+                names.append(name)
+        names += [_plain(name) for name in _TITLED.findall(sentence)]
+    return list(dict.fromkeys(names))
 
 
 def _is_title(tokens: list[str]) -> bool:
@@ -79,6 +79,7 @@ def has_name(words: Collection[str], name: str) -> bool:
     """Whether these words contain the name or another form of it: "Germany" and "German", "Анна" and "Анну"."""
     if name in words:
         return True
+    # Names decline: in Russian or Greek by up to two letters at the end, in Latin scripts by adding some.
     stem = name[: max(3, len(name) - 2)] if not name.isascii() and not _latin(name) else ""
     return any(
         (stem and word.startswith(stem))
@@ -117,9 +118,9 @@ class Vocabulary:
             names.update(names_in(text, nouns=nouns))
             lower.update(_plain(token) for token in _TOKEN.findall(text) if token[0].islower())
             for start, end in sentences(text):
-                found = _TOKEN.search(text, start, end)
-                if found and _SPACED.match(found[0]) and found[0][0].isupper():
-                    first.add(_plain(found[0]))
+                match = _TOKEN.search(text, start, end)
+                if match and _SPACED.match(match[0]) and match[0][0].isupper():
+                    first.add(_plain(match[0]))
         return cls(nouns, frozenset(names), frozenset(first - lower - FUNCTION_WORDS - _TITLES))
 
     def certain(self, text: str) -> list[str]:

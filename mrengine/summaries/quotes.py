@@ -76,10 +76,10 @@ class QuoteFinder:
         for form in _forms(quote):
             folded = _fold(form)[0]
             if not _is_enough(folded):
-                return None
-            found = self._place(folded, prefer_from)
-            if found is not None:
-                return found
+                return None  # no later form is longer
+            place = self._place(folded, prefer_from)
+            if place is not None:
+                return place
         return None
 
     def _elided(self, quote: str, prefer_from: int) -> tuple[int, int] | None:
@@ -89,10 +89,10 @@ class QuoteFinder:
             return None
         start = end = -1
         for part in parts:
-            found = self._one(part, max(prefer_from, end))
-            if found is None or (end >= 0 and not 0 <= found[0] - end <= _WIDEST_GAP):
+            place = self._one(part, max(prefer_from, end))
+            if place is None or (end >= 0 and not 0 <= place[0] - end <= _WIDEST_GAP):
                 return None
-            start, end = (found[0] if start < 0 else start), found[1]
+            start, end = (place[0] if start < 0 else start), place[1]
         return start, end
 
     def _place(self, folded: str, prefer_from: int) -> tuple[int, int] | None:
@@ -110,8 +110,8 @@ class QuoteFinder:
     def _behind(self, last: int) -> int:
         """The end of the character, with its combining marks, that the folded one at ``last`` comes from."""
         start = self._at[last]
-        found = _CLUSTER.match(self._text, start)
-        return found.end() if found else start + 1
+        cluster = _CLUSTER.match(self._text, start)
+        return cluster.end() if cluster else start + 1
 
 
 def _joined(text: str, at: int) -> bool:
@@ -164,7 +164,7 @@ def _clusters(text: str) -> list[tuple[int, str]]:
     """Each character with its offset; in a text that is not NFC, with its combining marks, composed."""
     if unicodedata.is_normalized("NFC", text):
         return list(enumerate(text))
-    return [(found.start(), unicodedata.normalize("NFC", found.group())) for found in _CLUSTER.finditer(text)]
+    return [(match.start(), unicodedata.normalize("NFC", match.group())) for match in _CLUSTER.finditer(text)]
 
 
 def numbers_in(text: str) -> set[str]:
@@ -175,13 +175,13 @@ def numbers_in(text: str) -> set[str]:
 def number_places(text: str) -> list[tuple[str, str, str]]:
     """The numbers of a text in order, each in its one form with the words before and behind it."""
     text = unicodedata.normalize("NFKC", text)
-    found = []
+    places = []
     for match, form in _forms_of(text):
         # Near only: a search from the beginning for every number takes quadratic time in a long quote.
         before = _BEFORE.search(text, max(0, match.start() - _NEAR), match.start())
         behind = _BEHIND.match(text, match.end())
-        found.append((form, before[1] if before else "", behind[1] if behind else ""))
-    return found
+        places.append((form, before[1] if before else "", behind[1] if behind else ""))
+    return places
 
 
 def _forms_of(text: str) -> Iterator[tuple[regex.Match[str], str]]:
@@ -217,6 +217,6 @@ def _plain(number: str) -> str:
 
 def page_of(chunk: Any, offset: int) -> int | None:
     """The page that an offset of the chunk's document lies on; None: the document has no pages."""
-    found = getattr(chunk, "page_at", None)
-    page = found(offset) if callable(found) else None
+    page_at = getattr(chunk, "page_at", None)
+    page = page_at(offset) if callable(page_at) else None
     return page if isinstance(page, int) else None

@@ -40,7 +40,7 @@ class SmallPrompt:
             f"{self.instruction}\n\n{fence(text)}",
             max_tokens=self.max_tokens,
             temperature=0.0,
-            on_truncation="allow",
+            on_truncation="allow",  # the whole sentences before the cut are good
         )
         return plain_prose.sentences(completion.text)
 

@@ -51,6 +51,7 @@ class SummaryStream(Iterator["SummaryProgress | str"]):
         if self._ended:
             raise StopIteration
         if self._thread is None:
+            # A daemon: a program that leaves the loop and ends must not hang on a job of hours.
             self._thread = threading.Thread(target=self._run, name="mrengine-summary", daemon=True)
             self._thread.start()
         try:

@@ -88,5 +88,5 @@ class SummaryProgress:
 
 def claims_of(result: Any, document_id: str, chunk_id: int) -> list[Claim]:
     """The claims in one chunk's result, as ``ClaimMap`` made it."""
-    found = result.get("claims") if isinstance(result, Mapping) else None
-    return [Claim(document_id=document_id, chunk_id=chunk_id, **fields) for fields in found or ()]
+    claims = result.get("claims") if isinstance(result, Mapping) else None
+    return [Claim(document_id=document_id, chunk_id=chunk_id, **fields) for fields in claims or ()]

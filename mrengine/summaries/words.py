@@ -62,11 +62,11 @@ _OPPOSITES_UNSPACED = (
 
 def _pairs(words: str) -> dict[str, set[str]]:
     listed = words.split()
-    found: dict[str, set[str]] = {word: set() for word in listed}
+    opposites: dict[str, set[str]] = {word: set() for word in listed}
     for one, other in zip(listed[::2], listed[1::2], strict=True):
-        found[one].add(other)
-        found[other].add(one)
-    return found
+        opposites[one].add(other)
+        opposites[other].add(one)
+    return opposites
 
 
 _OPPOSITE, _OPPOSITE_UNSPACED = _pairs(_OPPOSITES), _pairs(_OPPOSITES_UNSPACED)

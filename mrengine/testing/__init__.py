@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["BatchRules", "FakeContext", "LLMServer", "fake", "fake_chunk"]
 
+# Imported when used: tests of map functions need neither the server nor asyncio.
 _HOME_OF = {"BatchRules": "batches", "FakeContext": "context", "fake_chunk": "context", "LLMServer": "server"}
 
 

@@ -49,6 +49,7 @@ class RequestLine:
         return {"custom_id": self.custom_id, "result": result}
 
 
+# Anthropic's names of HTTP statuses, in the results of its batches.
 _TYPES = {400: "invalid_request_error", 401: "authentication_error", 403: "permission_error", 404: "not_found_error",
           413: "request_too_large", 429: "rate_limit_error", 500: "api_error", 529: "overloaded_error"}  # fmt: skip
 
@@ -89,6 +90,7 @@ def _counts(run: Run) -> tuple[int, int]:
 def shown_openai(run: Run, state: str, window_s: float) -> dict[str, Any]:
     """A batch object."""
     good, bad = _counts(run)
+    # No file for no lines: clients must not expect an error file, nor an output file where all failed.
     output, errors = (name if name not in ("", "-") else None for name in run.outputs)
     steps = ("in_progress", "finalizing", "completed", "failed", "expired", "cancelling", "cancelled")
     listed = None

@@ -72,7 +72,7 @@ class Run:
     failure: tuple[str, str] | None = None
     cancel_at: float | None = None
     results: dict[int, tuple[int, bytes]] = field(default_factory=dict)  # line → status, body
-    outputs: tuple[str, str] = ("", "")  # ids of output and error file
+    outputs: tuple[str, str] = ("", "")  # ids of output and error file; "": not written yet
 
     def state(self, rules: BatchRules, now: float) -> str:
         """Its state, in OpenAI's words."""
@@ -80,7 +80,7 @@ class Run:
             return "failed" if now >= self.created + rules.validating_s else "validating"
         ended = self.created + rules.validating_s + rules.work_s + rules.finalizing_s
         expires = self.created + rules.window_s
-        if self.cancel_at is not None and self.cancel_at < min(ended, expires):
+        if self.cancel_at is not None and self.cancel_at < min(ended, expires):  # a late cancel changes nothing
             return "cancelled" if now >= self.cancel_at + rules.cancelling_s else "cancelling"
         if ended <= expires and now >= ended:
             return "completed"
@@ -99,7 +99,7 @@ class Run:
         if until < begun:
             return 0
         if until >= begun + rules.work_s:
-            return len(self.lines)
+            return len(self.lines)  # also where work_s is 0
         return int(len(self.lines) * (until - begun) / rules.work_s)
 
 
@@ -142,7 +142,7 @@ class BatchProvider:
         self.rules, self._execute, self._words = rules, execute, words
         self._began, self._epoch, self._real = real, time.time(), real
         self.advanced = 0.0  # how far the clock was moved
-        self._random = random.Random(1)
+        self._random = random.Random(1)  # seeded: a test that fails fails again
         self._create, self._upload, self._download = list(rules.create), list(rules.upload), list(rules.download)
         self.files: dict[str, tuple[dict[str, Any], bytes]] = {}
         self.runs: list[Run] = []
@@ -178,7 +178,7 @@ class BatchProvider:
         self._work(real)
         path, _, query = target.partition("?")
         parts = path.strip("/").split("/")
-        parts = parts[parts.index("v1") + 1 :] if "v1" in parts else parts
+        parts = parts[parts.index("v1") + 1 :] if "v1" in parts else parts  # base URLs may have a path of their own
         shape = "anthropic" if parts[0] == "messages" else "openai"
         values = {name: values[0] for name, values in parse_qs(query).items()}
         call = _Call(method, parts[2:] if shape == "anthropic" else parts[1:], values, headers, body)
@@ -235,7 +235,7 @@ class BatchProvider:
             return self._created(shape, call)
         if call.method == "GET" and not call.path:
             return self._listed(shape, call)
-        run = {run.id: run for run in self._visible(shape)}[call.path[0]]
+        run = {run.id: run for run in self._visible(shape)}[call.path[0]]  # KeyError: 404
         if call.method == "POST" and call.path[1:] == ["cancel"]:
             if self._state(run) not in FINAL and run.cancel_at is None:
                 run.cancel_at = self._now
@@ -271,7 +271,7 @@ class BatchProvider:
         if fate == "late":
             run.visible = self._real + rules.late_s
         if fate in ("lost", "late"):
-            raise Dropped
+            raise Dropped  # the client cannot know that the batch exists; it must look in the list
         return _json(self._shown(run, call))
 
     def _run(self, shape: str, body: Any, lines: list[RequestLine]) -> Run:

@@ -120,7 +120,7 @@ class Simulator:
         self.counts = Counts()
         self._random = random.Random(behaviour.seed)
         self._script = list(behaviour.script)
-        self._not_before: dict[bytes, float] = {}
+        self._not_before: dict[bytes, float] = {}  # by a request's digest: when its Retry-After is over
         self.requests: list[dict[str, Any]] = []
         self._cache = None if behaviour.cache_min is None else PromptCache(behaviour.cache_min)
         limits = {name: getattr(behaviour, name) for name in ("tpm", "rpm", "input_tpm", "output_tpm")}
@@ -132,7 +132,7 @@ class Simulator:
         if _BATCHES.search(path):
             return self._of_batches(method, path, headers, body, now)
         path = path.partition("?")[0]
-        if path.endswith("/models"):
+        if path.endswith("/models"):  # asked for windows, as of vLLM
             return self._plain(200, bodies.models(self.behaviour.models, self.behaviour.context_window))
         if not path.endswith(("/chat/completions", "/messages")):
             return self._plain(404, bodies.error("not_found", "no such path"))
@@ -141,6 +141,7 @@ class Simulator:
         if request is None:
             return self._plain(400, bodies.error("invalid_request_error", "the body is not a request"))
         self._keep(headers, request)
+        # A millisecond of grace: the header is rounded to one.
         self.counts.arrived(now, digest, request.model, early=now < self._not_before.get(digest, 0.0) - 0.001)
         reply = self._answer(headers, request, digest, now)
         return replace(reply, digest=digest)
@@ -151,9 +152,9 @@ class Simulator:
         try:
             status, answer = self.batches.answer(method, path, headers, body, now)
         except Dropped:
-            return Reply(b"", ending="close", status=0)
+            return Reply(b"", ending="close", status=0)  # no status: nothing was sent
         except Cut as cut:
-            data = self._plain(200, cut.data).data
+            data = self._plain(200, cut.data).data  # its header promises the whole length
             return Reply(data[: len(data) - len(cut.data) // 2 - 1], ending="close", status=0)
         return self._plain(status, answer)
 
@@ -193,6 +194,7 @@ class Simulator:
         if refusal is not None:
             return refusal
         fault = self._fault()
+        # Refusals are free: they come before the limits are charged. Late faults have used tokens.
         if fault is not None and fault not in _LATE:
             return self._failure(fault, digest, now)
         limited = self._limited(request, digest, now)
@@ -237,7 +239,7 @@ class Simulator:
         if self._script:
             fault = self._script.pop(0)
             return None if fault == "ok" else fault
-        draw = self._random.random()
+        draw = self._random.random()  # one draw for all kinds, so that a new kind does not shift the others' draws
         for kind, probability in self.behaviour.faults.items():
             if draw < probability:
                 return kind
@@ -268,9 +270,10 @@ class Simulator:
         if not self.buckets:
             return None
         cost = self._cost(request)
+        # All buckets or none: a call that one of them refuses must not cost the others anything.
         waits = [bucket.wait_s(cost[name], now) for name, bucket in self.buckets.items()]
         if max(waits) > 0:
-            retry_after_s = math.ceil(max(waits) * 1000) / 1000
+            retry_after_s = math.ceil(max(waits) * 1000) / 1000  # up: who comes exactly then is let in
             return self._refuse(429, bodies.error("rate_limit_exceeded", "slow down"), retry_after_s, digest, now)
         for name, bucket in self.buckets.items():
             bucket.take(cost[name])
@@ -306,13 +309,20 @@ class Simulator:
     def _latency(self) -> float:
         latency = self.behaviour.latency_s
         if isinstance(latency, tuple):
-            return self._random.lognormvariate(math.log(latency[0]), latency[1])
+            return self._random.lognormvariate(math.log(latency[0]), latency[1])  # as real latencies are spread
         return latency if isinstance(latency, (int, float)) else latency(self._random)
 
     def _text(self, request: bodies.ApiRequest) -> tuple[str, bool]:
         """The answer, and whether ``max_tokens`` cut it off; a next turn then gets the rest."""
-        given = self.behaviour.answer
-        text = given if isinstance(given, str) else given(request.prompt) if given is not None else request.default
+        scripted = self.behaviour.answer
+        text = (
+            scripted
+            if isinstance(scripted, str)
+            else scripted(request.prompt)
+            if scripted is not None
+            else request.default
+        )
+        # A continuation shows the answer so far as the assistant's turn: the rest follows from its number of words.
         words = text.split()[request.answered :] if request.answered else text.split()
         if not request.answered and len(words) <= request.max_tokens:
             return text, False
@@ -321,7 +331,7 @@ class Simulator:
 
     def _good(self, headers: Mapping[str, str], request: bodies.ApiRequest, delay: float, now: float) -> Reply:
         behaviour = self.behaviour
-        thoughts = behaviour.thoughts.split()[: request.max_tokens]
+        thoughts = behaviour.thoughts.split()[: request.max_tokens]  # what is left of max_tokens is the answer's
         text, cut = self._text(replace(request, max_tokens=request.max_tokens - len(thoughts)))
         at, output = now + self.batches.advanced, len(thoughts) + len(text.split())
         tokens, show = self._usage(request, output, key=_key(headers), at=at, delay_s=delay)

@@ -46,7 +46,7 @@ def read(path: str, body: bytes) -> ApiRequest | None:
     except (ValueError, KeyError, TypeError):
         return None
     texts = [text for _, text in messages]
-    texts += [_text(data["system"])] if data.get("system") else []
+    texts += [_text(data["system"])] if data.get("system") else []  # Anthropic's stands beside the messages
     shape = "anthropic" if path.endswith("/messages") else "openai"
     schema, param = _schema(data, shape)
     answered = sum(len(text.split()) for role, text in messages if role == "assistant") if schema is None else 0
@@ -69,7 +69,7 @@ def _text(content: Any) -> str:
 
 def _schema(data: Mapping[str, Any], shape: str) -> tuple[Mapping[str, Any] | None, str]:
     if shape == "anthropic":
-        tools = data.get("tools") or ()
+        tools = data.get("tools") or ()  # a schema is asked for as the input of a tool
         return (tools[0]["input_schema"], "tools") if tools else (None, "")
     wanted = data.get("response_format") or {}
     return (wanted["json_schema"]["schema"], "response_format") if wanted.get("type") == "json_schema" else (None, "")
@@ -158,7 +158,7 @@ def framed(status: int, body: bytes, extra: Mapping[str, str], *, chunked: bool 
     try:
         phrase = HTTPStatus(status).phrase
     except ValueError:
-        phrase = "Overloaded"
+        phrase = "Overloaded"  # 529, Anthropic's own
     extra = {"content-type": "application/json", **extra}
     lines = [f"HTTP/1.1 {status} {phrase}\r\n"]
     lines += [f"{name}: {value}\r\n" for name, value in extra.items()]

@@ -26,7 +26,17 @@ class FakeContext(Context):
     it after its retries. ``requests``: all requests, repeated ones included; ``grants``: what ``budget()`` reserved.
     """
 
-    __slots__ = ("_attempt", "_job_id", "_model", "_priority", "_provider", "_worker_id", "chunk", "grants", "requests")
+    # Slots in place of the properties of Context, which ask the services of a worker.
+    __slots__ = (
+        *("attempt", "job_id", "model", "priority", "traceparent", "worker_id"),
+        *("_provider", "chunk", "grants", "requests"),
+    )
+    attempt: int
+    job_id: str
+    model: str
+    priority: str
+    traceparent: str
+    worker_id: int
 
     def __init__(
         self,
@@ -43,41 +53,11 @@ class FakeContext(Context):
         else:
             spec = ModelSpec(model, provider="fake") if answer is None else fake(answer, name=model)
         self._provider: Any = spec.provider(spec) if isinstance(spec.provider, type) else FakeProvider(spec)
-        self._model, self._worker_id, self._attempt = spec.name, worker_id, attempt
-        self._priority, self._job_id = priority, job_id
+        self.model, self.worker_id, self.attempt = spec.name, worker_id, attempt
+        self.priority, self.job_id, self.traceparent = priority, job_id, ""
         self.chunk: Chunk | None = None
         self.requests: list[Request] = []
         self.grants: list[ExternalCall] = []
-
-    @property
-    def model(self) -> str | None:
-        """The model of the chunk."""
-        return self._model
-
-    @property
-    def worker_id(self) -> int:
-        """As given."""
-        return self._worker_id
-
-    @property
-    def attempt(self) -> int:
-        """As given; 1 is the first."""
-        return self._attempt
-
-    @property
-    def priority(self) -> str:
-        """As given."""
-        return self._priority
-
-    @property
-    def job_id(self) -> str:
-        """As given."""
-        return self._job_id
-
-    @property
-    def traceparent(self) -> str:
-        """No trace."""
-        return ""
 
     def run(self, map_fn: Callable[[Any, Any], Any], chunk: Chunk | str, *, result_type: Any = None) -> Any:
         """Call ``map_fn(chunk, self)``; returns its value as a job would return it, normalised and with its type.
@@ -107,9 +87,9 @@ class FakeContext(Context):
     ) -> Completion:
         """The fake's answer, checked, continued and validated like that of a model."""
         check_call(prompt, system, max_tokens, temperature, on_truncation)
-        keep = check_cache(cache, prefix)
+        keep = check_cache(cache, prefix)  # the checks of a real call: a test must not pass where a job would fail
         request = Request(
-            model=model or self._model,
+            model=model or self.model,
             prompt=prompt,
             system=system,
             max_tokens=max_tokens,
@@ -117,7 +97,7 @@ class FakeContext(Context):
             schema=None if response_model is None else schema_of(response_model),
             chunk_id=None if self.chunk is None else self.chunk.id,
             document_id=None if self.chunk is None else self.chunk.document_id,
-            attempt=self._attempt,
+            attempt=self.attempt,
             cache=keep,
             prefix=prefix,
         )
@@ -132,7 +112,7 @@ class FakeContext(Context):
     def budget(self, tokens: int, *, max_tokens: int = 0, model: str | None = None) -> Iterator[ExternalCall]:
         """Grant at once; ``grants`` keeps what ``used()`` reports."""
         check_tokens(tokens, max_tokens)
-        grant = ExternalCall(model or self._model, tokens, max_tokens)
+        grant = ExternalCall(model or self.model, tokens, max_tokens)
         self.grants.append(grant)
         yield grant
 

@@ -72,7 +72,7 @@ class Counts:
 
     def arrived(self, now: float, digest: bytes, model: str, *, early: bool) -> None:
         """Count a request that has arrived."""
-        self._first = now if self._first is None else self._first
+        self._first = now if self._first is None else self._first  # 0.0 is a time, too
         self._requests[digest] += 1
         self._models[model] += 1
         self._sums["early"] += early

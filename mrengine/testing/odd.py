@@ -23,6 +23,7 @@ def _no_choices(request: bodies.ApiRequest, tokens: Tokens) -> dict[str, Any]:
     return {**answer, ("content" if request.shape == "anthropic" else "choices"): None}
 
 
+# Gateways answer 200 also when the model behind them has failed.
 def _choice_error(request: bodies.ApiRequest, tokens: Tokens) -> dict[str, Any]:
     answer = _answer(request, tokens)
     error = {"code": 502, "message": "Provider returned error"}
@@ -40,6 +41,7 @@ def _no_path(request: bodies.ApiRequest, tokens: Tokens) -> dict[str, Any]:
     return {"error": "Unexpected endpoint or method. (POST /chat/completions)"}
 
 
+# Local servers answer so while they load a model.
 def _load(request: bodies.ApiRequest, tokens: Tokens) -> dict[str, Any]:
     answer = _answer(request, (0, 0))
     if request.shape == "anthropic":
@@ -83,7 +85,7 @@ def streamed(request: bodies.ApiRequest, body: bytes) -> bytes:
         (f"event: {event['type']}\n" if "type" in event else "") + f"data: {json.dumps(event)}\n" for event in events
     ]
     end = [] if request.shape == "anthropic" else ["data: [DONE]\n"]
-    return "\n".join([": keep-alive\n", *lines, *end, ""]).encode()
+    return "\n".join([": keep-alive\n", *lines, *end, ""]).encode()  # a comment first, which clients must skip
 
 
 def _chunks(data: dict[str, Any]) -> list[dict[str, Any]]:

@@ -97,7 +97,7 @@ class PromptCache:
 
     def bill(self, shape: str, body: Mapping[str, Any], output: int, *, key: str, now: float, delay_s: float) -> Billed:
         """Look a request up, write what it writes, and return its bill. TooManyMarks."""
-        whose = f"{key}\0{body.get('model')}\0"
+        whose = f"{key}\0{body.get('model')}\0"  # part of each digest, so that one dict holds all caches
         if shape == "anthropic":
             return self._marked(whose, _blocks(body), output, now, now + delay_s)
         return self._automatic(whose, _words(body), output, now, now + delay_s)
@@ -112,7 +112,7 @@ class PromptCache:
         if len(marks) > _MOST_MARKS:
             raise TooManyMarks
         looked = sorted({n for mark in marks for n in range(max(0, mark - _LOOK_BACK), mark + 1)}, reverse=True)
-        read = next((ends[n][0] for n in looked if self._reads(ends[n][1], now)), 0)
+        read = next((ends[n][0] for n in looked if self._reads(ends[n][1], now)), 0)  # the longest one
         written, upto = {"5m": 0, "1h": 0}, read
         for mark in marks:
             total, digest = ends[mark]
@@ -153,12 +153,12 @@ class _Block:
 
 def _blocks(body: Mapping[str, Any]) -> list[_Block]:
     """All blocks of a request to Messages, in the order of the cache: tools, system, messages."""
-    found = [_block(tool, "tool") for tool in body.get("tools") or ()]
+    blocks = [_block(tool, "tool") for tool in body.get("tools") or ()]
     system = body.get("system")
-    found += [_block(one, "system") for one in _listed(system)]
+    blocks += [_block(one, "system") for one in _listed(system)]
     for message in body.get("messages") or ():
-        found += [_block(one, str(message.get("role"))) for one in _listed(message.get("content"))]
-    return found
+        blocks += [_block(one, str(message.get("role"))) for one in _listed(message.get("content"))]
+    return blocks
 
 
 def _listed(content: Any) -> list[Any]:
@@ -167,11 +167,12 @@ def _listed(content: Any) -> list[Any]:
     return content if isinstance(content, list) else [{"type": "text", "text": content}]
 
 
-def _block(given: Mapping[str, Any], role: str) -> _Block:
-    mark = given.get("cache_control")
+def _block(content: Mapping[str, Any], role: str) -> _Block:
+    mark = content.get("cache_control")
     ttl = str(mark.get("ttl", "5m")) if isinstance(mark, dict) else ""
-    plain = {name: value for name, value in given.items() if name != "cache_control"}
+    plain = {name: value for name, value in content.items() if name != "cache_control"}
     text = plain["text"] if plain.get("type") == "text" else json.dumps(plain.get("input_schema", plain))
+    # Without the mark: the same text is the same beginning, wherever an earlier call had its marks.
     return _Block(json.dumps([role, plain], sort_keys=True).encode(), len(text.split()), ttl)
 
 

@@ -34,7 +34,7 @@ class _Server:
         if self.simulator is None:
             return "error: not started"
         if what == "reset":
-            connections = self.simulator.counts.connections
+            connections = self.simulator.counts.connections  # they stay open, and are not made again
             self.simulator = Simulator(argument, time.monotonic())
             self.simulator.counts.connections = connections
             return None
@@ -104,7 +104,7 @@ class _Connection(asyncio.Protocol):
         headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines[1:])}
         size = int(headers.get("content-length", "0"))
         if len(self._buffer) < end + 4 + size:
-            return
+            return  # more of the body is on its way
         body = self._buffer[end + 4 : end + 4 + size]
         self._buffer = self._buffer[end + 4 + size :]
         if self._idle is not None:
@@ -153,7 +153,7 @@ class _Connection(asyncio.Protocol):
         self._busy = False
         self._rest()
         if self._buffer:
-            self._next()
+            self._next()  # a client may have sent its next request already
 
 
 class _Control(asyncio.Protocol):
@@ -166,8 +166,8 @@ class _Control(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data
-        while (found := unpack(self._buffer)) is not None:
-            (what, argument), self._buffer = found
+        while (message := unpack(self._buffer)) is not None:
+            (what, argument), self._buffer = message
             task = asyncio.get_running_loop().create_task(self._answer(what, argument))
             self._tasks.add(task)  # the loop itself holds tasks only weakly
             task.add_done_callback(self._tasks.discard)

@@ -42,7 +42,7 @@ class LLMServer:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env={**os.environ, "PYTHONPATH": path},
-            start_new_session=True,
+            start_new_session=True,  # Ctrl-C at the terminal is for the test, which still wants its counts
         )
         try:
             self.port = int(self._ask("start", {"behaviour": behaviour, "port": port, "tls": tls}))
@@ -84,7 +84,7 @@ class LLMServer:
         try:
             process.wait(timeout=5)
         except subprocess.TimeoutExpired:
-            process.kill()
+            process.kill()  # a callable of the behaviour hangs
             process.wait()
         if process.stdout is not None:
             process.stdout.close()

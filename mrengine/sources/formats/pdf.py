@@ -134,15 +134,15 @@ def _without_repeats(pages: Sequence[list[str]]) -> list[list[str]]:
     for number, lines in enumerate(pages):
         counts.update({key for at in _edges(lines) for key in _keys(lines[at].strip(), number)})
     least = max(2.0, _REPEATED * len(pages))
-    seen: set[Any] = set()
+    earlier: set[Any] = set()
     kept = []
     for number, lines in enumerate(pages):
         gone = set()
         for at in _edges(lines):
             keys = {key for key in _keys(lines[at].strip(), number) if counts[key] >= least}
-            if keys & seen:
+            if keys & earlier:
                 gone.add(at)
-            seen |= keys
+            earlier |= keys
         kept.append([line for at, line in enumerate(lines) if at not in gone])
     return kept
 

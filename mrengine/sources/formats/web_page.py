@@ -68,8 +68,8 @@ def _decoded(data: bytes) -> str:
 
 def _title(page: str, text: str) -> str:
     """The title as a heading, where the text does not begin with it."""
-    found = _TITLE.search(page)
-    title = " ".join(html.unescape(_TAG.sub("", found[1])).split()) if found else ""
+    match = _TITLE.search(page)
+    title = " ".join(html.unescape(_TAG.sub("", match[1])).split()) if match else ""
     return f"# {title}\n\n" if title and title not in text[: len(title) + 200] else ""
 
 
