@@ -11,7 +11,7 @@ __all__ = ["main"]
 
 def main() -> None:
     """Run a command and exit with its code."""
-    _hold_standard_descriptors()
+    _hold_standard_descriptors()  # first: an import may open a file
     if importlib.util.find_spec("click") is None:
         sys.stderr.write("mrengine: the command line needs click: pip install click (the library works without)\n")
         raise SystemExit(2)

@@ -154,7 +154,7 @@ class InvalidResult(MrengineError, TypeError):
 
 
 class Unstorable(MrengineError, TypeError):
-    """A value that cannot be stored. ``path``: where, such as ``result["x"][3]``; ``what``: what it is."""
+    """A value that cannot be stored. ``path``: its place, such as ``result["x"][3]``; ``what``: its kind."""
 
     def __init__(self, path: str, what: str) -> None:
         super().__init__(f"{path}: {what}")

@@ -232,14 +232,12 @@ def serve(jobs: McpJobs) -> None:
     @server.tool()
     def job_status(job_id: str) -> dict[str, Any]:
         """How far a job is. One that was interrupted goes on."""
-        status: dict[str, Any] = answer(jobs.status, job_id)
-        return status
+        return dict(answer(jobs.status, job_id))
 
     @server.tool()
     def job_result(job_id: str, wait_s: float = 30.0) -> dict[str, Any]:
         """The result of a job, after a wait if need be; its state where it is not done yet."""
-        result: dict[str, Any] = answer(jobs.result, job_id, wait_s)
-        return result
+        return dict(answer(jobs.result, job_id, wait_s))
 
     try:
         server.run("stdio")

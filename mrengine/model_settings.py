@@ -87,7 +87,7 @@ class Price:
 
     @classmethod
     def of(cls, plain: Mapping[str, Any]) -> Price:
-        """A Price from the dict that ``dataclasses.asdict`` made of it. TypeError: it is none."""
+        """A Price from the dict that ``dataclasses.asdict`` made of it. TypeError: it is no such dict."""
         long = plain.get("long")
         return cls(**{**plain, "long": None if long is None else cls(**long)})
 

@@ -133,8 +133,8 @@ def readable(fds: Sequence[int], timeout_s: float) -> set[int]:
     # Looked up on each call: gevent may patch ``select`` at any time, so that the wait yields to other greenlets, and
     # eventlet removes ``poll``.
     if not hasattr(select, "poll"):
-        return set(select.select(fds, [], [], timeout_s)[0])
-    waiting = select.poll()
+        return set(select.select(fds, (), (), timeout_s)[0])
+    waiting = select.poll()  # select.select takes no descriptor above 1023
     for fd in fds:
         waiting.register(fd, select.POLLIN)
     return {fd for fd, _ in waiting.poll(timeout_s * 1e3)}

@@ -24,7 +24,7 @@ def thread_count() -> int:
     try:
         return len(os.listdir("/proc/self/task"))
     except OSError:
-        import threading
+        import threading  # without /proc: Python's own threads at least
 
         return threading.active_count()
 
@@ -62,7 +62,7 @@ def start_time(pid: int) -> int | None:
     # With the pid and the boot id this identifies a process for good; pids alone are reused.
     fields = numbered(pid)
     try:
-        return None if fields[0] in "ZX" else int(fields[19])
+        return None if fields[0] in "ZX" else int(fields[19])  # the 22nd field of proc(5)'s stat
     except (ValueError, IndexError):
         return None
 

@@ -171,7 +171,7 @@ def map_prompt(
     ``on_truncation``: "error", "allow" or "continue", for an answer that ``max_tokens`` cut off.
     ``cache``: what stands before ``$text`` (schema, system, instructions, examples) is the same for all chunks, and is
     kept in the provider's cache if it is long enough: "auto", "1h" (kept longer, at a higher price) or "off".
-    ConfigError: the prompt is empty, or the schema is none.
+    ConfigError: the prompt is empty, or the schema is not valid.
     """
     fields = (template, system, max_tokens, temperature, response_model, on_truncation, cache, query, most_tokens)
     prompt = check_prompt(PromptMap(*fields))

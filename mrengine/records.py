@@ -237,7 +237,7 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What a job would do and cost under the assumptions in ``assumed``. Nothing was called, and it is no upper bound.
+    """The work and cost of a job under the assumptions in ``assumed``. Nothing was called, and it is no upper bound.
 
     ``output_tokens``: as many as the calls allow (``max_tokens``). ``cost_usd``: None if a price is unknown;
     ``batch_cost_usd``: the same in batches, None if a model has none.
@@ -285,7 +285,7 @@ class Pilot:
 
 @dataclass(frozen=True, slots=True)
 class JobDiff:
-    """What a job would do with other documents, by the same function and models; nothing was called.
+    """The work of a job over other documents, by the same function and models; nothing was called.
 
     ``kept`` of the ``chunks`` have their results; the rest is ``asked`` again, ``asked_tokens`` of text. ``cost_usd``:
     what that would cost at the price of the job's chunks so far; None: it is unknown.
@@ -346,7 +346,7 @@ class Throughput:
 
 @dataclass(frozen=True, slots=True)
 class RunSummary:
-    """What a run did. ``usage``: tokens per model. ``cost_usd``: None, never 0, if a price is unknown. ``retries``:
+    """A run's account. ``usage``: tokens per model. ``cost_usd``: None, never 0, if a price is unknown. ``retries``:
     repeated chunks and calls; ``rate_limited``: the calls among them that a rate limit had refused. ``reused_calls``:
     calls whose answer an earlier run, another job or an identical call had paid for. ``unread_sources``: sources that
     could not be read and were left out (``on_source_error="skip"``).

@@ -16,6 +16,7 @@ __all__ = ["scores", "select_top_k", "words_of"]
 
 T = TypeVar("T")
 _RUN = regex.compile(r"[\p{L}\p{M}\p{N}]+")
+# Scripts whose writers put no blanks between words; the last two are a long vowel and a repetition of Japanese.
 _UNSPACED = regex.compile(r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}\u30fc々]+")
 _EMPTY = "\u0000"  # the word of a text without words: bm25s takes no empty list
 

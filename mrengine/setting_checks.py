@@ -42,7 +42,7 @@ KINDS: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
 
 
 def check_value(name: str, value: Any, facts: Mapping[str, Any]) -> None:
-    """ConfigError: the value is none of the choices in the setting's metadata, or out of its bounds."""
+    """ConfigError: the value is not among the choices in the setting's metadata, or is out of its bounds."""
     choices, least = facts["choices"], facts["least"]
     if choices and value not in choices:
         listed = ", ".join(repr(choice) for choice in choices)

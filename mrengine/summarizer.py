@@ -12,9 +12,10 @@ from mrengine.host.log_follower import OnStep, OnText, Step
 from mrengine.model_settings import check_count
 from mrengine.outputs.run_result import RunResult
 from mrengine.providers.models.model import Model, resolve_models
-from mrengine.records import ChunkResult, ModelSpec
+from mrengine.records import ChunkResult
 from mrengine.reducers.tree import TreeReduce, ValueMerge, check_group_by
 from mrengine.runner import MapReduceRunner
+from mrengine.settings import Models, Settings, Strategy
 from mrengine.summaries.cited import CitedMerge, CitedText, Finished, finished
 from mrengine.summaries.extract import EXTRACT_TOKENS, ExtractMap, extracted
 from mrengine.summaries.markers import renumbered
@@ -31,8 +32,6 @@ AT_ONCE = 75  # calls over all workers, where the user sets neither workers nor 
 MOST_MERGED = 30_000  # tokens of one reduce call: with more, models lose facts
 
 Method = Literal["map_reduce", "refine", "extract"]
-Strategy = Literal["parallel", "streaming", "sequential"]
-Models = str | ModelSpec | Sequence[str | ModelSpec] | None
 
 
 class _Default(str):
@@ -87,7 +86,7 @@ def summarize(
         runner = summary_runner(job_id, models=models, method=method, **settings)
     elif models is not None or settings:
         names = sorted({*settings, *(("models",) if models is not None else ())})
-        raise ConfigError(f"{', '.join(names)}: settings of the runner that is given", setting=names[0])
+        raise ConfigError(f"{', '.join(names)}: give these to the runner that you pass", setting=names[0])
     work = _Work(job, source, runner, None if own else job_id, timeout_s, own=own)
     if stream:
         return SummaryStream(work.with_progress, runner.stop)
@@ -176,8 +175,6 @@ def summary_runner(
     """
     if method == "extract":
         return MapReduceRunner(job_id, models=models, **settings)
-    from mrengine.settings import Settings
-
     named = models if models is not None else Settings.of({}).models  # those of the environment, where none are named
     try:
         resolved = resolve_models(named, limits=settings.get("limits"), keys=keys)

@@ -31,7 +31,7 @@ def find_job(typed: str, state_dir: str | None) -> Job:
         shown = ", ".join(job.job_id for job in jobs[:SHOWN])
         raise ConfigError(f"{len(jobs)} jobs begin with {typed!r}: {shown}{more}; type more of the id", setting="JOB")
     if not jobs:
-        message = f"there is no job {typed!r} in {jobs_folder(state_dir)}, and none that begins so"
+        message = f"there is no job {typed!r} in {jobs_folder(state_dir)}, and no id that begins with it"
         raise JobNotFound(f"{message}; 'mrengine jobs' lists them", job_id=typed)
     return jobs[0]
 

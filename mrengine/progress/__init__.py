@@ -42,7 +42,7 @@ def open_progress(
         return Bar(stream, tpm, clock=clock)
     except ImportError as error:
         if wanted is None:
-            return Silent()
+            return Silent()  # rich is optional, and nobody has asked for a bar
         raise ConfigError("a progress bar needs rich: pip install rich", setting="progress") from error
 
 

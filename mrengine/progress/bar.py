@@ -28,7 +28,7 @@ class Bar(Watching):
         super().__init__(tpm, clock=clock)
         self._console = Console(file=stream)
         self._live: Any = None
-        self._closed = self._console.is_dumb_terminal
+        self._closed = self._console.is_dumb_terminal  # it cannot redraw a line: each drawing would be a new one
 
     def say(self, text: str) -> None:
         """A line above the bar."""

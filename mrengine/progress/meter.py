@@ -36,7 +36,7 @@ class Meter:
         self.done = resumed
         self.failed = self.tokens = self.in_flight = 0
         self.cost_usd: float | None = 0.0
-        self._ended = 0
+        self._ended = 0  # chunks with a result in this run, whose cost is known
         self._started = self._clock()
         self._samples.clear()
         self._samples.append((self._started, resumed))
@@ -47,6 +47,7 @@ class Meter:
         now = self._clock()
         if now - self._samples[-1][0] >= SAMPLE_S:
             self._samples.append((now, done))
+        # The newest sample before the window stays: the pace is measured from there.
         while len(self._samples) > 2 and self._samples[1][0] < now - WINDOW_S:
             self._samples.popleft()
 
@@ -71,7 +72,7 @@ class Meter:
             while calls and calls[0][0] < since:
                 calls.popleft()
             shares.append(sum(tokens for _, tokens in calls) / self._tpm[model])
-        return min(1.0, max(shares)) if shares else None
+        return min(1.0, max(shares)) if shares else None  # a burst may use more than a minute's share at once
 
     @property
     def tokens_per_second(self) -> float:

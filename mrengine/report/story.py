@@ -161,6 +161,7 @@ class _Reader:
 
     def __init__(self) -> None:
         self.story = Story()
+        # By chunk and model: a later run may fail anew, or succeed, which the index of outcomes knows.
         self.failures: dict[tuple[int, int], Failure] = {}
         self._models: dict[str, int] = {}
         self._batches: dict[int, BatchSpan] = {}
@@ -297,7 +298,7 @@ class _Reader:
             self._batches[record.number] = span
             self.story.batches.append(span)
         span.requests = max(span.requests, len(record.digests) // batch_records.DIGEST_BYTES)
-        span.ended = max(span.began, record.at)
+        span.ended = max(span.began, record.at)  # of its records the last one counts
         span.state = record.state if record.state in ("ended", "failed", "lost") else "open"
 
     def _close(self, record: records.CloseRecord) -> None:

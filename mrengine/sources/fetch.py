@@ -25,7 +25,7 @@ from urllib.parse import urljoin
 from mrengine._version import __version__
 from mrengine.errors import SourceError, UrlRefused
 from mrengine.sources.tunnel import environment_proxy, open_tunnel
-from mrengine.sources.urls import Target, Url, judged, parse
+from mrengine.sources.urls import Target, Url, judged, parse, refused
 
 __all__ = ["Fetched", "fetch"]
 
@@ -104,8 +104,7 @@ class _Deadline:
         """The seconds left. UrlRefused: none are."""
         left = self._until - time.monotonic()
         if left <= 0:
-            message = f"{target.shown}: not fetched within {self._timeout_s:g} s (timeout_s)"
-            raise UrlRefused(message, rule="timeout_s", url=target.shown)
+            raise refused(target.shown, f"not fetched within {self._timeout_s:g} s (timeout_s)", rule="timeout_s")
         return left
 
 
@@ -125,8 +124,7 @@ def _ask(url: Url, target: Target, deadline: _Deadline, *, own: bool) -> Fetched
                 return _answer(url, target, response, deadline)
     except TimeoutError:
         deadline.left(target)  # raises, if the time of the whole is over; else it was one connection's share
-        message = f"{target.shown}: no answer within {url.timeout_s:g} s (timeout_s)"
-        raise UrlRefused(message, rule="timeout_s", url=target.shown) from None
+        raise refused(target.shown, f"no answer within {url.timeout_s:g} s (timeout_s)", rule="timeout_s") from None
     except ssl.SSLError as error:
         why = getattr(error, "verify_message", "") or error.reason or "the handshake failed"
         raise SourceError(f"{target.shown}: TLS: {why}", source=target.shown) from None
@@ -246,7 +244,7 @@ def _answer(url: Url, target: Target, response: http.client.HTTPResponse, deadli
         raise SourceError(message.rstrip(), source=target.shown)
     media_type, charset = _media_type(response.headers)
     if media_type and not (_TEXTS.fullmatch(media_type) or _FILES.fullmatch(media_type)):
-        message = f"{target.shown} is of the type {media_type}, of which no text is made"
+        message = f"{target.shown} has the type {media_type}, which cannot be read as text"
         raise UrlRefused(message, rule="content_type", url=target.shown)
     length = response.getheader("Content-Length", "")
     if length.isdigit() and int(length) > url.max_bytes:
@@ -280,8 +278,7 @@ def _media_type(headers: http.client.HTTPMessage) -> tuple[str, str]:
 
 
 def _too_large(url: Url, target: Target, what: str) -> UrlRefused:
-    message = f"{target.shown}: {what}, and at most {url.max_bytes} are taken (max_bytes)"
-    return UrlRefused(message, rule="max_bytes", url=target.shown)
+    return refused(target.shown, f"{what}, and at most {url.max_bytes} are taken (max_bytes)", rule="max_bytes")
 
 
 def _decoded(url: Url, target: Target, response: http.client.HTTPResponse, deadline: _Deadline) -> Iterator[bytes]:

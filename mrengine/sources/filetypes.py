@@ -1,7 +1,7 @@
 """Decides whether bytes are text: by byte order mark, signature, NULs and control characters.
 
-Only the beginning of a source is looked at. The answer to "no" is a SourceError that says what the source is and which
-command makes text of it; no byte of it is quoted.
+Only the beginning of a source is examined. What is not text is refused with a SourceError, which says what the source
+is and which command converts it to text; no byte of it is quoted.
 """
 
 from __future__ import annotations

@@ -91,7 +91,7 @@ def read_jsonl(path: str | os.PathLike[str], *, id: str | None = None, text: str
         fields = _Fields(record, lambda what, number=number: _at(name, number, what))  # type: ignore[misc]
         own = str(number) if id is None else fields.id(id)
         if own in line_of:
-            raise _at(name, number, f"the id {own!r} is that of line {line_of[own]}, too; each needs one of its own")
+            raise _at(name, number, f"the id {own!r} is that of line {line_of[own]}, too; ids must differ")
         line_of[own] = number
         yield Document(own, line if text is None else fields.text(text))
 
@@ -104,7 +104,7 @@ class _Fields:
 
     def _get(self, field: str) -> Any:
         if not isinstance(self._record, dict):
-            raise self._fault(f"{_json_type(self._record)} and no object, so that it has no field {field!r}")
+            raise self._fault(f"it is {_json_type(self._record)} and no object, so it has no field {field!r}")
         if field not in self._record:
             raise self._fault(f"it has no field {field!r}")
         return self._record[field]

@@ -1,4 +1,4 @@
-"""Opens every source: its first bytes and its name say what it is, and its loader makes pieces of text."""
+"""Opens sources of every kind: first bytes and name choose a loader, which makes pieces of text."""
 
 from __future__ import annotations
 

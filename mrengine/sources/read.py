@@ -81,7 +81,7 @@ def documents_of(document: Any) -> Iterator[Source]:
 
 
 def _have_one_id(first: int, second: int, name: str = "") -> ConfigError:
-    message = f"documents {first} and {second} have the {'id' if name else 'same id'}{name}: give each one of its own"
+    message = f"documents {first} and {second} have the {'id' if name else 'same id'}{name}: ids must differ"
     return ConfigError(message, setting="document")
 
 
@@ -128,8 +128,8 @@ def read_source(origin: Any, *, name: str = "document") -> Iterator[str]:
     extracted from PDF, HTML, DOCX, PPTX, XLSX, Parquet and DICOM, also packed with gzip or zstd. ``name``: what errors
     call a source without a name.
 
-    Raises SourceError: it cannot be read, or is binary (the message says what it is, and what makes text of it);
-    UrlRefused; MissingExtra.
+    Raises SourceError: it cannot be read, or is binary (the message says what it is and how to convert it); UrlRefused;
+    MissingExtra.
     """
     _check_one(origin, name)
     return blocks(origin, name=name)
@@ -151,7 +151,7 @@ def read_folder(path: str | os.PathLike[str], *, glob: str = "**/*", encoding: s
         raise ConfigError(f"read_folder takes a path, not what is of type {type(path).__name__}", setting="path")
     folder, codec = Path(path), check_encoding(encoding)
     if not folder.is_dir():
-        what = "is a file, not a folder" if folder.exists() else "is no folder: there is nothing of that name"
+        what = "is a file, not a folder" if folder.exists() else "does not exist"
         raise SourceError(f"{folder} {what}", source=str(folder))
     try:
         entries = sorted((entry.relative_to(folder).as_posix(), entry) for entry in folder.glob(glob))

@@ -198,7 +198,7 @@ def _locked_file(path: Path) -> BinaryIO:
 
 
 class Text:
-    """A spool of an earlier run, to read. ``why``: why the file of its name is none; "" where there is no file."""
+    """A spool of an earlier run, to read. ``why``: what is wrong with the file; "" also if there is no file."""
 
     def __init__(self, path: Path) -> None:
         self._fd, self.why = -1, ""

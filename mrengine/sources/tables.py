@@ -121,7 +121,7 @@ def _of_batches(batches: Any) -> Iterator[Row]:
 def _from_pandas(frame: Any) -> tuple[list[str], Iterator[tuple[str, Row]]]:
     names = [str(name) for name in frame.columns]
     if len(set(names)) < len(names):  # pandas allows it; one would hide the other in a dict
-        raise ConfigError("two columns of the frame have one name", setting="table")
+        raise ConfigError("two columns of the frame have the same name", setting="table")
 
     def rows() -> Iterator[tuple[str, Row]]:
         for place, values in zip(frame.index, frame.itertuples(index=False, name=None), strict=True):
@@ -179,7 +179,7 @@ def _from_csv(path: Path, delimiters: str) -> tuple[list[str], Iterator[tuple[st
     if not any(names):
         raise SourceError(f"{path} has no line with the names of its columns", source=str(path))
     if len(set(names)) < len(names):
-        raise SourceError(f"{path}: two columns have one name", source=str(path), line=1)
+        raise SourceError(f"{path}: two columns have the same name", source=str(path), line=1)
 
     def rows() -> Iterator[Row]:
         while (cells := _read_row(reader, path)) is not None:
@@ -195,7 +195,7 @@ def _read_row(reader: Any, path: Path) -> list[str] | None:
     try:
         return next(reader, None)
     except csv.Error as error:
-        reason = "a field without an end: is a quotation mark never closed?" if "limit" in str(error) else str(error)
+        reason = "a field does not end: is a quotation mark never closed?" if "limit" in str(error) else str(error)
         message = f"{path}, line {reader.line_num}: {reason}"
         raise SourceError(message, source=str(path), line=reader.line_num) from None
 

@@ -18,7 +18,7 @@ from urllib.parse import quote, urlsplit
 from mrengine.errors import ConfigError, UrlRefused
 from mrengine.sources.addresses import address_of, refusal
 
-__all__ = ["Target", "Url", "judged", "parse"]
+__all__ = ["Target", "Url", "judged", "parse", "refused"]
 
 LONGEST = 8192  # characters
 _UNSAFE = re.compile(r"[\x00-\x20\x7f-\xa0\\\u2028\u2029\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
@@ -101,6 +101,11 @@ class Target(NamedTuple):
         return f"{self.scheme}://{self.authority}{path}{query and '?…'}"
 
 
+def refused(shown: str, why: str, *, rule: str) -> UrlRefused:
+    """The error of a URL that a rule of the guard refuses. ``shown``: the URL as messages may have it."""
+    return UrlRefused(f"{shown}: {why}", rule=rule, url=shown)
+
+
 def parse(url: str) -> Target:
     """Take a URL apart without resolving its host. UrlRefused: also for what different programs read differently."""
     shown = _shown(url)
@@ -108,22 +113,20 @@ def parse(url: str) -> Target:
         raise UrlRefused(f"a URL of {len(url)} characters: at most {LONGEST}", rule="length", url=shown)
     scheme, colon, rest = url.partition(":")
     if not colon or scheme.lower() not in ("http", "https"):
-        message = f"{shown}: only http and https are fetched"
-        raise UrlRefused(message, rule="scheme", url=shown)
+        raise refused(shown, "only http and https are fetched", rule="scheme")
     if _UNSAFE.search(url) or not rest.startswith("//") or rest.startswith("///"):
-        raise UrlRefused(f"{shown}: blanks, backslashes and controls are not part of a URL", rule="syntax", url=shown)
+        raise refused(shown, "a URL must not contain blanks, backslashes or control characters", rule="syntax")
     try:
         parts = urlsplit(url)
         port, netloc = parts.port, parts.netloc
     except ValueError:
-        raise UrlRefused(f"{shown}: its host or port is malformed", rule="syntax", url=shown) from None
+        raise refused(shown, "its host or port is malformed", rule="syntax") from None
     if "@" in netloc:
-        message = f"{shown}: names and passwords do not stand in a URL; headers= can carry them"
-        raise UrlRefused(message, rule="userinfo", url=shown)
+        raise refused(shown, "a URL must not contain a name and password; headers= can carry them", rule="userinfo")
     secure = parts.scheme == "https"
     port = (443 if secure else 80) if port is None else port
     if port in _BAD_PORTS:
-        raise UrlRefused(f"{shown}: port {port} belongs to another protocol", rule="port", url=shown)
+        raise refused(shown, f"port {port} belongs to another protocol", rule="port")
     host = _host(netloc, shown)
     path = quote(parts.path or "/", safe="/%:@!$&'()*+,;=~-._")
     if parts.query:
@@ -143,15 +146,15 @@ def _host(netloc: str, shown: str) -> str:
     if netloc.startswith("["):
         inside, bracket, rest = netloc[1:].partition("]")
         if not bracket or "%" in inside or (rest and not rest.startswith(":")):
-            raise UrlRefused(f"{shown}: its address is malformed", rule="syntax", url=shown)
+            raise refused(shown, "its address is malformed", rule="syntax")
         try:
             return str(ipaddress.IPv6Address(inside))
         except ValueError:
-            raise UrlRefused(f"{shown}: its address is malformed", rule="syntax", url=shown) from None
+            raise refused(shown, "its address is malformed", rule="syntax") from None
     name = netloc.rpartition(":")[0] if re.search(r":\d*$", netloc) else netloc
     host = _ascii(name)
     if host is None or len(host) > 254 or not _HOST.fullmatch(host):
-        raise UrlRefused(f"{shown}: its host cannot be one", rule="host", url=shown)
+        raise refused(shown, "its host is not a valid name", rule="host")
     return host
 
 
@@ -188,7 +191,7 @@ def judged(target: Target, *, allow_private: bool, timeout_s: float) -> list[tup
             continue
         why = None if allow_private else refusal(address)
         if why is not None:  # also where the others are fine: a public host has no private address
-            raise _refused(target, f"{address} is {why}")
+            raise _private(target, f"{address} is {why}")
         if (family, tuple(place)) not in addresses:
             addresses.append((int(family), tuple(place)))
     if not addresses:
@@ -202,18 +205,16 @@ def _judge_spelling(target: Target, allow_private: bool) -> None:
     try:
         spelled = address_of(f"[{target.host}]" if ":" in target.host else target.host)
     except ValueError:
-        message = f"{target.shown}: its host looks like an address, and is none"
-        raise UrlRefused(message, rule="host", url=target.shown) from None
+        raise refused(target.shown, "its host looks like an address but is not one", rule="host") from None
     if spelled is not None:
         address, usual = spelled
         why = None if allow_private else refusal(address)
         if why is not None:
-            raise _refused(target, f"{address} is {why}")
+            raise _private(target, f"{address} is {why}")
         if not usual:  # "0x7f.1": other programs may read another address in it
-            message = f"{target.shown}: write its address as {address}"
-            raise UrlRefused(message, rule="spelling", url=target.shown)
+            raise refused(target.shown, f"write its address as {address}", rule="spelling")
     elif not allow_private and _is_of_own_network(name):
-        raise _refused(target, "such names belong to the own network")
+        raise _private(target, "such names belong to the own network")
 
 
 def _is_of_own_network(name: str) -> bool:
@@ -221,13 +222,13 @@ def _is_of_own_network(name: str) -> bool:
     return "." not in name or name.endswith(tuple(f".{zone}" for zone in _LOCAL_ZONES))
 
 
-def _refused(target: Target, why: str) -> UrlRefused:
+def _private(target: Target, why: str) -> UrlRefused:
     message = f"{target.shown} is refused: {why}; Url(…, allow_private=True) fetches it all the same"
     return UrlRefused(message, rule="address", url=target.shown)
 
 
 def _unknown(target: Target) -> UrlRefused:
-    return UrlRefused(f"{target.shown}: its host has no address", rule="resolve", url=target.shown)
+    return refused(target.shown, "its host has no address", rule="resolve")
 
 
 def _resolved(target: Target, timeout_s: float) -> list[Any]:
@@ -245,8 +246,7 @@ def _resolved(target: Target, timeout_s: float) -> list[Any]:
     thread.start()
     thread.join(timeout_s)
     if thread.is_alive():
-        message = f"{target.shown}: its host was not resolved in time"
-        raise UrlRefused(message, rule="timeout_s", url=target.shown)
+        raise refused(target.shown, "its host was not resolved in time", rule="timeout_s")
     if errors:
         raise _unknown(target) from None
     return answers

@@ -38,7 +38,7 @@ def _selected(text: str, query: str | None, budget: int) -> list[tuple[int, int]
 
 
 def _chosen(texts: Sequence[str], query: str | None, budget: int) -> list[int]:
-    from mrengine.chunking.tokens import tokenizer
+    from mrengine.chunking.tokens import tokenizer  # it loads a vocabulary, which only this method needs
 
     ranks = scores(texts, query if query is not None and query.strip() else _themes(texts))
     least = None if not query else 1e-9  # a sentence without a word of the query says nothing about it
@@ -65,7 +65,7 @@ class ExtractMap:
     token_budget: int
 
     def __call__(self, chunk: Any, context: Any) -> dict[str, Any]:
-        """As ``ClaimMap``; what stands in the overlap is left to the chunk before."""
+        """As ``ClaimMap``; sentences in the overlap are left to the chunk before."""
         base = chunk.start - chunk.overlap
         claims = [
             {

@@ -19,6 +19,7 @@ def of_document(summary: Summary, name: str) -> Summary:
     text = summary.texts[name]
     numbers = {number: place for place, number in enumerate(cited_in(text), 1)}
     citations = tuple(summary.citations[number - 1] for number in numbers)
+    # A text of one document cites its own claims alone; those that it does not cite follow.
     own = [claim for claim in summary.claims if claim.document_id == name and claim not in citations]
     chunks = {result.chunk_id for result in summary.run.results if result.document_id == name}
     chunks |= {failure.chunk_id for failure in summary.run.failures if failure.document_id == name}

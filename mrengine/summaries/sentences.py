@@ -42,7 +42,7 @@ def _blocks(text: str, *, wrapped: bool) -> list[tuple[int, int]]:
             blocks[-1] = (blocks[-1][0], line.end())
         else:
             blocks.append(line.span())
-        open_until = line.end() if not line.group().lstrip().startswith("#") else -1
+        open_until = line.end() if not line.group().lstrip().startswith("#") else -1  # a heading ends with its line
     return blocks
 
 

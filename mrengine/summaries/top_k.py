@@ -42,6 +42,7 @@ class TopKMap:
     @property
     def map_version(self) -> str:
         """The version of ``inner``, and a digest of what decides the choice."""
+        # Without ``chosen``, which follows from the documents.
         packed = repr((1, self.query, self.k)).encode("utf-8", "surrogatepass")
         inner: Any = self.inner
         return f"top-{blake2b(packed, digest_size=8).hexdigest()}-{inner.map_version}"

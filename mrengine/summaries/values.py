@@ -36,8 +36,8 @@ class Summary:
 
     ``claims``: all claims, beginning with those that the text cites: ``[n]`` in it is ``claims[n - 1]``. ``citations``:
     the cited ones, all of them verified. ``unsupported``: sentences of the text without a verified claim.
-    ``uncovered``: ids of the chunks of which the text cites no claim. ``contradictions``: pairs of verified claims that
-    contradict each other. ``left_out``: ids of the chunks that ``top_k`` left out.
+    ``uncovered``: ids of the chunks without a cited claim. ``contradictions``: pairs of verified claims that contradict
+    each other. ``left_out``: ids of the chunks that ``top_k`` left out.
     """
 
     text: str

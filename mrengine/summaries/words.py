@@ -43,7 +43,7 @@ _OTHERS = (
     "uma e do da em no na и в на с по из не что он она они это был была"
 )
 FUNCTION_WORDS = SMALL | frozenset(_OTHERS.split())
-# Pairs of words of which only one can be true of a thing at a time.
+# Pairs of words that cannot both be true of one thing.
 _OPPOSITES = (
     "positive negative increased decreased increase decrease rose fell rising falling higher lower high low more fewer "
     "more less gained lost improved worsened  normal abnormal benign malignant present absent alive dead "

@@ -60,7 +60,7 @@ def _typed(answer: tuple[int, bytes]) -> dict[str, Any]:
 
 
 def openai_line(line: bytes) -> RequestLine:
-    """The request of a line of an input file. KeyError, ValueError: it is none."""
+    """The request in a line of an input file. KeyError, ValueError: the line is invalid."""
     data = json.loads(line)
     if data["method"] != "POST" or data["url"] != "/v1/chat/completions":
         raise ValueError("a line is a POST to /v1/chat/completions")

@@ -105,7 +105,7 @@ class FakeContext(Context):
 
     def _send(self, request: Request) -> Completion:
         self.requests.append(request)
-        completion: Completion = self._provider.complete(request)
+        completion: Completion = self._provider.complete(request)  # a custom class may return anything
         return completion
 
     @contextmanager

@@ -38,6 +38,7 @@ def send(pipe: IO[bytes], message: Any) -> None:
 def receive(pipe: IO[bytes]) -> Any:
     """Read a message. Raises EOFError when the other side is gone."""
     head = pipe.read(4)
+    # A short read means the end: the pipe is buffered, and read() waits for all that it was asked for.
     message = unpack(head + pipe.read(struct.unpack("<I", head)[0])) if len(head) == 4 else None
     if message is None:
         raise EOFError("the test server has ended")

@@ -56,6 +56,7 @@ def dollars(price: Mapping[str, Any], billed: Billed, *, factor: float = 1.0) ->
         "cache_write": billed.written,
         "cache_write_1h": billed.written_1h,
     }
+    # Decimal: the job's own sum in floats is compared with this one, and must not share its rounding.
     total = sum((Decimal(str(price.get(name, price["input"]))) * count for name, count in each.items()), Decimal(0))
     return total * Decimal(str(factor)) / 1_000_000
 
@@ -103,6 +104,7 @@ class PromptCache:
         return self._automatic(whose, _words(body), output, now, now + delay_s)
 
     def _marked(self, whose: str, blocks: Sequence[_Block], output: int, now: float, ready: float) -> Billed:
+        # The digest of every beginning that ends with a block; reads look at up to 20 of them for each mark.
         ends, tokens, hasher = [], 0, blake2b(whose.encode(), digest_size=16)
         for block in blocks:
             tokens += block.tokens

@@ -16,7 +16,7 @@ from mrengine.testing.pipes import pack, unpack
 
 __all__ = ["main"]
 
-_RESET = struct.pack("ii", 1, 0)  # SO_LINGER on, 0 s: close() sends RST
+_RESET = struct.pack("ii", 1, 0)  # SO_LINGER on, 0 s: close() sends RST, as a crashed server's kernel does
 
 
 class _Server:
@@ -120,7 +120,7 @@ class _Connection(asyncio.Protocol):
             self._reply(simulator, reply, close)
 
     def _reply(self, simulator: Simulator, reply: Reply, close: bool) -> None:
-        if reply.digest:
+        if reply.digest:  # a request that was counted when it arrived; others were no calls to a model
             simulator.counts.left(time.monotonic(), reply.digest, reply.status, good=reply.good)
         if reply.ending == "hang" or self._transport.is_closing():
             return
@@ -128,7 +128,7 @@ class _Connection(asyncio.Protocol):
             self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
             self._transport.abort()
             return
-        if reply.pace_s:
+        if reply.pace_s:  # event by event, so that a client can show the text while it is written
             self._pour(reply.data.split(b"\n\n"), reply, close)
             return
         if reply.data:

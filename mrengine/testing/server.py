@@ -59,8 +59,7 @@ class LLMServer:
 
     def requests(self) -> list[dict[str, Any]]:
         """The last requests, each with ``headers`` and ``body``; ``record`` limits their number."""
-        requests: list[dict[str, Any]] = self._ask("requests", None)
-        return requests
+        return list(self._ask("requests", None))
 
     def reset(self, **options: Any) -> None:
         """Reset the counts, and change the behaviour. Connections stay open."""
@@ -68,13 +67,11 @@ class LLMServer:
 
     def batches(self) -> list[dict[str, Any]]:
         """All batches in the order of their creation: id, state, requests, executed, custom_ids, metadata."""
-        batches: list[dict[str, Any]] = self._ask("batches", None)
-        return batches
+        return list(self._ask("batches", None))
 
     def advance(self, seconds: float) -> list[dict[str, Any]]:
         """Move the clock of the batches; returns all batches as they are then."""
-        batches: list[dict[str, Any]] = self._ask("advance", seconds)
-        return batches
+        return list(self._ask("advance", seconds))
 
     def close(self) -> None:
         """Stop the server. Calls in flight are dropped."""
