@@ -58,9 +58,9 @@ def adopt_orphans() -> None:
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
-def die_with_parent(parent: int, signum: int = signal.SIGKILL) -> None:
-    """Ask the kernel to signal this process when its parent dies (Linux); exit now if ``parent`` is dead already."""
-    _prctl(PR_SET_PDEATHSIG, signum)
+def die_with_parent(parent: int) -> None:
+    """Ask the kernel to SIGKILL this process when its parent dies (Linux); exit now if ``parent`` is dead already."""
+    _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # the kernel sends nothing for a parent that died before the call
         os._exit(1)  # no handlers of a process that should not exist
 

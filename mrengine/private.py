@@ -83,7 +83,7 @@ def check_private(folder: Path, *, top: bool = False) -> None:
         raise _unusable(folder, error) from error
 
 
-def _check_private(folder: Path, *, top: bool = False) -> None:
+def _check_private(folder: Path, *, top: bool) -> None:
     status = os.stat(folder) if top else os.lstat(folder)
     mode, me = status.st_mode, os.geteuid()  # root's folders are fine: root can do everything anyway
     if not stat.S_ISDIR(mode):

@@ -136,7 +136,7 @@ class PromptMap:
         return "prompt-" + blake2b(packed, digest_size=8).hexdigest()
 
 
-def stray_placeholder(template: str, *, query: bool = False) -> str:
+def stray_placeholder(template: str, *, query: bool) -> str:
     """What was probably meant for ``$text``, such as {text} or $txt; "": nothing. In a template that has ``$text`` only
     names much like it count.
     """

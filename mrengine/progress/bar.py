@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -22,7 +21,7 @@ class Bar(Watching):
 
     every_s = 0.1
 
-    def __init__(self, stream: TextIO, tpm: Mapping[str, int] | None = None, *, clock: Clock = time.monotonic) -> None:
+    def __init__(self, stream: TextIO, tpm: Mapping[str, int], *, clock: Clock) -> None:
         from rich.console import Console
 
         super().__init__(tpm, clock=clock)

@@ -44,11 +44,10 @@ def has_nouns(text: str) -> bool:
     return sum(token in _GERMAN for token in tokens) > _OF_GERMAN * len(tokens)
 
 
-def names_in(text: str, known: Collection[str] = (), *, nouns: bool | None = None) -> list[str]:
+def names_in(text: str, known: Collection[str] = (), *, nouns: bool) -> list[str]:
     """The names of a text, in order. A sentence's first word is one if it is ``known`` or has more than one capital.
-    ``nouns``: nouns have capitals, too; None: as ``has_nouns`` says.
+    ``nouns``: nouns have capitals, too.
     """
-    nouns = has_nouns(text) if nouns is None else nouns
     names: list[str] = []
     for start, end in sentences(text):
         sentence = text[start:end]

@@ -153,7 +153,7 @@ def models(names: Sequence[str] | None, window: int | None) -> bytes:
     return json.dumps({"object": "list", "data": listed}).encode()
 
 
-def framed(status: int, body: bytes, extra: Mapping[str, str], *, chunked: bool = False) -> bytes:
+def framed(status: int, body: bytes, extra: Mapping[str, str], *, chunked: bool) -> bytes:
     """A whole HTTP/1.1 answer."""
     try:
         phrase = HTTPStatus(status).phrase

@@ -19,8 +19,9 @@ from typing import Any
 __all__ = ["Billed", "PromptCache", "TooManyMarks", "dollars", "usage"]
 
 _TTL_S = {"5m": 300.0, "1h": 3600.0}
-_LOOK_BACK = 20
+_LOOK_BACK = 20  # blocks before a mark
 _MOST_MARKS = 4
+_STEP = 128  # tokens, by which OpenAI's cached beginnings grow
 
 
 class TooManyMarks(ValueError):
@@ -43,7 +44,7 @@ class Billed:
         return self.fresh + self.read + self.written + self.written_1h
 
 
-def dollars(price: Mapping[str, Any], billed: Billed, *, factor: float = 1.0) -> Decimal:
+def dollars(price: Mapping[str, Any], billed: Billed, *, factor: float) -> Decimal:
     """The exact bill of one answer. ``price``: US dollars per million tokens, with ``long`` for prompts of more than
     ``long_above``; ``factor``: of a batch.
     """
@@ -90,10 +91,10 @@ class _Entry:
 
 
 class PromptCache:
-    """The caches of all keys and models. ``minimum``: tokens of the shortest prefix; ``step``: of OpenAI's steps."""
+    """The caches of all keys and models. ``minimum``: tokens of the shortest prefix."""
 
-    def __init__(self, minimum: int, step: int = 128) -> None:
-        self._minimum, self._step = minimum, step
+    def __init__(self, minimum: int) -> None:
+        self._minimum = minimum
         self._entries: dict[bytes, _Entry] = {}
 
     def bill(self, shape: str, body: Mapping[str, Any], output: int, *, key: str, now: float, delay_s: float) -> Billed:
@@ -126,7 +127,7 @@ class PromptCache:
 
     def _automatic(self, whose: str, words: Sequence[str], output: int, now: float, ready: float) -> Billed:
         read, hasher, begun = 0, blake2b(whose.encode(), digest_size=16), 0
-        for end in range(self._minimum, len(words) + 1, self._step):
+        for end in range(self._minimum, len(words) + 1, _STEP):
             hasher.update(("\0".join(words[begun:end]) + "\0").encode("utf-8", "surrogatepass"))
             begun, digest = end, hasher.digest()
             if self._reads(digest, now):
