@@ -26,7 +26,7 @@ LATER = {
     r"|testing/prompt_cache)",
     "prices, estimates, pilots": r"providers/(models/catalog|call/counting)|host/(estimate|pilot|sampling)",
     "shown errors and thoughts": r"providers/call/(shown_prose|thoughts)",
-    "report, profiling, telemetry": r"(report|profiling|telemetry)/|host/stage_times|progress/(notebook|watching)",
+    "report, profiling, telemetry": r"(report|profiling|telemetry)/|host/stage_times|progress/watching",
     "streams": r"host/(row_stream|chunk_limits|document_stream|intake|prepared)",
     "Ray, Redis": r"backends/ray/|budget/redis",
     "commands for these": r"cli/(answer|mcp|report|summary|model)_commands|cli/(terms|job_views)",

@@ -22,8 +22,8 @@ from mrengine.prompts import map_prompt
 from mrengine.records import Document
 from mrengine.runner import MapReduceRunner
 from mrengine.sources import Url
+from mrengine.sources.loaders import Notes
 from mrengine.sources.opening import File, blocks
-from mrengine.sources.pieces import Notes
 from mrengine.summaries.footnotes import footnotes
 from mrengine.summarizer import summarize, summary_runner
 

@@ -8,9 +8,8 @@ from collections.abc import Mapping
 from typing import TextIO
 
 from mrengine.errors import ConfigError
-from mrengine.progress.bar import Bar
+from mrengine.progress.bar import Bar, NotebookBar, in_notebook
 from mrengine.progress.meter import Clock, Meter, describe
-from mrengine.progress.notebook import NotebookBar, in_notebook
 from mrengine.progress.watching import Lines, Progress, Silent, is_logged
 from mrengine.records import RateLimit
 

@@ -1,8 +1,12 @@
-"""The bar on a terminal: drawn to stderr, in the caller's thread, at most ten times a second."""
+"""The bar on a terminal, drawn to stderr, and the one in a notebook. Both draw in the caller's thread."""
 
 from __future__ import annotations
 
+import sys
+import time
 from collections.abc import Mapping
+from html import escape
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, TextIO
 
 from mrengine.progress.meter import Clock, describe
@@ -11,7 +15,7 @@ from mrengine.progress.watching import Watching
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-__all__ = ["Bar"]
+__all__ = ["Bar", "NotebookBar", "in_notebook"]
 
 BAR, LEAST_BAR = 20, 6  # characters
 
@@ -75,3 +79,45 @@ class Bar(Watching):
         bar = ProgressBar(total=self.meter.total or None, completed=self.meter.done, pulse=not self.meter.total)
         line.add_row(bar, words)
         return line
+
+
+def in_notebook() -> bool:
+    """Whether this process is the kernel of a notebook, in the thread that runs its cells."""
+    # IPython is not imported to be asked: in a kernel it is there already.
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return type(shell).__name__ == "ZMQInteractiveShell"
+
+
+class NotebookBar(Watching):
+    """An HTML line below a cell, a progress element and the words beside it: a notebook's stderr is no terminal."""
+
+    every_s = 0.25
+
+    def __init__(self, tpm: Mapping[str, int] | None = None, *, clock: Clock = time.monotonic) -> None:
+        super().__init__(tpm, clock=clock)
+        self._handle: Any = None
+        self._closed = False
+
+    def close(self) -> None:
+        """Draw the last state, which stays below the cell."""
+        if not self._closed:
+            self._text = ""
+            self._redraw()
+        self._closed = True
+
+    def _draw(self) -> None:
+        if self._closed:
+            return
+        screen: Any = import_module("IPython.display")
+        shown = screen.HTML(self.html())
+        if self._handle is None:
+            self._handle = screen.display(shown, display_id=True)
+        else:
+            self._handle.update(shown)
+
+    def html(self) -> str:
+        """The line as HTML, escaped, as it contains names of models."""
+        meter = self.meter
+        share = f'value="{meter.done}" max="{meter.total}"' if meter.total else ""
+        words = escape(describe(meter, self.doing()))
+        return f'<progress {share} style="width:16em" aria-label="chunks"></progress> <span>{words}</span>'

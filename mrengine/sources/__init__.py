@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mrengine.sources.jsonl import read_jsonl
-    from mrengine.sources.pieces import Loader, Piece
+    from mrengine.sources.loaders import Loader, Piece
     from mrengine.sources.read import Reading, Source, Unreadable, documents_of, read_folder, read_source
     from mrengine.sources.spool import Spool
     from mrengine.sources.tables import read_table
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 # Imported when first used: ``import mrengine`` stays quick, and a job of plain text needs no loader.
 _HOMES = {
-    "Loader": "pieces",
-    "Piece": "pieces",
+    "Loader": "loaders",
+    "Piece": "loaders",
     "Reading": "read",
     "Source": "read",
     "Spool": "spool",

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from mrengine.errors import ConfigError, SourceError
 from mrengine.sources import filetypes
-from mrengine.sources.pieces import Notes
+from mrengine.sources.loaders import Notes
 
 __all__ = ["check_encoding", "decoded"]
 

@@ -1,20 +1,62 @@
-"""Picks the loader that turns a file into text: by its first bytes, its name, or the server's content type."""
+"""Loaders, which make text of files: their contract, and the choice of one by first bytes, name or content type."""
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple, Protocol, runtime_checkable
 
 from mrengine.errors import ConfigError, MissingExtra, MrengineError, SourceError
-from mrengine.sources.pieces import Loader, Piece
 
-__all__ = ["Found", "find_loader", "loading", "needs"]
+__all__ = ["Found", "Loader", "Notes", "Piece", "find_loader", "loaded", "needs"]
+
+log = logging.getLogger("mrengine")
 
 GROUP = "mrengine.loaders"
 _OFFICE = "application/vnd.openxmlformats-officedocument"
+
+
+class Piece(NamedTuple):
+    """A piece of a document's text. ``page``: the number of the page on which it begins; None: as the one before."""
+
+    text: str
+    page: int | None = None
+
+
+@runtime_checkable
+class Loader(Protocol):
+    """Makes text of one kind of file. An entry point of the group ``mrengine.loaders`` names a class or an instance.
+
+    ``suffixes``: in lower case, with their dot; ``media_types``: as servers send them. ``load`` takes a seekable binary
+    file at its beginning and returns pieces of text, ``Piece`` or str. Whatever it raises makes its source unreadable;
+    of a message, which may quote the document, only that of a SourceError is shown.
+    """
+
+    suffixes: tuple[str, ...]
+    media_types: tuple[str, ...]
+
+    def load(self, binary: BinaryIO) -> Iterable[Piece | str]:
+        """The text of a file, in order."""
+        ...
+
+
+@dataclass(slots=True)
+class Notes:
+    """What is learned while a text is read. ``pages``: (number, offset of its first character) of each page, in order;
+    ``warnings``: for the user.
+    """
+
+    pages: list[tuple[int, int]] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    def log(self) -> None:
+        """Log the warnings, for a caller who does not take the notes."""
+        for line in self.warnings:
+            log.warning("%s", line)
 
 
 class Found(NamedTuple):
@@ -105,7 +147,21 @@ def needs(extra: str, what: str) -> MissingExtra:
     return MissingExtra(f"{what} needs a package that is not installed: pip install 'mrengine[{extra}]'", extra=extra)
 
 
-def loading(loader: Found, binary: BinaryIO, name: str) -> Iterator[Piece | str]:
+def loaded(loader: Found, binary: BinaryIO, name: str, pages: list[tuple[int, int]]) -> Iterator[str]:
+    """The text of a file; (number, offset) of each page is appended to ``pages`` as it comes by. SourceError."""
+    at = 0
+    for piece in _pieces(loader, binary, name):
+        text, page = (piece, None) if isinstance(piece, str) else piece
+        if not isinstance(text, str):
+            raise SourceError(f"the loader of {name} gave {type(text).__name__}, not text", source=name)
+        if page is not None and (not pages or pages[-1][0] != page):
+            pages.append((int(page), at))
+        if text:
+            at += len(text)
+            yield text
+
+
+def _pieces(loader: Found, binary: BinaryIO, name: str) -> Iterator[Piece | str]:
     """The pieces of a loader. SourceError, whatever it raises: messages of parsers quote what they have parsed."""
     try:
         yield from loader.load(binary)

@@ -19,8 +19,7 @@ from mrengine.sources.encodings import decoded
 from mrengine.sources.filetypes import mark_of
 from mrengine.sources.formats import dicom_file
 from mrengine.sources.formats.office import LARGE, MOST_RATIO
-from mrengine.sources.loaders import Found, find_loader, loading, needs
-from mrengine.sources.pieces import Notes, text_of
+from mrengine.sources.loaders import Found, Notes, find_loader, loaded, needs
 from mrengine.sources.urls import Url, parse
 
 __all__ = ["BLOCK", "File", "TextSource", "blocks", "open_pieces"]
@@ -230,7 +229,7 @@ class _Opened:
     def _loaded(self, loader: Found) -> Iterator[str]:
         with ExitStack() as stack:
             file = self._in_its_charset(self._seekable(stack))
-            yield from text_of(loading(loader, file, self.name), self.notes.pages, self.name)
+            yield from loaded(loader, file, self.name, self.notes.pages)
 
     def _in_its_charset(self, file: BinaryIO) -> BinaryIO:
         """A web page in the charset that its server named, as UTF-8; any other file as it is."""

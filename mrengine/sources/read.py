@@ -12,8 +12,8 @@ from typing import Any
 from mrengine.errors import ConfigError, SourceError
 from mrengine.records import Document
 from mrengine.sources.encodings import check_encoding
+from mrengine.sources.loaders import Notes
 from mrengine.sources.opening import File, blocks
-from mrengine.sources.pieces import Notes
 from mrengine.sources.seen_ids import SeenIds
 from mrengine.sources.urls import Url
 

@@ -12,9 +12,8 @@ from typing import Any
 
 from mrengine.errors import ConfigError, SourceError
 from mrengine.records import Document
-from mrengine.sources.loaders import needs
+from mrengine.sources.loaders import Notes, needs
 from mrengine.sources.opening import File, open_pieces
-from mrengine.sources.pieces import Notes
 from mrengine.sources.read import Unreadable
 
 __all__ = ["read_table"]

@@ -13,8 +13,7 @@ from importlib import import_module
 from typing import BinaryIO
 
 from mrengine.errors import SourceError
-from mrengine.sources.loaders import needs
-from mrengine.sources.pieces import Piece
+from mrengine.sources.loaders import Piece, needs
 
 __all__ = ["LARGE", "MOST_RATIO", "docx", "pptx", "xlsx"]
 

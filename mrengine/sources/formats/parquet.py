@@ -6,8 +6,7 @@ import json
 from collections.abc import Iterator
 from typing import BinaryIO
 
-from mrengine.sources.loaders import needs
-from mrengine.sources.pieces import Piece
+from mrengine.sources.loaders import Piece, needs
 
 __all__ = ["load"]
 

@@ -9,8 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO, NamedTuple
 
 from mrengine.errors import SourceError
-from mrengine.sources.loaders import needs
-from mrengine.sources.pieces import Piece
+from mrengine.sources.loaders import Piece, needs
 
 __all__ = ["load"]
 

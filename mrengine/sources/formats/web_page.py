@@ -10,8 +10,7 @@ from typing import BinaryIO
 
 from mrengine.errors import SourceError
 from mrengine.sources.filetypes import mark_of
-from mrengine.sources.loaders import needs
-from mrengine.sources.pieces import Piece
+from mrengine.sources.loaders import Piece, needs
 
 __all__ = ["load"]
 
