@@ -26,10 +26,10 @@ LATER = {
     r"|testing/prompt_cache)",
     "prices, estimates, pilots": r"providers/(models/catalog|call/counting)|host/(estimate|pilot|sampling)",
     "shown errors and thoughts": r"providers/call/(shown_prose|thoughts)",
-    "report, profiling, telemetry": r"(report|profiling|telemetry)/|host/stage_times|progress/(notebook|watching)",
+    "report, profiling, telemetry": r"(report|profiling|telemetry)/|host/stage_times|progress/watching",
     "streams": r"host/(row_stream|chunk_limits|document_stream|intake|prepared)",
     "Ray, Redis": r"backends/ray/|budget/redis",
-    "commands for these": r"cli/(answer|mcp|report|summary|model)_commands|cli/(terms|following|job_views)",
+    "commands for these": r"cli/(answer|mcp|report|summary|model)_commands|cli/(terms|job_views)",
     "odd servers, test contexts": r"testing/(odd|context)",
 }
 
@@ -38,6 +38,7 @@ JOINED = {
     "chunking/text_blocks": ("sources/opening.py", 77),
     "host/documents": ("host/intake.py", 93),
     "providers/call/usages": ("providers/call/counting.py", 38),
+    "progress/log_lines": ("progress/watching.py", 25),
 }
 
 

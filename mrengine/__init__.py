@@ -58,7 +58,6 @@ _HOMES = {
         "Chunk",
         "ChunkFailure",
         "ChunkResult",
-        "Claim",
         "Completion",
         "Document",
         "ModelSpec",
@@ -131,7 +130,7 @@ def __getattr__(name: str) -> Any:
     if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(import_module(home), name)
-    globals()[name] = value
+    globals()[name] = value  # found without this function the next time
     return value
 
 

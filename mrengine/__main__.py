@@ -1,4 +1,4 @@
-"""``mrengine`` and ``python -m mrengine``: the command line, or what it needs to be there."""
+"""``mrengine`` and ``python -m mrengine``: the command line, or a line that says what it needs."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ __all__ = ["main"]
 
 
 def main() -> None:
-    """Run a command; leaves with its exit code."""
-    _hold_standard_descriptors()
+    """Run a command and exit with its code."""
+    _hold_standard_descriptors()  # first: an import may open a file
     if importlib.util.find_spec("click") is None:
         sys.stderr.write("mrengine: the command line needs click: pip install click (the library works without)\n")
         raise SystemExit(2)
@@ -21,7 +21,10 @@ def main() -> None:
 
 
 def _hold_standard_descriptors() -> None:
-    """Where the shell has closed one (``>&-``), no file that is opened later gets its number."""
+    """Open /dev/null for those that the shell has closed (``>&-``).
+
+    The next file that is opened would get the number, and whatever is printed would be written into it.
+    """
     for fd in range(3):
         try:
             os.fstat(fd)

@@ -1,4 +1,4 @@
-"""The exceptions of mrengine: one tree that every room may import, and that imports none of them.
+"""The exceptions of mrengine: one tree, which every room may import and which imports none.
 
 ::
 
@@ -33,8 +33,8 @@
     Retry(Exception)                raised by map functions to have their chunk tried again
     Stopped(BaseException)          the job is stopping: its task is given back unfinished (internal)
 
-Exceptions that never leave their room are defined there. Every class carries its facts as attributes; no message has to
-be parsed. No message holds text of a document, a prompt or an answer.
+Exceptions that never leave their room are defined there. Every class carries its facts as attributes, so that no
+message has to be parsed. No message contains text of a document, a prompt or an answer.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ class MrengineError(Exception):
 
 
 class ConfigError(MrengineError, ValueError):
-    """A setting that cannot work; ``setting`` names it if there is one to blame."""
+    """A setting that cannot work. ``setting``: its name, if a single one is to blame."""
 
     def __init__(self, message: str, *, setting: str | None = None) -> None:
         super().__init__(message)
@@ -92,7 +92,7 @@ class ConfigError(MrengineError, ValueError):
 
 
 class ChunkingError(MrengineError, ValueError):
-    """Limits or an encoding with which no text can be cut. ``facts`` holds the numbers, also as attributes."""
+    """Limits or an encoding with which no text can be cut. ``facts``: the numbers, which are also attributes."""
 
     def __init__(self, message: str, **facts: Any) -> None:
         super().__init__(message)
@@ -104,8 +104,8 @@ class SourceError(MrengineError):
     """A source that cannot be read or decoded.
 
     ``source`` names it; ``offset`` (in bytes) and ``line`` (from 1) say where, if known. ``command``: a shell command
-    that prints it as text. ``errors``: one for each source, if there are several. ``document_id``: of the document that
-    it was to be, in a job.
+    that prints it as text. ``errors``: one for each source, if there are several. ``document_id``: the id of its
+    document in a job.
     """
 
     document_id: str | None = None
@@ -129,7 +129,7 @@ class SourceError(MrengineError):
 
 
 class UrlRefused(SourceError):
-    """A URL that is not fetched, or an answer that is not taken.
+    """A URL that the guard does not fetch, or an answer that it does not accept.
 
     ``rule``: "scheme", "userinfo", "syntax", "length", "port", "host", "spelling", "resolve", "address", "redirects",
     "content_type", "max_bytes" or "timeout_s". ``url``: without query.
@@ -154,13 +154,14 @@ class InvalidResult(MrengineError, TypeError):
 
 
 class Unstorable(MrengineError, TypeError):
-    """A value that cannot be stored. ``path``: where, such as ``result["x"][3]``; ``what``: what it is."""
+    """A value that cannot be stored. ``path``: its place, such as ``result["x"][3]``; ``what``: its kind."""
 
     def __init__(self, path: str, what: str) -> None:
         super().__init__(f"{path}: {what}")
         self.path = path
         self.what = what
 
+    # Exceptions are pickled with their message alone, and this constructor takes two arguments.
     def __reduce__(self) -> tuple[type[Unstorable], tuple[str, str]]:
         return type(self), (self.path, self.what)
 
@@ -168,7 +169,7 @@ class Unstorable(MrengineError, TypeError):
 class Stopped(BaseException):
     """The job is stopping: a wait for the budget or a model was cut short, and the task is given back unfinished.
 
-    Not an Exception, so that no map function takes it for one.
+    Not an Exception, so that no ``except Exception`` of a map function catches it.
     """
 
 
@@ -192,8 +193,9 @@ class JobError(MrengineError):
 
 
 class JobBusy(JobError):
-    """A living process runs this job; ``pid``: its supervisor's. ``draining``: it will end by itself in ``drain_s``."""
+    """A living process runs this job. ``pid``: its supervisor's. ``draining``: it ends by itself within ``drain_s``."""
 
+    # Set by whoever finds out why the lock is held, after the error was made.
     draining = False
     drain_s = 0.0
 
@@ -203,7 +205,7 @@ class JobBusy(JobError):
 
 
 class JobMismatch(JobError):
-    """The inputs differ from those the job was started with. ``differences``: one line each."""
+    """The inputs differ from those that the job was started with. ``differences``: one line each."""
 
     def __init__(self, message: str, *, differences: Sequence[str] = (), **facts: Any) -> None:
         super().__init__(message, **facts)
@@ -215,7 +217,7 @@ class JobNotFound(JobError):
 
 
 class JobFailed(JobError):
-    """Every chunk failed, more than ``max_failed`` did, or no model is left that a call can use."""
+    """Every chunk failed, more than ``max_failed`` did, or no usable model is left."""
 
 
 class JobCancelled(JobError):
@@ -276,26 +278,25 @@ class ModelError(MrengineError):
     """One call to a model failed.
 
     ``transient``: the same call may succeed later. ``scope``: what a final error ends, "chunk" or "model".
-    ``status``: the HTTP status, if any. ``retry_after_s``: the earliest retry, by the provider. ``observed``: limits in
-    the headers. ``param``: the refused parameter. ``usage``: of an answer that was paid for. ``sent``: False if the
-    request cannot have reached the model. ``reason``: the cause, as a word of ``mrengine.providers.call.classify``
-    ("limit", "overflow", "filtered", "money", "key", …), or "". ``certain`` False: the error speaks of the whole model,
-    but may concern this chunk only, or pass.
-
-    The facts below the constructor's are filled in while the error travels: by the mapping of the response, and by the
-    retry loop, which adds ``attempts``, ``waited_s`` and ``causes``, one line for each failed attempt.
+    ``status``: the HTTP status, if any. ``retry_after_s``: the earliest retry that the provider allows. ``observed``:
+    limits in the headers. ``param``: the refused parameter. ``usage``: of an answer that was paid for. ``sent``: False
+    if the request cannot have reached the model. ``reason``: the cause, as a word of
+    ``mrengine.providers.call.classify`` ("limit", "overflow", "filtered", "money", "key", …), or "". ``certain`` False:
+    the error is about the whole model, but may concern only this chunk, or pass.
     """
 
+    # Filled in while the error travels: by the mapping of the response, and by the retry loop, which adds ``attempts``,
+    # ``waited_s`` and ``causes``, one line for each failed attempt.
     transient = False
     observed: Observed | None = None
     param: str = ""
     reason: str = ""
     certain: bool = True
-    aside: bool = False  # its task gives up its slot while it waits for the model
-    silent_s: float = 0.0  # how long the last attempt had waited for an answer
+    aside: bool = False  # the task gives up its slot while it waits for the model
+    silent_s: float = 0.0  # how long the last attempt waited for an answer
     sent: bool = True
     usage: Usage | None = None
-    tries: int | None = None  # at most this many tries for a call that fails so; None: until its deadline
+    tries: int | None = None  # the most tries of a call that fails like this; None: until its deadline
     answer: str = ""  # the text with which the model declined; the worker moves it into the log
     attempts: int = 1
     waited_s: float = 0.0
@@ -318,7 +319,7 @@ class ModelError(MrengineError):
 
 
 class RateLimited(ModelError):
-    """429 or its equivalent. Where the limit lasts for hours, not ``transient``, and final for the whole model."""
+    """429 or its equivalent. A limit that lasts for hours is not ``transient``, and final for the whole model."""
 
     transient = True
 
@@ -337,7 +338,7 @@ class TruncatedAnswer(ModelError):
 
 
 class InvalidAnswer(ModelError):
-    """An answer that does not match ``response_model``, even after re-asking. ``problems``: a line each, no values."""
+    """An answer that does not match ``response_model``, even when asked again. ``problems``: a line each, no values."""
 
     def __init__(self, message: str, *, problems: Sequence[str] = (), **facts: Any) -> None:
         super().__init__(message, **facts)
@@ -365,9 +366,9 @@ class Retry(Exception):
 
 
 def seconds(value: Any) -> float | None:
-    """A wait time from user code or a header, if it is a finite number that is not negative; else None."""
+    """A wait time from user code or a header, if it is a finite number of 0 or more; else None."""
     try:
         number = float(value)
-    except (TypeError, ValueError, OverflowError):
+    except (TypeError, ValueError, OverflowError):  # of an int with too many digits
         return None
     return number if 0 <= number < math.inf else None

@@ -1,7 +1,7 @@
 """The events of a run: frozen objects, and the dispatcher that passes them to callbacks.
 
-Callbacks run in the host, in the thread that called ``run()``, one after another. An exception in a callback is logged
-and stops nothing, unless it is not the callback's own: a ``BaseException`` such as KeyboardInterrupt, or whatever a
+Callbacks run in the host, in the thread that called ``run()``, one after another. An exception of a callback is logged
+and stops nothing. What is not the callback's own passes: a ``BaseException`` such as KeyboardInterrupt, or whatever a
 signal handler raised while the callback ran (Celery's SoftTimeLimitExceeded is a plain ``Exception``).
 """
 
@@ -57,8 +57,8 @@ class Event:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobStart(Event):
-    """``total`` chunks, of which ``resumed`` were done by an earlier run. ``total_so_far``: the documents are still
-    being cut, and ``total`` grows until they are.
+    """A run starts: ``total`` chunks, of which ``resumed`` were done by an earlier run. ``total_so_far``: documents are
+    still being cut, and ``total`` grows.
     """
 
     name: str = field(default="job:start", init=False)
@@ -69,9 +69,9 @@ class JobStart(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChunkProcessed(Event):
-    """A result is durable. ``done`` counts results and failures, resumed ones too; ``progress`` is done / total.
-    ``total_so_far``: more chunks are to come, and ``total`` and ``progress`` are of those that are known.
-    ``cost_usd`` is that of the chunk's calls, None where a price is unknown.
+    """A result is durable. ``done`` counts results and failures, resumed ones included; ``progress`` is done / total.
+    ``total_so_far``: more chunks are to come; ``total`` and ``progress`` count those so far. ``cost_usd``: of the
+    chunk's calls; None: a price is unknown.
     """
 
     name: str = field(default="chunk:processed", init=False)
@@ -108,7 +108,7 @@ class ChunkFailed(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChunkRetry(Event):
-    """A chunk will be tried again in ``wait_s``; ``attempt``: the one that ended."""
+    """A chunk will be tried again in ``wait_s``. ``attempt``: the number of the one that ended."""
 
     name: str = field(default="chunk:retry", init=False)
     chunk_id: int
@@ -119,7 +119,7 @@ class ChunkRetry(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallRetry(Event):
-    """A call to a model failed and is repeated in ``wait_s``. ``status``: of HTTP, if there was a response."""
+    """A call to a model failed and is repeated in ``wait_s``. ``status``: the HTTP status, if there was a response."""
 
     name: str = field(default="call:retry", init=False)
     chunk_id: int
@@ -175,7 +175,7 @@ class ReduceStart(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchSubmitted(Event):
-    """A batch of ``requests`` is with the provider, which calls it ``batch_id``."""
+    """A batch of ``requests`` is at the provider, under its own id ``batch_id``."""
 
     name: str = field(default="batch:submitted", init=False)
     batch_id: str
@@ -185,7 +185,7 @@ class BatchSubmitted(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchProgress(Event):
-    """A batch was looked at. ``state``: the provider's word; ``done`` and ``failed``: requests, as it counts them."""
+    """A batch was polled. ``state``: the provider's word; ``done`` and ``failed``: requests, by its count."""
 
     name: str = field(default="batch:progress", init=False)
     batch_id: str
@@ -198,7 +198,7 @@ class BatchProgress(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchEnded(Event):
-    """A batch is over, and all that it has brought is in the log: ``answered`` requests, and ``refused`` ones."""
+    """A batch is over, and its results are in the log: ``answered`` requests, and ``refused`` ones."""
 
     name: str = field(default="batch:ended", init=False)
     batch_id: str
@@ -273,7 +273,7 @@ class Dispatcher:
         """
         if name != "*" and name not in EVENTS:
             raise ConfigError(f"there is no event {name!r}; there are: {', '.join(EVENTS)}, *", setting="event")
-        if not callable(callback):
+        if not callable(callback):  # now, and not at the first event
             raise ConfigError(f"on({name!r}, …): a {type(callback).__name__} cannot be called", setting="event")
         self._callbacks.setdefault(name, []).append(callback)
         return callback
@@ -289,7 +289,8 @@ class Dispatcher:
         return bool(self._callbacks.get(name) or self._callbacks.get("*"))
 
     def emit(self, event: Event) -> None:
-        """Call the callbacks of an event, which may register or remove others meanwhile."""
+        """Call the callbacks of an event."""
+        # A copy of both lists: a callback may register or remove others.
         for callback in (*self._callbacks.get(event.name, ()), *self._callbacks.get("*", ())):
             try:
                 callback(event)
@@ -299,25 +300,21 @@ class Dispatcher:
                 self._blame(callback, event, error)
 
     def ends_run(self, error: Exception) -> bool:
-        """Whether an exception from user code must end the run: a debugger was quit, or a signal handler raised.
-
-        Python runs a handler on top of the code it interrupts, so its frame is in the traceback. Both the current
-        handlers and those at this object's creation count: a handler may restore the old one before it raises.
-        """
-        bdb = sys.modules.get("bdb")
+        """Whether an exception from user code must end the run: a debugger was quit, or a signal handler raised."""
+        bdb = sys.modules.get("bdb")  # not imported: who debugs has it
         if bdb is not None and isinstance(error, bdb.BdbQuit):
             return True
+        # Python runs a handler on top of the code that it interrupts, so that its frame is in the traceback. The
+        # handlers at this object's creation count, too: one may restore another before it raises.
         codes = self._handlers | _handler_codes()
         return any(code in codes for code in _codes(error.__traceback__))
 
     def _blame(self, callback: Callable[[Any], Any], event: Event, error: Exception) -> None:
-        """Log where an exception was raised, but not its message, which may hold text of a document.
-
-        At error level only once for each callback and event, as it may fail for every chunk.
-        """
+        """Log where an exception was raised, but not its message, which may contain text of a document."""
+        # At error level once for each callback and event: it may fail for every chunk of a million.
         again = (callback, event.name) in self._blamed
         self._blamed.add((callback, event.name))
-        where = error.__traceback__
+        where = error.__traceback__  # to its last frame, where it was raised
         while where is not None and where.tb_next is not None:
             where = where.tb_next
         place = f"{where.tb_frame.f_code.co_filename}:{where.tb_lineno}" if where is not None else "?"
@@ -330,11 +327,11 @@ class Dispatcher:
 
 
 def _codes(traceback: TracebackType | None) -> list[CodeType]:
-    found = []
+    codes = []
     while traceback is not None:
-        found.append(traceback.tb_frame.f_code)
+        codes.append(traceback.tb_frame.f_code)
         traceback = traceback.tb_next
-    return found
+    return codes
 
 
 def _handler_codes() -> frozenset[CodeType]:
@@ -344,7 +341,7 @@ def _handler_codes() -> frozenset[CodeType]:
 
 
 def _code_of(handler: Any) -> CodeType | None:
-    """The code of a function, method, partial or callable object; None for SIG_DFL, SIG_IGN and non-Python."""
+    """The code of a function, method, partial or callable object; None: SIG_DFL, SIG_IGN or a handler in C."""
     while isinstance(handler, functools.partial):
         handler = handler.func
     if not callable(handler) or isinstance(handler, signal.Handlers):

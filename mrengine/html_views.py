@@ -15,13 +15,11 @@ CHARS = 200
 
 
 def facts_html(value: Any) -> str:
-    """A dataclass or mapping as a table of two columns; what is empty is left out."""
-    pairs = (
-        value.items() if isinstance(value, Mapping) else ((one.name, getattr(value, one.name)) for one in fields(value))
-    )
+    """A dataclass or mapping as a table of two columns, without empty values."""
+    facts = value if isinstance(value, Mapping) else {one.name: getattr(value, one.name) for one in fields(value)}
     rows = "".join(
         f'<tr><th style="text-align:left">{escape(str(name))}</th><td style="text-align:left">{_cell(item)}</td></tr>'
-        for name, item in pairs
+        for name, item in facts.items()
         if item not in (None, "", (), {}, [])
     )
     return f"<table>{rows}</table>"
@@ -30,6 +28,7 @@ def facts_html(value: Any) -> str:
 def rows_html(rows: Sequence[Any], columns: Sequence[str], *, caption: str) -> str:
     """The first rows of a sequence that may be lazy, with these attributes as columns."""
     head = "".join(f"<th>{escape(name)}</th>" for name in columns)
+    # No more rows are read than are shown: each comes from the log.
     body = "".join(_row(getattr(row, name) for name in columns) for row in islice(rows, ROWS))
     more = len(rows) - ROWS
     rest = f"<p>… and {more:,} more</p>" if more > 0 else ""
@@ -45,7 +44,7 @@ def _row(values: Iterable[Any]) -> str:
 def _cell(value: Any) -> str:
     if isinstance(value, float):
         text = f"{value:,.6g}"
-    elif isinstance(value, bool):
+    elif isinstance(value, bool):  # before int, of which it is one
         text = str(value)
     elif isinstance(value, int):
         text = f"{value:,}"

@@ -1,6 +1,6 @@
-"""What a user says about a model: spec, limits, price and budget; and the usage that prices apply to.
+"""The user's settings for models: spec, limits, price, batches and budget; and the usage that prices apply to.
 
-Public as names of ``mrengine`` and ``mrengine.records``.
+They are public as names of ``mrengine`` and ``mrengine.records``.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ __all__ = [
     "Usage",
     "check_batch",
     "check_budget",
+    "check_count",
     "check_limits",
     "check_number",
 ]
@@ -33,9 +34,9 @@ Priority = Literal["P0_critical", "P1_user", "P2_batch"]
 class Usage:
     """Tokens of one call, or of many, as the provider counted them.
 
-    ``input_tokens`` is the whole prompt; ``cached_tokens`` and ``cache_write_tokens`` (read from and written into the
-    provider's cache) are part of it, ``cache_write_1h_tokens`` of the latter. ``output_tokens`` is the whole answer;
-    ``reasoning_tokens`` are part of it. ``estimated``: part of it is our own count.
+    ``input_tokens`` is the whole prompt. ``cached_tokens`` and ``cache_write_tokens`` (read from and written into the
+    provider's cache) are parts of it, and ``cache_write_1h_tokens`` a part of the latter. ``output_tokens`` is the
+    whole answer, ``reasoning_tokens`` a part of it. ``estimated``: some of these are our own count.
     How each vendor counts: ``mrengine.providers.call.counting``.
     """
 
@@ -86,31 +87,32 @@ class Price:
 
     @classmethod
     def of(cls, plain: Mapping[str, Any]) -> Price:
-        """From what ``dataclasses.asdict`` has made of one. TypeError: it is none."""
+        """A Price from the dict that ``dataclasses.asdict`` made of it. TypeError: it is no such dict."""
         long = plain.get("long")
         return cls(**{**plain, "long": None if long is None else cls(**long)})
 
     def at(self, prompt_tokens: int) -> Price:
-        """The price of a call with so long a prompt."""
+        """The price of a call whose prompt has so many tokens."""
+        # The whole call has the long price, not only the tokens above the bound: so the vendors bill it.
         is_long = self.long is not None and self.long_above is not None and prompt_tokens > self.long_above
         return self.long if is_long and self.long is not None else self
 
     def cost(self, usage: Usage, *, batch: bool = False, longest: int | None = None) -> float:
-        """USD for this usage, asked directly or in a batch. ``longest``: where it is that of many calls, the tokens of
-        the longest prompt among them.
+        """USD for this usage, directly or in a batch. ``longest``: if it is that of many calls, the tokens of their
+        longest prompt.
         """
         price = self.at(usage.input_tokens if longest is None else longest)
         read, written, written_1h = price.cache_rates
-        fresh = usage.input_tokens - usage.cached_tokens - usage.cache_write_tokens
+        fresh = usage.input_tokens - usage.cached_tokens - usage.cache_write_tokens  # the rest of the prompt
         cost = fresh * price.input + usage.cached_tokens * read + usage.output_tokens * price.output
         cost += (usage.cache_write_tokens - usage.cache_write_1h_tokens) * written
         cost += usage.cache_write_1h_tokens * written_1h
         return cost / 1e6 * (self.batch_factor if batch else 1.0)
 
     def most(self, usage: Usage, *, batch: bool = False, longest: int | None = None) -> float:
-        """The upper bound in USD of a call of so many tokens: nobody knows yet how much of its input will be read from
-        a cache or written into one, so all of it counts as what costs most. ``longest``: as for ``cost``.
-        """
+        """The upper bound in USD of a call with so many tokens. ``longest``: as for ``cost``."""
+        # How much of the input will be read from a cache, or written into one, is not known before the answer: all of
+        # it counts as what costs most.
         price = self.at(usage.input_tokens if longest is None else longest)
         dearest = max(price.input, *price.cache_rates, self.input, *self.cache_rates)
         cost = usage.input_tokens * dearest + usage.output_tokens * max(price.output, self.output)
@@ -118,7 +120,7 @@ class Price:
 
     @property
     def cache_rates(self) -> tuple[float, float, float]:
-        """Of a token that is read from a cache, written into it, and written for an hour."""
+        """The prices of a million tokens that are read from a cache, written into it, and written for an hour."""
         return (
             self.input if self.cached is None else self.cached,
             self.input * 1.25 if self.cache_write is None else self.cache_write,
@@ -149,11 +151,11 @@ class RateLimit:
 class Batch:
     """How calls go through the provider's Batch API, at its price for them; times in seconds.
 
-    ``max_wait_s``: how long ``run()`` waits, before it raises JobTimeout and leaves the batches to ``resume()``.
-    ``poll_s``: between two looks at a batch. ``deadline_s``: how long after the first batch was begun the job may still
-    wait; then the batches are cancelled, what they had done is kept, and the rest is asked directly
-    (``finish="direct"``) or fails ("fail"). ``max_requests`` and ``max_bytes``: of one batch, where the provider's own
-    limits are too large; ``max_tokens``: estimated input tokens that may be under way at once.
+    ``max_wait_s``: how long ``run()`` waits before it raises JobTimeout and leaves the batches to ``resume()``.
+    ``poll_s``: between two looks at a batch. ``deadline_s``: how long the job may wait, from its first batch on; then
+    the batches are cancelled, what they had done is kept, and the rest is asked directly (``finish="direct"``) or
+    fails ("fail"). ``max_requests`` and ``max_bytes``: of one batch, if the provider's own limits are too large.
+    ``max_tokens``: estimated input tokens that may be under way at once.
     """
 
     max_wait_s: float = 86_400
@@ -167,7 +169,7 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """A hard stop: no call that could exceed it is made. ``per="job"`` counts all runs of the job, "run" this one."""
+    """A hard stop: no call that could exceed it is made. ``per``: "job" counts all runs of the job, "run" this one."""
 
     max_tokens: int | None = None
     max_cost_usd: float | None = None
@@ -179,12 +181,12 @@ class ModelSpec:
     """A model: its name, and whatever the name does not imply.
 
     ``provider``: "openai" or "anthropic" (the vendor's SDK), "http" (straight), "local", "fake", a plugin, a class.
-    ``api_key_env``: the environment variable with the key. Of several, each is a key with its own limits, and calls go
-    to whichever has room.
-    ``headers``: a mapping, ``${VAR}`` expanded in the worker, or a callable that returns one (asked again after a 401).
-    ``params``: sent with every request. ``fallbacks``: names or specs of models that take over this model's chunks;
-    ``fallbacks_on``: when, any of "unavailable" (it cannot be used, or not now), "overflow" (the text exceeds its
-    window; fallbacks with a larger one are tried) and "filtered" (a content filter refused).
+    ``api_key_env``: the environment variable with the key; with several, each is a key with its own limits, and calls
+    go to whichever has room.
+    ``headers``: a mapping, with ``${VAR}`` expanded in the worker, or a callable that returns one (called again after a
+    401). ``params``: sent with every request. ``fallbacks``: names or specs of models that take over this model's
+    chunks; ``fallbacks_on``: in which cases, any of "unavailable" (the model cannot be used, or not now), "overflow"
+    (the text exceeds its window; fallbacks with a larger one are tried) and "filtered" (a content filter refused).
     ``reasoning``: "drop", or "keep" to have the model's reasoning in the text, before the answer, as
     ``<think>…</think>``.
     """
@@ -207,21 +209,21 @@ class ModelSpec:
 
 
 def check_budget(budget: Any) -> None:
-    """ConfigError: no Budget, or one that limits nothing."""
+    """ConfigError: it is no Budget, or one that limits nothing."""
     if budget is None:
         return
     if not isinstance(budget, Budget):
         raise ConfigError(f"budget={budget!r}: write Budget(max_tokens=…, max_cost_usd=…)", setting="budget")
     check_number("Budget.max_tokens", budget.max_tokens, least=1, setting="budget")
     check_number("Budget.max_cost_usd", budget.max_cost_usd, least=0, setting="budget")
-    if budget.max_tokens is None and budget.max_cost_usd is None:
+    if budget.max_tokens is None and budget.max_cost_usd is None:  # its author believes that something is limited
         raise ConfigError("budget=Budget() limits nothing: give it max_tokens= or max_cost_usd=", setting="budget")
     if budget.per not in ("job", "run"):
         raise ConfigError(f"Budget.per={budget.per!r}: it is one of 'job', 'run'", setting="budget")
 
 
 def check_limits(limits: Any) -> None:
-    """ConfigError: no mapping of names to limits."""
+    """ConfigError: it is no mapping of names to limits."""
     mapping = isinstance(limits, Mapping) and all(isinstance(limit, RateLimit) for limit in limits.values())
     if limits is not None and not mapping:
         raise ConfigError("limits: write {'gpt-4o': RateLimit(tpm=…, rpm=…)}", setting="limits")
@@ -231,8 +233,8 @@ def check_batch(batch: bool | Batch | None) -> None:
     """ConfigError: a field of it cannot work."""
     if not isinstance(batch, Batch):
         return
-    for name, least in (("max_wait_s", 0), ("poll_s", 0), ("deadline_s", 0)):
-        check_number(f"Batch.{name}", getattr(batch, name), least=least, setting="batch")
+    for name in ("max_wait_s", "poll_s", "deadline_s"):
+        check_number(f"Batch.{name}", getattr(batch, name), least=0, setting="batch")
     for name in ("max_requests", "max_bytes", "max_tokens"):
         check_number(f"Batch.{name}", getattr(batch, name), least=1, setting="batch")
     if batch.finish not in ("direct", "fail"):
@@ -240,9 +242,16 @@ def check_batch(batch: bool | Batch | None) -> None:
 
 
 def check_number(name: str, value: Any, *, least: float = -math.inf, setting: str = "") -> Any:
-    """The value, None or a number that is finite and at least so much. ConfigError: it is something else."""
+    """The value, if it is None or a finite number of at least ``least``; else ConfigError."""
+    # NaN is less than nothing and more than nothing: as a limit it would never be reached.
     number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
     if value is not None and not (number and value >= least):
         bound = f", at least {least:g}" if least > -math.inf else ""
         raise ConfigError(f"{name}={value!r}: it is a number{bound}", setting=setting or name)
     return value
+
+
+def check_count(name: str, value: Any, *, setting: str = "") -> None:
+    """ConfigError: the value is neither None nor a whole number of 1 or more."""
+    if value is not None and (type(value) is not int or value < 1):  # type(): True is an int, and no number of things
+        raise ConfigError(f"{name}={value!r}: a whole number, 1 or more", setting=setting or name)

@@ -40,7 +40,7 @@ __all__ = [
 ]
 
 PIPE_BYTES = 1 << 20
-OOM_SCORE = 500  # of 1000: half of the machine's memory
+OOM_SCORE = 500  # of 1000: as if the process used half of the machine's memory in addition
 PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _WALL = 0x40000000  # __WALL: threads of other processes, too
@@ -48,31 +48,26 @@ _WALL = 0x40000000  # __WALL: threads of other processes, too
 
 def _prctl(option: int, value: int) -> None:
     if sys.platform == "linux":
-        import ctypes
+        import ctypes  # Python has no prctl of its own
 
         ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0)
 
 
 def adopt_orphans() -> None:
-    """Become the parent of processes orphaned by any descendant (Linux), even of daemons with their own session."""
+    """Become the parent of processes that any descendant orphans (Linux), even of daemons in their own session."""
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
-def die_with_parent(parent: int, signum: int = signal.SIGKILL) -> None:
-    """Ask the kernel to signal this process when its parent dies (Linux); exit now if ``parent`` is dead already.
-
-    The kernel sends nothing for a parent that died before the call, hence the check after it.
-    """
-    _prctl(PR_SET_PDEATHSIG, signum)
-    if os.getppid() != parent:
-        os._exit(1)
+def die_with_parent(parent: int) -> None:
+    """Ask the kernel to SIGKILL this process when its parent dies (Linux); exit now if ``parent`` is dead already."""
+    _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # the kernel sends nothing for a parent that died before the call
+        os._exit(1)  # no handlers of a process that should not exist
 
 
 def prefer_when_out_of_memory() -> None:
-    """Make the kernel's OOM killer choose this process before supervisor and host (Linux).
-
-    What grows is usually the code that this process runs, and its death costs one chunk.
-    """
+    """Make the kernel's OOM killer choose this process before supervisor and host (Linux)."""
+    # What grows is usually the code that this process runs, and its death costs one chunk.
     try:
         with open("/proc/self/oom_score_adj", "r+", encoding="ascii") as file:
             score = min(1000, int(file.read()) + OOM_SCORE)
@@ -83,49 +78,44 @@ def prefer_when_out_of_memory() -> None:
 
 
 def identity(fd: int) -> tuple[int, int]:
-    """What a descriptor refers to, equal for the same file, pipe or socket. (-1, -1): it is closed."""
+    """An identity of what a descriptor refers to, equal for the same file, pipe or socket; (-1, -1): it is closed."""
     try:
-        found = os.fstat(fd)
+        status = os.fstat(fd)
     except OSError as error:
         if error.errno is None:
             raise  # a TimeoutError that another thread has raised in this one
         return -1, -1
-    return found.st_dev, found.st_ino
+    return status.st_dev, status.st_ino
 
 
 def opened_in(folder: str) -> list[tuple[int, tuple[int, int]]]:
-    """The descriptors of this process that refer to files of a folder, each with its ``identity``.
-
-    None where there is no /proc.
-    """
-    found, prefix = [], os.path.join(os.path.realpath(folder), "")
+    """The descriptors of this process for files in a folder, each with its ``identity``; [] without /proc."""
+    opened, prefix = [], os.path.join(os.path.realpath(folder), "")
     for name in os.listdir("/proc/self/fd") if os.path.isdir("/proc/self/fd") else ():
         try:
             if os.readlink(f"/proc/self/fd/{name}").startswith(prefix):
-                found.append((int(name), identity(int(name))))
+                opened.append((int(name), identity(int(name))))
         except OSError:
             continue  # the descriptor of the listing itself
-    return found
+    return opened
 
 
-def close_if(fd: int, known: tuple[int, int]) -> None:
-    """Close a descriptor, unless it refers to something else by now: its number may have been reused."""
-    if identity(fd) == known:
+def close_if(fd: int, owned: tuple[int, int]) -> None:
+    """Close a descriptor, unless user code has closed it and its number refers to something else by now."""
+    if identity(fd) == owned:
         os.close(fd)
 
 
 def open_pidfd(pid: int) -> int | None:
     """A descriptor that becomes readable when the process ends; None where the system has none (macOS)."""
     if hasattr(os, "pidfd_open"):
-        try:
+        with suppress(OSError):  # the process is gone, or the system forbids it
             return os.pidfd_open(pid)
-        except OSError:
-            return None
     return None
 
 
 def pipes(count: int) -> list[tuple[int, int]]:
-    """Open this many pipes, or none and raise OSError."""
+    """Open this many pipes. OSError: it opened none."""
     made: list[tuple[int, int]] = []
     try:
         for _ in range(count):
@@ -139,14 +129,12 @@ def pipes(count: int) -> list[tuple[int, int]]:
 
 
 def readable(fds: Sequence[int], timeout_s: float) -> set[int]:
-    """The descriptors that can be read, after waiting at most ``timeout_s`` for one.
-
-    ``select`` is looked up on each call: under gevent's monkey patching it then yields to other greenlets, and eventlet
-    removes ``poll``.
-    """
+    """The descriptors that can be read, after waiting at most ``timeout_s`` for one."""
+    # Looked up on each call: gevent may patch ``select`` at any time, so that the wait yields to other greenlets, and
+    # eventlet removes ``poll``.
     if not hasattr(select, "poll"):
-        return set(select.select(fds, [], [], timeout_s)[0])
-    waiting = select.poll()
+        return set(select.select(fds, (), (), timeout_s)[0])
+    waiting = select.poll()  # select.select takes no descriptor above 1023
     for fd in fds:
         waiting.register(fd, select.POLLIN)
     return {fd for fd, _ in waiting.poll(timeout_s * 1e3)}
@@ -169,6 +157,7 @@ def close_all_but(keep: Collection[int]) -> None:
             os.closerange(low, fd)
         low = fd + 1
     try:
+        # The highest that is open: the limit may be a billion in a container, a system call for each.
         highest = max(int(name) for name in os.listdir("/proc/self/fd"))
     except OSError:
         highest = os.sysconf("SC_OPEN_MAX")
@@ -176,30 +165,26 @@ def close_all_but(keep: Collection[int]) -> None:
 
 
 def enlarge_pipe(fd: int) -> None:
-    """Enlarge a pipe's buffer to one megabyte where the system allows it."""
+    """Enlarge a pipe's buffer to one megabyte if the system allows it."""
     if hasattr(fcntl, "F_SETPIPE_SZ"):
-        try:
+        with suppress(OSError):  # the user's limit for all pipes is reached: this one works at its default size
             fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
-        except OSError:
-            pass  # a per-user limit is reached: the pipe works at its default size
 
 
 def reset_signals() -> None:
     """Undo inherited signal settings: an ignored SIGCHLD hides every death, a blocked SIGTERM every stop."""
     for signum in (signal.SIGCHLD, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM):
         signal.signal(signum, signal.SIG_DFL)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the host, which tells this process what to do
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # a write to a dead peer is an error, and not the end
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
 
 
 def kill_group(pid: int) -> None:
     """SIGKILL a process and everything left in its process group."""
-    for kill in (os.killpg, os.kill):
-        try:
+    for kill in (os.killpg, os.kill):  # both: the process may not have made its group yet, or have left it
+        with suppress(ProcessLookupError, PermissionError):
             kill(pid, signal.SIGKILL)
-        except (ProcessLookupError, PermissionError):
-            pass
 
 
 def kill_process(pid: int) -> bool:
@@ -213,14 +198,13 @@ def kill_process(pid: int) -> bool:
     return True
 
 
-def kill_orphans(known: Collection[int]) -> None:
-    """SIGKILL what a dead child left behind: children that are neither ``known`` nor in this process's own group.
+def kill_orphans(kept: Collection[int]) -> None:
+    """SIGKILL what a dead child left behind: children that are neither ``kept`` nor in this process's own group.
 
-    Orphaned grandchildren are reparented here as their parents die, hence the loop. Whatever has not died by its end
-    is left to the next call.
+    Whatever has not died after a while is left to the next call.
     """
-    foreign = set(known)  # and those that may not be killed
-    for _ in range(100):
+    foreign = set(kept)  # and those of other users, which cannot be killed
+    for _ in range(100):  # grandchildren come here only as their parents die
         left = [pid for pid in children() if pid not in foreign and _group(pid) not in (0, os.getpgrp())]
         if not left:
             return
@@ -228,7 +212,7 @@ def kill_orphans(known: Collection[int]) -> None:
             if not kill_process(pid):
                 foreign.add(pid)
             with suppress(ChildProcessError):
-                os.waitpid(pid, os.WNOHANG)
+                os.waitpid(pid, os.WNOHANG)  # a zombie would be listed again, and count against the limit of pids
         time.sleep(0.001)
 
 
@@ -259,7 +243,7 @@ def has_lost(pid: int, threads: Sequence[int]) -> bool:
 
 
 def reap_traced(child: int) -> None:
-    """Reap dead threads of a child that had asked to be traced by this process: it does not end before that (Linux)."""
+    """Reap dead threads of a child that had asked this process to trace it: it does not end before that (Linux)."""
     try:
         threads = [int(name) for name in os.listdir(f"/proc/{child}/task")] if has_own_proc() else []
     except OSError:
@@ -271,16 +255,13 @@ def reap_traced(child: int) -> None:
 
 
 def is_stopped(child: int) -> bool:
-    """Whether a child of this process is stopped by a signal. Where no /proc tells, its parent can wait for that.
-
-    A debugger's stop ("t") does not count, as it is continued soon.
-    """
+    """Whether a child of this process is stopped by a signal; a debugger's stop ("t") does not count."""
     state = process_state(child)
-    return state == "T" if state else bool(_stop_signal(child))
+    return state == "T" if state else bool(_stop_signal(child))  # without /proc its parent can still wait for that
 
 
 def stopped_by(child: int) -> int:
-    """The signal that stopped a child of this process; 0: it is not stopped, or continued already."""
+    """The signal that stopped a child of this process; 0: it is not stopped."""
     return (_stop_signal(child) or signal.SIGSTOP) if is_stopped(child) else 0
 
 
@@ -288,10 +269,10 @@ def _stop_signal(child: int) -> int:
     if not hasattr(os, "waitid"):
         return 0
     try:
-        found = os.waitid(os.P_PID, child, os.WSTOPPED | os.WNOHANG | os.WNOWAIT)
+        result = os.waitid(os.P_PID, child, os.WSTOPPED | os.WNOHANG | os.WNOWAIT)
     except ChildProcessError:
         return 0
-    return 0 if found is None else found.si_status
+    return 0 if result is None else result.si_status
 
 
 def is_zombie(child: int) -> bool:
@@ -299,6 +280,7 @@ def is_zombie(child: int) -> bool:
     if not hasattr(os, "waitid"):
         return False
     try:
+        # WNOWAIT: its exit code is left for whoever waits for it.
         return os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
     except ChildProcessError:
         return False

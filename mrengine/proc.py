@@ -1,8 +1,9 @@
-"""What /proc says of processes: states, start times, namespaces; little or nothing where there is none."""
+"""Reads /proc: states, start times and namespaces of processes. Without /proc the answers are empty."""
 
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 
 __all__ = [
     "boot_id",
@@ -23,15 +24,13 @@ def thread_count() -> int:
     try:
         return len(os.listdir("/proc/self/task"))
     except OSError:
-        import threading
+        import threading  # without /proc: Python's own threads at least
 
         return threading.active_count()
 
 
 def has_own_proc() -> bool:
-    """Whether /proc counts processes as this one does: in a PID namespace it may be the host's, whose numbers are other
-    processes here.
-    """
+    """Whether the numbers in /proc mean the processes that they mean here. In a PID namespace it may be the host's."""
     try:
         return os.readlink("/proc/self") == str(os.getpid())
     except OSError:
@@ -44,10 +43,10 @@ def stat_fields(pid: int) -> list[str]:
 
 
 def numbered(pid: int) -> list[str]:
-    """The same of a process by the number that /proc has it under, which may be another namespace's."""
+    """The same for a process by its number in /proc, which may be another namespace's."""
     try:
         with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
-            return file.read().rpartition(")")[2].split()
+            return file.read().rpartition(")")[2].split()  # the name before may contain blanks and parentheses
     except OSError:
         return []
 
@@ -59,13 +58,11 @@ def process_state(pid: int) -> str:
 
 
 def start_time(pid: int) -> int | None:
-    """When a process started, in clock ticks since boot. None: it is gone, or a zombie.
-
-    Together with the pid and the boot id this identifies a process for good, as pids are reused.
-    """
+    """When a process started, in clock ticks since boot. None: it is gone, or a zombie."""
+    # With the pid and the boot id this identifies a process for good; pids alone are reused.
     fields = numbered(pid)
     try:
-        return None if fields[0] in "ZX" else int(fields[19])
+        return None if fields[0] in "ZX" else int(fields[19])  # the 22nd field of proc(5)'s stat
     except (ValueError, IndexError):
         return None
 
@@ -80,7 +77,7 @@ def boot_id() -> str:
 
 
 def pid_namespace() -> str:
-    """The PID namespace of this process, within which its pid has a meaning; "" where there is none."""
+    """The PID namespace of this process, within which its pid has a meaning; "" without /proc."""
     try:
         return os.readlink("/proc/self/ns/pid")
     except OSError:
@@ -88,7 +85,7 @@ def pid_namespace() -> str:
 
 
 def proc_pid() -> int:
-    """This process's pid as /proc has it: another one in a PID namespace that sees its parent's /proc."""
+    """This process's pid in /proc: another one than its own in a PID namespace that sees the host's /proc."""
     try:
         return int(os.readlink("/proc/self"))
     except OSError:
@@ -96,7 +93,7 @@ def proc_pid() -> int:
 
 
 def has_proc() -> bool:
-    """Whether processes can be looked up in /proc."""
+    """Whether there is a /proc."""
     return os.path.isdir("/proc/self")
 
 
@@ -109,19 +106,16 @@ def pids() -> list[int]:
 
 
 def session_members(session: int) -> list[int]:
-    """The pids of all living processes of a session. Zombies do not count: init may take a second to reap them."""
+    """The pids of the living processes of a session. Zombies do not count: init may take a second to reap them."""
     stats = ((pid, stat_fields(pid)) for pid in pids())
     return [pid for pid, fields in stats if len(fields) > 3 and int(fields[3]) == session and fields[0] not in "ZX"]
 
 
 def started_with(setting: str) -> list[int]:
     """The pids of this user's processes started with ``NAME=value`` in the environment, and of their forks."""
-    mark, found = setting.encode(), []
+    mark, started = setting.encode(), []
     for pid in pids():
-        try:
-            with open(f"/proc/{pid}/environ", "rb") as file:
-                if mark in file.read().split(b"\0"):
-                    found.append(pid)
-        except OSError:
-            continue  # another user's, or gone
-    return found
+        with suppress(OSError), open(f"/proc/{pid}/environ", "rb") as file:  # another user's, or gone
+            if mark in file.read().split(b"\0"):
+                started.append(pid)
+    return started

@@ -1,4 +1,4 @@
-"""``map_prompt``: a map function that is a prompt, so that its version is exact and a job resumes by its id alone."""
+"""``map_prompt``: a map function made of a prompt, so that its version is exact and a job resumes by its id alone."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 import msgpack
 
 from mrengine.errors import ConfigError
+from mrengine.model_settings import check_count
 from mrengine.records import fence
 
 __all__ = ["PromptMap", "map_prompt"]
@@ -19,21 +20,20 @@ __all__ = ["PromptMap", "map_prompt"]
 _TEXT = re.compile(r"\$(?:text\b|\{text\})")
 _VALUE = re.compile(r"\$(?:(text|query|summary)\b|\{(text|query|summary)\})")
 _VARYING = re.compile(r"\$(?:(?:text|summary)\b|\{(?:text|summary)\})")
-_SHARE = 0.5
+_SHARE = 0.5  # of a text's tokens, for its answer, where max_tokens is None
 LEAST_ANSWER = 200  # tokens that an answer may have, however short its text is
 # {name}, {{name}}, %(name)s, $name and ${name}: how other template languages name a value.
 _PLACEHOLDER = re.compile(
     r"\$?\{\{?\s*([A-Za-z_]\w{0,30})\s*\}?\}|\$([A-Za-z_]\w{0,30})|%\(([A-Za-z_]\w{0,30})\)s|%s\b"
 )
+# Names that a template with $text is warned of, too: others may be data, such as "{name}" in an example of JSON.
 _LIKE_TEXT = {"text", "txt", "texts", "tex", "test", "chunk", "document", "doc", "content", "input"}
 log = logging.getLogger("mrengine")
 
 
 @dataclass(frozen=True)
 class PromptMap:
-    """Call it as a map function: it fills the template, asks the task's model and returns its text, or the parsed
-    value.
-    """
+    """A map function that fills the template, asks the task's model and returns its text, or the parsed value."""
 
     template: str = field(repr=False)
     system: str | None = field(default=None, repr=False)
@@ -43,16 +43,16 @@ class PromptMap:
     on_truncation: str = "error"
     cache: str = "auto"
     query: str | None = field(default=None, repr=False)
-    most_tokens: int | None = None  # where max_tokens is None: what the model can answer at most
-    share: float = _SHARE  # and of the text's tokens, so many
-    shown: bool = False  # to the run's on_text, as the model writes it; part of no version
+    most_tokens: int | None = None  # if max_tokens is None: the longest answer of the model
+    share: float = _SHARE  # if max_tokens is None: the answer's tokens, as a share of the text's
+    shown: bool = False  # to the run's on_text, as the model writes it; not part of the version
 
     def __call__(self, chunk: Any, context: Any) -> Any:
         """The model's answer for one chunk."""
         return self._complete(context, self.fill(chunk.fenced), chunk.tokens)
 
     def asked(self, context: Any, texts: tuple[str, str], tokens: int) -> Any:
-        """The answer over two texts, ``$text`` and ``$summary``, which have so many tokens together."""
+        """The answer over two texts, ``$text`` and ``$summary``; ``tokens``: of both together."""
         return self._complete(context, self.fill(fence(texts[0]), fence(texts[1])), tokens)
 
     def _complete(self, context: Any, prompt: str, tokens: int) -> Any:
@@ -70,42 +70,40 @@ class PromptMap:
         return completion.text if self.response_model is None else completion.parsed
 
     def answer_tokens(self, text_tokens: int) -> int:
-        """``max_tokens``; where it is None, a share of what the text has, at least 200, and what the model can do."""
+        """``max_tokens``; if it is None, a share of the text's tokens, at least 200, at most what the model can do."""
         if self.max_tokens is not None:
             return self.max_tokens
         wanted = max(LEAST_ANSWER, int(text_tokens * self.share))
         return wanted if self.most_tokens is None else min(wanted, self.most_tokens)
 
     def fill(self, fenced: str, summary: str | None = None) -> str:
-        """The template with ``$text`` replaced; a template without it gets the text at its end. ``$query`` becomes the
-        query and ``$summary`` the ``summary``, where there is one, as marked data. What is put in is never looked at
-        again: no text is a template.
+        """The template with ``$text``, ``$query`` and ``$summary`` replaced by marked data; a template without
+        ``$text`` gets the text at its end.
         """
+        # In one pass: a "$query" inside of a document is text, and no place of the template.
         filled = self._filled(self.template, {"text": fenced} | ({} if summary is None else {"summary": summary}))
         return filled if _TEXT.search(self.template) else f"{filled.rstrip()}\n\n{fenced}"
 
     def _filled(self, template: str, values: dict[str, str]) -> str:
-        if self.query is not None:
+        if self.query is not None:  # a user's words are data, too: they may come from a stranger
             values = {**values, "query": fence(self.query)}
-        return _VALUE.sub(lambda found: values.get(found[1] or found[2], found[0]), template)
+        return _VALUE.sub(lambda match: values.get(match[1] or match[2], match[0]), template)
 
     @property
     def prefix(self) -> int:
-        """Characters of each prompt that stand before the text, the same for all chunks."""
-        found = _VARYING.search(self.template)
-        if found:
-            return len(self._filled(self.template[: found.start()], {}))
-        return len(self._filled(self.template.rstrip(), {})) + 2
+        """The characters before the text, which are the same in the prompts of all chunks: providers cache them."""
+        varying = _VARYING.search(self.template)
+        if varying:
+            return len(self._filled(self.template[: varying.start()], {}))
+        return len(self._filled(self.template.rstrip(), {})) + 2  # the blank line that fill() adds
 
     @property
     def result_type(self) -> Any:
-        """What its results are made into: the response model, where that is a class."""
+        """The type of the results: the response model, unless that is a JSON schema."""
         return None if self.response_model is None or isinstance(self.response_model, Mapping) else self.response_model
 
     def prompt_fields(self) -> dict[str, Any]:
-        """What the log keeps, so that the job can be resumed by its id alone. A pydantic model is kept as its
-        schema.
-        """
+        """The fields that the log keeps, so that the job can be resumed by its id; a pydantic model as its schema."""
         from mrengine.providers.call.structured import schema_of
 
         schema = None if self.response_model is None else schema_of(self.response_model)
@@ -117,6 +115,7 @@ class PromptMap:
             "response_model": schema,
             "on_truncation": self.on_truncation,
             "cache": self.cache,
+            # Only where they are set: prompts of older versions, which did not have them, keep their digests.
             **({} if self.query is None else {"query": self.query}),
             **({} if self.most_tokens is None else {"most_tokens": self.most_tokens}),
             **({} if self.share == _SHARE else {"share": self.share}),
@@ -124,30 +123,30 @@ class PromptMap:
 
     @property
     def preloads(self) -> tuple[str, ...]:
-        """What answers are validated with: imported once, not in each worker (jsonschema takes a quarter second)."""
+        """What answers are validated with: imported before the fork, once (jsonschema takes a quarter second)."""
         if self.response_model is None:
             return ()
         return ("jsonschema",) if isinstance(self.response_model, Mapping) else ("pydantic",)
 
     @property
     def map_version(self) -> str:
-        """A digest of all that makes the prompt; not of ``cache``, which changes what it costs and no answer."""
+        """A digest of everything that makes the prompt; without ``cache``, which changes its cost and no answer."""
         fields = [(name, value) for name, value in sorted(self.prompt_fields().items()) if name != "cache"]
         packed = msgpack.packb(fields, unicode_errors="surrogatepass")
         return "prompt-" + blake2b(packed, digest_size=8).hexdigest()
 
 
-def stray_placeholder(template: str, *, query: bool = False) -> str:
-    """What was probably meant for ``$text``: {text}, $txt; empty: nothing. Where ``$text`` is there, too, only names
-    that are much like it.
+def stray_placeholder(template: str, *, query: bool) -> str:
+    """What was probably meant for ``$text``, such as {text} or $txt; "": nothing. In a template that has ``$text`` only
+    names much like it count.
     """
-    there = _TEXT.search(template) is not None
-    for found in _PLACEHOLDER.finditer(template):
-        name = (found[1] or found[2] or found[3] or "").lower()
-        if query and found[0] in ("$query", "${query}"):
+    has_text = _TEXT.search(template) is not None
+    for match in _PLACEHOLDER.finditer(template):
+        name = (match[1] or match[2] or match[3] or "").lower()
+        if query and match[0] in ("$query", "${query}"):
             continue
-        if found[0] not in ("$text", "${text}") and (not there or name in _LIKE_TEXT):
-            return found[0]
+        if match[0] not in ("$text", "${text}") and (not has_text or name in _LIKE_TEXT):
+            return match[0]
     return ""
 
 
@@ -166,13 +165,13 @@ def map_prompt(
     """A map function from a prompt: ``$text`` stands for the chunk, fenced as data. ``max_tokens``: of each answer;
     None: half as many as the chunk has, at least 200 and at most ``most_tokens``.
 
-    ``query``: what ``$query`` stands for, fenced as data like the chunk.
-    ``response_model``: a pydantic model, a dataclass, ``list[Model]`` or another type that pydantic validates, whose
-    instances the results are then; or a JSON schema, whose values they are.
-    ``on_truncation``: "error", "allow" or "continue", for an answer that ``max_tokens`` has cut.
+    ``query``: the value of ``$query``, fenced as data like the chunk.
+    ``response_model``: a pydantic model, a dataclass, ``list[Model]`` or another type that pydantic validates: results
+    are its instances. Or a JSON schema: results are values that match it.
+    ``on_truncation``: "error", "allow" or "continue", for an answer that ``max_tokens`` cut off.
     ``cache``: what stands before ``$text`` (schema, system, instructions, examples) is the same for all chunks, and is
-    kept in the provider's cache where it is long enough: "auto", "1h" (kept longer, at a higher price) or "off".
-    ConfigError: no prompt, or a schema that is none.
+    kept in the provider's cache if it is long enough: "auto", "1h" (kept longer, at a higher price) or "off".
+    ConfigError: the prompt is empty, or the schema is not valid.
     """
     fields = (template, system, max_tokens, temperature, response_model, on_truncation, cache, query, most_tokens)
     prompt = check_prompt(PromptMap(*fields))
@@ -183,7 +182,7 @@ def map_prompt(
 
 
 def check_prompt(prompt: PromptMap) -> PromptMap:
-    """The same. ConfigError, before the first call: what every call would be refused for."""
+    """The prompt itself. ConfigError, before the first call: a field for which every call would be refused."""
     from mrengine.providers.call.answers import check_cache, check_call
 
     check_cache(prompt.cache)
@@ -191,8 +190,7 @@ def check_prompt(prompt: PromptMap) -> PromptMap:
     check_call(prompt.template, prompt.system, most, prompt.temperature, prompt.on_truncation)
     if prompt.query is not None and not isinstance(prompt.query, str):
         raise ConfigError(f"query is a str, not of type {type(prompt.query).__name__}", setting="query")
-    if prompt.most_tokens is not None and (type(prompt.most_tokens) is not int or prompt.most_tokens < 1):
-        raise ConfigError(f"most_tokens={prompt.most_tokens!r}: a whole number, 1 or more", setting="most_tokens")
+    check_count("most_tokens", prompt.most_tokens)
     if not prompt.template.strip():
         raise ConfigError("the prompt is empty", setting="template")
     if prompt.response_model is not None:

@@ -48,8 +48,8 @@ _LONGEST_TITLE = 200  # characters
 class Document:
     """A document with an id of the caller's choice. ``source``: a str (the text), Path, Url, bytes or file object.
 
-    ``fields``: what else is known of it, a small dict of plain values (64 KiB at most); every chunk, result and export
-    has it, and a job resumes with the same ones only.
+    ``fields``: a small dict of plain values (at most 64 KiB) that every chunk, result and export carries; a job resumes
+    only with the same fields.
     """
 
     id: str
@@ -61,11 +61,11 @@ class Document:
 class Chunk:
     """A span of one document. Offsets are characters of the document.
 
-    ``text`` is ``document[start - overlap : end]``; ``start:end`` of all chunks tile the document. ``tokens`` is
-    tiktoken's own count of ``text``. ``kind``: how the splitter classified the text ("prose", "json", …).
-    ``headings``: the titles that stand above ``start``, outermost first; ``table_header``: the first lines of the CSV
-    or Markdown table that began before it. Neither is part of ``text``; the limit has room for both. ``fields``: those
-    of the document. ``page_marks``: (number, offset in the document) of each page that ``text`` touches.
+    ``text`` is ``document[start - overlap : end]``; the spans ``start:end`` of all chunks tile the document. ``tokens``
+    is tiktoken's own count of ``text``. ``kind``: how the splitter classified the text ("prose", "json", …).
+    ``headings``: the titles above ``start``, outermost first; ``table_header``: the first lines of a CSV or Markdown
+    table that began before it. Neither is part of ``text``; the limit leaves room for both. ``fields``: those of the
+    document. ``page_marks``: (number, offset in the document) of each page that ``text`` touches.
     """
 
     id: int
@@ -83,46 +83,47 @@ class Chunk:
 
     @property
     def pages(self) -> tuple[int, ...]:
-        """The numbers of the pages that ``start:end`` stands on; none where the document has no pages."""
-        last = self.page_marks[-1:]
+        """The numbers of the pages that ``start:end`` touches; none if the document has no pages."""
+        last = self.page_marks[-1:]  # a page ends where the next begins, and the last one with the chunk
         ends = [at for _, at in self.page_marks[1:]] + [self.end for _ in last]
         return tuple(number for (number, _), stop in zip(self.page_marks, ends, strict=True) if stop > self.start)
 
     def page_at(self, offset: int) -> int | None:
-        """The page on which a character of the text stands; ``offset``: in the document. None: it has no pages."""
+        """The page of a character of the text; ``offset``: in the document. None: the document has no pages."""
         return next((number for number, at in reversed(self.page_marks) if at <= offset), None)
 
     @property
     def fenced(self) -> str:
-        """The text, below its headings and table header, as marked data for a prompt: between two tags that the text
-        itself cannot contain.
+        """The text, below its headings and table header, as data for a prompt: between two tags that the text itself
+        cannot contain.
         """
         return fence(above(self.headings, self.table_header) + self.text)
 
 
 def above(headings: Sequence[str], table_header: str) -> str:
-    """What stands above a chunk's text in a prompt: the titles in one line, then the head of its table."""
+    """The lines above a chunk's text in a prompt: one with the titles, then the head of its table."""
     title = " > ".join(headings)
     return "".join(f"{part}\n" for part in (f"[{title}]" if title else "", table_header.rstrip("\r\n")) if part)
 
 
 def title_of(markup: str) -> str:
-    """The title that the element of an HTML heading says, in one line."""
+    """The text of an HTML heading, in one line."""
     return " ".join(unescape(_TAG.sub("", markup)).split())[:_LONGEST_TITLE].rstrip()
 
 
 def fence(text: str) -> str:
     """Put a text between tags named by its own digest, so that no document can close its fence."""
+    # A digest, not a random name: the same text must give the same prompt, or no stored answer would be found again.
     data = text.encode("utf-8", "surrogatepass")
     tag = "data-" + blake2b(data, digest_size=6).hexdigest()
-    while tag in text:  # one that was computed to name itself
+    while tag in text:  # computed by somebody so that it contains its own digest
         tag = "data-" + blake2b(data, digest_size=6, salt=tag[-12:].encode()).hexdigest()
     return f"<{tag}>\n{text}\n</{tag}>"
 
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """The limits in a provider's response headers; ``None`` where a header is missing. Seconds from the response."""
+    """The limits in a provider's response headers; None: the header is missing. Seconds count from the response."""
 
     limit_requests: int | None = None
     remaining_requests: int | None = None
@@ -142,8 +143,8 @@ class Request:
     """One request to a model, as a provider receives it.
 
     ``schema``: a JSON schema or None. ``timeout_s``: for the whole call. ``finish_s``: for a call whose answer has
-    begun, where that is longer. ``cache``: for how long the provider is asked to keep what the call begins with, its
-    schema, system and the first ``prefix`` characters of the prompt: "5m" or "1h".
+    begun, if that is longer. ``cache``: how long the provider shall keep the beginning of the call (its schema, system
+    and the first ``prefix`` characters of the prompt), "5m" or "1h".
     """
 
     model: str
@@ -161,7 +162,7 @@ class Request:
     turns: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     cache: str | None = None
     prefix: int = 0
-    # Who is shown the answer while it is written, piece by piece; a provider that cannot stream shows nothing.
+    # Called with each piece of the answer while it is written; a provider that cannot stream ignores it.
     pieces: Callable[[str], None] | None = field(default=None, repr=False, compare=False)
 
 
@@ -171,7 +172,7 @@ class Completion:
 
     text: str = field(repr=False)
     parsed: Any = field(default=None, repr=False)
-    usage: Usage = Usage()
+    usage: Usage = Usage()  # frozen: all instances may share it
     model: str = ""
     finish_reason: str = "stop"
     latency_ms: float = 0.0
@@ -185,7 +186,7 @@ class Completion:
 @dataclass(frozen=True, slots=True)
 class ChunkResult:
     """A finished chunk. ``cost_usd`` is None where a price is unknown. ``fields``: those of its document; ``pages``:
-    the numbers of those that it stands on.
+    the numbers of the pages it touches.
     """
 
     chunk_id: int
@@ -204,13 +205,12 @@ class ChunkResult:
 
 @dataclass(frozen=True, slots=True)
 class ChunkFailure:
-    """A chunk that has no result.
+    """A chunk without a result.
 
     ``kind``: "error" (map_fn raised), "unstorable" (its result), "model" (a call), "crash", "hang", "retries",
     "damaged" (its text, its document's name or the record of its outcome is lost), "source" (a whole source that could
-    not be read: its chunk_id is -1).
-    ``traceback`` names files, lines and functions only: no source line, no value. ``answers``: the models' answers to
-    the calls of the last attempt, verbatim, refused answers included.
+    not be read; its chunk_id is -1). ``traceback``: files, lines and functions, without source lines and values.
+    ``answers``: the models' answers to the calls of the last attempt, verbatim, refused ones included.
     """
 
     chunk_id: int
@@ -237,10 +237,10 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What a job would do and cost, given what is ``assumed``. Nothing was called, and it is no upper bound.
+    """The work and cost of a job under the assumptions in ``assumed``. Nothing was called, and it is no upper bound.
 
-    ``output_tokens``: as many as the calls allow (``max_tokens``). ``cost_usd``: None where a price is unknown;
-    ``batch_cost_usd``: the same in batches, None where a model has none.
+    ``output_tokens``: as many as the calls allow (``max_tokens``). ``cost_usd``: None if a price is unknown;
+    ``batch_cost_usd``: the same in batches, None if a model has none.
     """
 
     chunks: int
@@ -259,7 +259,7 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """Where a number lies, in all likelihood: in at least 95 of 100 jobs between ``low`` and ``high``."""
+    """An interval that holds the true number in at least 95 of 100 jobs."""
 
     low: float
     estimate: float
@@ -271,8 +271,8 @@ class Interval:
 
 @dataclass(frozen=True, slots=True)
 class Pilot:
-    """What a pilot has found: its ``results``, and what the whole job of ``chunks`` will cost (None where a price is
-    unknown) and take, its own calls included.
+    """The ``results`` of a pilot, and what the whole job of ``chunks`` will cost (None: a price is unknown) and take,
+    the pilot included.
     """
 
     results: tuple[ChunkResult, ...] = field(repr=False)
@@ -285,10 +285,10 @@ class Pilot:
 
 @dataclass(frozen=True, slots=True)
 class JobDiff:
-    """What a job would do with other documents, by the same function and models; nothing was called.
+    """The work of a job over other documents, by the same function and models; nothing was called.
 
     ``kept`` of the ``chunks`` have their results; the rest is ``asked`` again, ``asked_tokens`` of text. ``cost_usd``:
-    what these would cost at the price that the job's chunks had so far; None where that is not known.
+    what that would cost at the price of the job's chunks so far; None: it is unknown.
     """
 
     chunks: int
@@ -306,7 +306,7 @@ class JobDiff:
 class JobStatus:
     """The state of a job, from its log and lock. Times are seconds since the epoch; ``eta_s`` None: unknown.
 
-    ``total_so_far``: not all documents are cut yet, and ``total`` is what there is so far.
+    ``total_so_far``: documents are still being cut, and ``total`` counts the chunks so far.
     """
 
     job_id: str
@@ -346,10 +346,10 @@ class Throughput:
 
 @dataclass(frozen=True, slots=True)
 class RunSummary:
-    """What a run did. ``usage``: tokens per model. ``cost_usd``: None, never 0, where a price is unknown. ``retries``:
+    """A run's account. ``usage``: tokens per model. ``cost_usd``: None, never 0, if a price is unknown. ``retries``:
     repeated chunks and calls; ``rate_limited``: the calls among them that a rate limit had refused. ``reused_calls``:
-    those whose answer an earlier run, another job or an identical call had paid for.
-    ``unread_sources``: those that could not be read and were left out (``on_source_error="skip"``).
+    calls whose answer an earlier run, another job or an identical call had paid for. ``unread_sources``: sources that
+    could not be read and were left out (``on_source_error="skip"``).
     """
 
     job_id: str

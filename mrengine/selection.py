@@ -1,4 +1,4 @@
-"""Chooses what a question is about, without a model: BM25 over words of any script. Needs the extra ``select``."""
+"""Chooses the texts that a question is about, without a model: BM25 over words of any script (extra ``select``)."""
 
 from __future__ import annotations
 
@@ -10,34 +10,37 @@ from typing import Any, TypeVar
 import regex
 
 from mrengine.errors import ConfigError
+from mrengine.model_settings import check_count
 
 __all__ = ["scores", "select_top_k", "words_of"]
 
 T = TypeVar("T")
 _RUN = regex.compile(r"[\p{L}\p{M}\p{N}]+")
+# Scripts whose writers put no blanks between words; the last two are a long vowel and a repetition of Japanese.
 _UNSPACED = regex.compile(r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}\u30fc々]+")
-_EMPTY = "\u0000"  # stands for a text without a word
+_EMPTY = "\u0000"  # the word of a text without words: bm25s takes no empty list
 
 
 def words_of(text: str) -> list[str]:
-    """The words of a text, in one form. Where a script has no spaces between words: each pair of characters.
+    """The words of a text in a normal form: without case, width, composition, and the "s" of an English plural.
 
-    Case, width and composition make no difference; nor does the "s" of an English plural.
+    A script without spaces between words gives each pair of characters: most of its words have two.
     """
-    found: list[str] = []
+    words: list[str] = []
     for run in _RUN.findall(unicodedata.normalize("NFKC", text).casefold()):
         at = 0
         for part in _UNSPACED.finditer(run):
-            found += _word(run[at : part.start()])
-            found += _pairs(part.group())
+            words += _word(run[at : part.start()])
+            words += _pairs(part.group())
             at = part.end()
-        found += _word(run[at:])
-    return found
+        words += _word(run[at:])
+    return words
 
 
 def _word(word: str) -> list[str]:
     if not word:
         return []
+    # BM25 counts equal words alone: "dose" in the query must find "doses" in a text.
     plural = len(word) > 3 and word.isascii() and word.endswith("s") and not word.endswith(("ss", "us", "is"))
     return [word[:-1] if plural else word]
 
@@ -47,23 +50,21 @@ def _pairs(run: str) -> list[str]:
 
 
 def scores(texts: Sequence[str], query: str) -> list[float]:
-    """How much each text has to do with the query; 0: no word of it. ConfigError: the extra is not installed."""
+    """The BM25 score of each text; 0: it has no word of the query. ConfigError: the extra is not installed."""
     try:
         import bm25s
     except ImportError:
-        raise ConfigError(
-            "choosing chunks or sentences needs BM25: run pip install 'mrengine[select]'", setting="top_k"
-        ) from None
-    asked = list(dict.fromkeys(words_of(query)))
+        message = "choosing chunks or sentences needs BM25: run pip install 'mrengine[select]'"
+        raise ConfigError(message, setting="top_k") from None
     corpus = [words_of(text) or [_EMPTY] for text in texts]
-    known = {word for words in corpus for word in words}
-    asked = [word for word in asked if word in known]
-    if not corpus or not asked:
+    vocabulary = {word for words in corpus for word in words}
+    query_words = [word for word in dict.fromkeys(words_of(query)) if word in vocabulary]
+    if not query_words:
         return [0.0] * len(texts)
-    logging.getLogger("bm25s").setLevel(logging.WARNING)  # it says on stderr that it builds its index
+    logging.getLogger("bm25s").setLevel(logging.WARNING)  # it logs that it builds its index
     index = bm25s.BM25()
     index.index(corpus, show_progress=False)
-    return [float(score) for score in index.get_scores(asked)]
+    return [float(score) for score in index.get_scores(query_words)]
 
 
 def select_top_k(
@@ -75,14 +76,12 @@ def select_top_k(
 ) -> list[T]:
     """The ``k`` chunks that have most to do with the query, in their own order. ``chunks``: Chunks, or texts.
 
-    ``token_budget``: of all that are taken, by tiktoken's count; the best come first, and one that does not fit is
-    passed over. ``min_score``: what scores less is never taken. Equal scores: the earlier one. ConfigError: the extra
-    ``select`` is not installed, or a number that cannot be.
+    ``token_budget``: of all chunks together, by tiktoken's count; they are taken by score, and one that does not fit
+    is passed over. ``min_score``: chunks with less are not taken. Of equal scores the earlier chunk wins. ConfigError:
+    the extra ``select`` is not installed, or a number is out of range.
     """
-    if k is not None and (type(k) is not int or k < 1):
-        raise ConfigError(f"k={k!r}: a whole number, 1 or more", setting="top_k")
-    if token_budget is not None and (type(token_budget) is not int or token_budget < 1):
-        raise ConfigError(f"token_budget={token_budget!r}: a whole number, 1 or more", setting="token_budget")
+    check_count("k", k, setting="top_k")
+    check_count("token_budget", token_budget)
     items = list(chunks)
     ranks = scores([text_of(item) for item in items], query)
     taken = best(ranks, k=k, budget=token_budget, size=lambda at: size_of(items[at]), min_score=min_score)
@@ -97,7 +96,7 @@ def best(
     size: Callable[[int], int],
     min_score: float | None = None,
 ) -> list[int]:
-    """The places of the highest ranks, in order of place: at most ``k``, of at most ``budget`` in ``size``."""
+    """The indexes of the highest ranks, in order: at most ``k``, whose sizes sum to at most ``budget``."""
     taken: list[int] = []
     left = budget
     for at in sorted(range(len(ranks)), key=lambda at: (-ranks[at], at)):
@@ -106,21 +105,21 @@ def best(
         if left is not None:
             needed = size(at)
             if needed > left:
-                continue
+                continue  # a smaller one may still fit
             left -= needed
         taken.append(at)
     return sorted(taken)
 
 
 def text_of(item: Any) -> str:
-    """A chunk's text below its headings, or the text itself."""
+    """A chunk's headings and text, or the text itself."""
     if isinstance(item, str):
         return item
     return " ".join((*getattr(item, "headings", ()), item.text))
 
 
 def size_of(item: Any) -> int:
-    """Tokens, as the chunk has them, or counted."""
+    """The tokens of a chunk, as it has them, or of a text, counted."""
     if not isinstance(item, str) and isinstance(getattr(item, "tokens", None), int):
         return int(item.tokens)
     from mrengine.chunking.tokens import tokenizer

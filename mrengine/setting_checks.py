@@ -1,4 +1,4 @@
-"""What single settings may be: their types, choices and bounds."""
+"""Checks of single settings: types, choices and bounds."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ __all__ = ["KINDS", "check_value"]
 
 
 def _is_answers(value: Any) -> bool:
+    # A str with a separator is a path; one without is most likely "shared", misspelt.
     return value in ("job", "shared") or isinstance(value, os.PathLike) or (isinstance(value, str) and os.sep in value)
 
 
@@ -41,7 +42,7 @@ KINDS: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
 
 
 def check_value(name: str, value: Any, facts: Mapping[str, Any]) -> None:
-    """ConfigError: the value is none of the choices, or beyond the bounds, of the setting's metadata."""
+    """ConfigError: the value is not among the choices in the setting's metadata, or is out of its bounds."""
     choices, least = facts["choices"], facts["least"]
     if choices and value not in choices:
         listed = ", ".join(repr(choice) for choice in choices)
@@ -50,6 +51,7 @@ def check_value(name: str, value: Any, facts: Mapping[str, Any]) -> None:
         return
     kinds = (int,) if facts["whole"] else (int, float)
     bounds = f"at least {least:g}" + (f" and at most {facts['most']:g}" if facts["most"] < math.inf else "")
+    # A bool is an int to Python: workers=True would be one worker.
     if not isinstance(value, kinds) or isinstance(value, bool) or not least <= value <= facts["most"]:
         what = "a whole number" if facts["whole"] else "a number"
         raise ConfigError(f"{name}={value!r}: it is {what}, {bounds}", setting=name)

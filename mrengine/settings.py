@@ -39,10 +39,6 @@ Keep = Literal["always", "on_failure", "results"]
 Durability = Literal["fsync", "flush"]
 
 
-def _whole(text: str) -> int:
-    return int(text)
-
-
 def _flag(text: str) -> bool:
     if text.lower() not in ("1", "true", "yes", "on", "0", "false", "no", "off"):
         raise ValueError(f"1 or 0, not {text!r}")
@@ -70,6 +66,7 @@ def _setting(
     """A field of ``Settings``. ``env`` parses its ``MRENGINE_`` variable; ``least`` and ``most`` bound a number, which
     is a whole one unless the default or ``least`` is a float.
     """
+    # One source for the signature, the environment, the reference page and the checks.
     whole = not any(isinstance(value, float) for value in (default, least))
     facts = {"doc": doc, "env": env, "choices": tuple(choices), "least": least, "most": most, "whole": whole}
     return field(default=default, metadata=facts)
@@ -79,11 +76,11 @@ def _setting(
 class Settings:
     """The settings of a runner, checked. Times are in seconds, sizes in bytes or tokens, as their names say."""
 
-    workers: int = _setting(5, "Worker processes.", env=_whole, least=1, most=1024)
+    workers: int = _setting(5, "Worker processes.", env=int, least=1, most=1024)
     slots: int = _setting(
         1,
         "Concurrent tasks in each worker, a thread each. Many suit calls that wait for a model; CPU work wants one.",
-        env=_whole,
+        env=int,
         least=1,
         most=4096,
     )
@@ -245,20 +242,21 @@ class Settings:
     )
 
     @classmethod
-    def of(cls, given: Mapping[str, Any], environ: Mapping[str, str] | None = None) -> Settings:
+    def of(cls, arguments: Mapping[str, Any], environ: Mapping[str, str] | None = None) -> Settings:
         """Settings from keyword arguments and ``MRENGINE_*`` variables; raises ConfigError, ChunkingError."""
-        known = setting_fields()
-        for name in sorted(set(given) - set(known)):
-            meant = "".join(f"; did you mean {like}?" for like in difflib.get_close_matches(name, known, 1))
+        by_name = setting_fields()
+        for name in sorted(set(arguments) - set(by_name)):
+            # A setting that is misspelt and ignored would be noticed by its bill.
+            meant = "".join(f"; did you mean {like}?" for like in difflib.get_close_matches(name, by_name, 1))
             raise ConfigError(f"unknown setting: {name}{meant}", setting=name)
-        settings = cls(**{**_from_environment(given, os.environ if environ is None else environ), **given})
-        for name, one in known.items():
+        settings = cls(**{**_from_environment(arguments, os.environ if environ is None else environ), **arguments})
+        for name, one in by_name.items():
             check_value(name, getattr(settings, name), one.metadata)
-        settings._check_together()
+        settings._check_together()  # after each by itself, so that the first message is about the wrong one
         return settings
 
     def with_(self, **changes: Any) -> Settings:
-        """The same settings but for these, checked."""
+        """A copy with these changes, checked."""
         changed = replace(self, **changes)
         for name in changes:
             check_value(name, getattr(changed, name), setting_fields()[name].metadata)
@@ -282,12 +280,12 @@ class Settings:
 
     @property
     def backend_name(self) -> str:
-        """The backend, with what ``strategy`` says of it."""
+        """The name of the backend; ``strategy`` may choose it."""
         return "sequential" if self.strategy == "sequential" else self.backend
 
     @property
     def batching(self) -> Batch | None:
-        """How batches go, where they are wanted."""
+        """The Batch of the setting ``batch``; None: calls go directly."""
         return self.batch if isinstance(self.batch, Batch) else Batch() if self.batch else None
 
     @property
@@ -302,7 +300,7 @@ def setting_fields() -> dict[str, Field[Any]]:
 
 
 def signature(*first: inspect.Parameter) -> inspect.Signature:
-    """What a function shows that takes ``first`` and all settings: editors and ``help()`` list them with defaults."""
+    """The signature of a function with the parameters ``first`` and all settings, for editors and ``help()``."""
     rest = [
         inspect.Parameter(
             name,
@@ -315,12 +313,12 @@ def signature(*first: inspect.Parameter) -> inspect.Signature:
     return inspect.Signature([*first, *rest])
 
 
-def _from_environment(given: Mapping[str, Any], environ: Mapping[str, str]) -> dict[str, Any]:
+def _from_environment(arguments: Mapping[str, Any], environ: Mapping[str, str]) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for name, one in setting_fields().items():
         variable = "MRENGINE_" + name.upper()
-        text = environ.get(variable)
-        if not text or name in given or one.metadata["env"] is None:
+        text = environ.get(variable)  # an empty one counts as unset, as shells leave them
+        if not text or name in arguments or one.metadata["env"] is None:
             continue
         try:
             values[name] = one.metadata["env"](text)
@@ -330,7 +328,7 @@ def _from_environment(given: Mapping[str, Any], environ: Mapping[str, str]) -> d
 
 
 class RunnerSettings(TypedDict, total=False):
-    """The types of the keyword arguments, for type checkers; a test holds it against ``Settings``."""
+    """The types of the keyword arguments, for type checkers, which cannot derive them; a test compares ``Settings``."""
 
     workers: int
     slots: int

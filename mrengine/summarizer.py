@@ -1,4 +1,4 @@
-"""The ready-made job: a summary of documents of any size, whose statements can be looked up where that is wanted."""
+"""The ready-made job: a summary of documents of any size, on request with statements that can be looked up."""
 
 from __future__ import annotations
 
@@ -9,15 +9,17 @@ from typing import Any, Literal, overload
 
 from mrengine.errors import ConfigError
 from mrengine.host.log_follower import OnStep, OnText, Step
+from mrengine.model_settings import check_count
 from mrengine.outputs.run_result import RunResult
 from mrengine.providers.models.model import Model, resolve_models
-from mrengine.records import ChunkResult, ModelSpec
+from mrengine.records import ChunkResult
 from mrengine.reducers.tree import TreeReduce, ValueMerge, check_group_by
 from mrengine.runner import MapReduceRunner
-from mrengine.summaries.cited import CitedMerge, Finished, Noted, finished
+from mrengine.settings import Models, Settings, Strategy
+from mrengine.summaries.cited import CitedMerge, CitedText, Finished, finished
 from mrengine.summaries.extract import EXTRACT_TOKENS, ExtractMap, extracted
 from mrengine.summaries.markers import renumbered
-from mrengine.summaries.prompts import Asked, RefineMap
+from mrengine.summaries.prompts import RefineMap, SummaryPrompts
 from mrengine.summaries.small import small_functions
 from mrengine.summaries.stream import SummaryStream, Writing, part_text
 from mrengine.summaries.top_k import TopKMap, is_left_out
@@ -26,16 +28,14 @@ from mrengine.summaries.values import Claim, Summary, SummaryProgress
 __all__ = ["Claim", "Summary", "SummaryProgress", "SummaryStream", "summarize", "summary_runner"]
 
 METHODS = ("map_reduce", "refine", "extract")
-AT_ONCE = 75  # calls, over all workers, where neither workers nor slots are said
+AT_ONCE = 75  # calls over all workers, where the user sets neither workers nor slots
 MOST_MERGED = 30_000  # tokens of one reduce call: with more, models lose facts
 
 Method = Literal["map_reduce", "refine", "extract"]
-Strategy = Literal["parallel", "streaming", "sequential"]
-Models = str | ModelSpec | Sequence[str | ModelSpec] | None
 
 
 class _Default(str):
-    """A default that differs from the same value given by the caller, which beats the environment."""
+    """A default that can be told from the same value passed by the caller, which beats the environment."""
 
 
 _PARALLEL: Any = _Default("parallel")
@@ -69,24 +69,24 @@ def summarize(
 ) -> Summary | SummaryStream:
     """Summarise a document of any size, or many: a str is text, a Path is read, an iterable is many.
 
-    ``query``: summarise what is said about it. ``top_k``: only of the chunks that have most to do with it.
+    ``query``: summarise what is said about it. ``top_k``: use only so many chunks, those that have most to do with it.
     ``method``: "map_reduce"; "refine", a running summary, in order; "extract", sentences of the text, without a model.
     ``cite``: statements rest on quotes that were looked up; the text names them as [1], [2, 3]. ``together``: one
-    summary over all documents; else ``texts`` has one each. ``max_tokens``: of each answer; None: half as many as its
-    text. ``group_by="heading"``: sections are joined first. ``stream``: an iterator over ``SummaryProgress``, then
-    pieces of the text as the model writes it; its ``summary`` is the whole. ``settings`` are those of
-    :class:`MapReduceRunner`. Raises ConfigError, and what ``run()`` raises.
+    summary over all documents; else ``texts`` has one for each. ``max_tokens``: of each answer; None: half as many as
+    its text. ``group_by="heading"``: sections are joined first. ``stream``: return an iterator over
+    ``SummaryProgress``, then pieces of the text as the model writes it; its ``summary`` is the whole. ``settings`` are
+    those of :class:`MapReduceRunner`. Raises ConfigError, and what ``run()`` raises.
     """
     job = _Job(query, method, cite, top_k, together, max_tokens, group_by)
     job.check()
     own = runner is None
-    if runner is None:
+    if runner is None:  # "parallel" by default here, but MRENGINE_STRATEGY must beat a default
         if not isinstance(strategy, _Default):
             settings["strategy"] = strategy
         runner = summary_runner(job_id, models=models, method=method, **settings)
     elif models is not None or settings:
-        given = ", ".join(sorted({*settings, *(("models",) if models is not None else ())}))
-        raise ConfigError(f"{given}: settings of the runner that is given", setting=given.split(",")[0])
+        names = sorted({*settings, *(("models",) if models is not None else ())})
+        raise ConfigError(f"{', '.join(names)}: give these to the runner that you pass", setting=names[0])
     work = _Work(job, source, runner, None if own else job_id, timeout_s, own=own)
     if stream:
         return SummaryStream(work.with_progress, runner.stop)
@@ -95,7 +95,7 @@ def summarize(
 
 @dataclass(frozen=True, slots=True)
 class _Work:
-    """A summary to be made."""
+    """A summary job with its source and runner. ``own``: the runner was made for it, and is closed after it."""
 
     job: _Job
     source: Any
@@ -105,15 +105,15 @@ class _Work:
     own: bool
 
     def __post_init__(self) -> None:
-        self.plan()  # what cannot work is reported at once
+        self.plan()  # a stream begins to work when it is read, but what cannot work is reported at once
 
     def plan(self) -> _Plan:
         """The functions of the job. ConfigError: its model cannot do it."""
         return self.job.plan(() if self.job.method == "extract" else self.runner.models)
 
     def done(self, on_text: OnText | None = None, on_step: OnStep | None = None) -> Summary:
-        """The summary."""
-        plan = self.plan()
+        """Run the job, and return its summary."""
+        plan = self.plan()  # anew: a merge numbers the claims of one run
         try:
             run = self.runner.run(
                 self.source,
@@ -131,7 +131,7 @@ class _Work:
         return plan.summary(run)
 
     def with_progress(self, report: Callable[[Any], None]) -> Summary:
-        """The summary; ``report`` is given its progress, and its text as it is written."""
+        """Run the job, and report its progress and its text as it is written."""
 
         def failed(event: Any) -> None:
             facts = (event.done, event.total, event.progress, event.document_id, event.chunk_id)
@@ -139,7 +139,7 @@ class _Work:
 
         def step(step: Step) -> None:
             last = not step.final and step.round > 0 and step.total == 1 and self.job.together
-            if not last:  # that one is the text, which is shown as it is written
+            if not last:  # the last merge is the text itself, which ``writing`` reports piece by piece
                 stage = "document" if step.final else "reduce" if step.round else "map"
                 share = step.done / step.total if step.total else 1.0
                 text = part_text(step.value)
@@ -169,14 +169,15 @@ def summary_runner(
     keys: bool = True,
     **settings: Any,
 ) -> MapReduceRunner:
-    """The runner that ``summarize()`` uses where none is given: chunks as the models need them, and many at once.
+    """The runner of ``summarize()``: chunks as large as the models take, and many calls at once.
 
     Without ``keys`` it is for an estimate alone, which needs neither a key nor a model.
     """
     if method == "extract":
         return MapReduceRunner(job_id, models=models, **settings)
+    named = models if models is not None else Settings.of({}).models  # those of the environment, where none are named
     try:
-        resolved = resolve_models(_named(models), limits=settings.get("limits"), keys=keys)
+        resolved = resolve_models(named, limits=settings.get("limits"), keys=keys)
     except ConfigError:
         if keys or models is not None:
             raise
@@ -184,37 +185,29 @@ def summary_runner(
     if _is_small(resolved):
         from mrengine.providers.local.embedded import TARGET_TOKENS
 
+        # More workers would not make it faster: the model server uses all cores by itself.
         settings = {"target_tokens": TARGET_TOKENS, "overlap_tokens": 0, "workers": 1, **settings}
     else:
         settings = _sized(settings)
     return MapReduceRunner(job_id, models=[model.spec for model in resolved], **settings)
 
 
-def _named(models: Models) -> Models:
-    """The models that were given; those of the environment where none were."""
-    from mrengine.settings import Settings
-
-    return models if models is not None else Settings.of({}).models
-
-
 def _sized(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Chunks that fit the window, and as many calls at once as make a long text short; what is said beats both."""
-    given = {name for name in ("target_tokens", "workers", "slots") if os.environ.get(f"MRENGINE_{name.upper()}")}
-    wanted: dict[str, Any] = {"target_tokens": "fit", "slots": 15}
+    """Settings with chunks that fit the window, and many calls at once; the user's own, and the environment's, win."""
+    in_env = {name for name in ("target_tokens", "workers", "slots") if os.environ.get(f"MRENGINE_{name.upper()}")}
+    defaults: dict[str, Any] = {"target_tokens": "fit", "slots": 15}
     if "workers" in settings:
-        wanted["slots"] = max(1, AT_ONCE // settings["workers"])
-    elif not {"workers", "slots"} & {
-        *given,
-        *settings,
-    }:  # calls wait: more processes than cores only take longer to start
+        defaults["slots"] = max(1, AT_ONCE // settings["workers"])
+    elif not {"workers", "slots"} & {*in_env, *settings}:
+        # Calls only wait, so threads are enough: more processes than cores take longer to start, and no call is faster.
         workers = min(5, max(2, os.cpu_count() or 2))
-        wanted |= {"workers": workers, "slots": AT_ONCE // workers}
-    return {**{name: value for name, value in wanted.items() if name not in given}, **settings}
+        defaults |= {"workers": workers, "slots": AT_ONCE // workers}
+    return {**{name: value for name, value in defaults.items() if name not in in_env}, **settings}
 
 
 @dataclass(frozen=True, slots=True)
 class _Job:
-    """What is asked for."""
+    """The arguments of ``summarize()`` that decide what is made."""
 
     query: str | None
     method: str
@@ -225,17 +218,15 @@ class _Job:
     group_by: Any
 
     def check(self) -> None:
-        """ConfigError: it cannot be, whatever the documents and models are."""
+        """ConfigError: it cannot work, whatever the documents and models are."""
         if self.method not in METHODS:
             raise ConfigError(f"method={self.method!r}: it is one of {', '.join(map(repr, METHODS))}", setting="method")
         if self.query is not None and not isinstance(self.query, str):
             raise ConfigError(f"query is a str, not of type {type(self.query).__name__}", setting="query")
-        if self.top_k is not None and (type(self.top_k) is not int or self.top_k < 1):
-            raise ConfigError(f"top_k={self.top_k!r}: a whole number, 1 or more", setting="top_k")
-        if self.top_k is not None and not (self.query or "").strip():
+        check_count("top_k", self.top_k)
+        if self.top_k is not None and not (self.query or "").strip():  # without words there is nothing to rank by
             raise ConfigError("top_k= chooses chunks by a query: give query=, too", setting="top_k")
-        if self.max_tokens is not None and (type(self.max_tokens) is not int or self.max_tokens < 1):
-            raise ConfigError(f"max_tokens={self.max_tokens!r}: a whole number, 1 or more", setting="max_tokens")
+        check_count("max_tokens", self.max_tokens)
         check_group_by(self.group_by)
         if self.group_by is not None and self.method != "map_reduce":
             raise ConfigError("group_by= is for method='map_reduce'", setting="group_by")
@@ -250,77 +241,65 @@ class _Job:
                     "which cites the text's own sentences and calls no model",
                     setting="cite" if self.cite else "method",
                 )
-            map_fn, tree = small_functions(self.query)
-            return _Plan(self, self._chosen(map_fn), tree, None)
+            return self._plan(*small_functions(self.query), None)
         if self.method == "extract":
-            return self._extracting()
-        asked = Asked(self.query if (self.query or "").strip() else None, self.max_tokens, _most_tokens(models))
-        return self._citing(asked) if self.cite else self._plain(asked)
+            return self._plan(ExtractMap(self.query, self._extract_tokens), None, CitedMerge())
+        prompts = SummaryPrompts(self.query if (self.query or "").strip() else None, self.max_tokens, _longest(models))
+        refine = self.method == "refine"
+        if self.cite:
+            merge = CitedMerge()
+            prompt: Any = prompts.cited_refine() if refine else prompts.cited()
+            return self._plan(prompts.claims(), self._tree(prompt, merge), merge)
+        prompt = prompts.refine() if refine else prompts.reduce()
+        return self._plan(RefineMap(prompts.map()) if refine else prompts.map(), self._tree(prompt, _Texts()), None)
 
-    def _chosen(self, map_fn: Any) -> Any:
-        return map_fn if self.top_k is None else TopKMap(map_fn, self.query or "", self.top_k)
+    def _plan(self, map_fn: Any, reduce_fn: Any, merge: CitedMerge | None) -> _Plan:
+        chosen = map_fn if self.top_k is None else TopKMap(map_fn, self.query or "", self.top_k)
+        return _Plan(self, chosen, reduce_fn, merge)
 
-    def _plain(self, asked: Asked) -> _Plan:
-        merge = _Texts()
-        if self.method == "refine":
-            return _Plan(self, self._chosen(RefineMap(asked.map())), _tree(asked.refine(), merge, running=True), None)
-        tree = _tree(asked.reduce(), merge, group_by=self.group_by)
-        return _Plan(self, self._chosen(asked.map()), tree, None)
-
-    def _citing(self, asked: Asked) -> _Plan:
-        merge = CitedMerge()
-        if self.method == "refine":
-            tree = _tree(asked.cited_refine(), merge, running=True)
-        else:
-            tree = _tree(asked.cited(), merge, group_by=self.group_by)
-        return _Plan(self, self._chosen(asked.claims()), tree, merge)
-
-    def _extracting(self) -> _Plan:
-        return _Plan(self, self._chosen(ExtractMap(self.query, self._extract_tokens)), None, CitedMerge())
+    def _tree(self, prompt: Any, merge: Any) -> TreeReduce:
+        how = {"group_by": self.group_by, "running": self.method == "refine"}
+        return TreeReduce(prompt, most_tokens=MOST_MERGED, merge=merge, **how)
 
     @property
     def _extract_tokens(self) -> int:
         return self.max_tokens or EXTRACT_TOKENS
 
-    def extracts(self, merge: CitedMerge, results: Sequence[ChunkResult]) -> dict[str, Noted | None]:
-        """What is taken of the sentences that the chunks have given, of each document or of all."""
+    def extracts(self, merge: CitedMerge, results: Sequence[ChunkResult]) -> dict[str, CitedText | None]:
+        """The sentences to keep of those that the chunks returned, for each document or for all together."""
         numbers: dict[str, list[int]] = {"all": []} if self.together else {r.document_id: [] for r in results}
         merge.first(results)
         for number, claim in enumerate(merge.claims, 1):
             numbers["all" if self.together else claim.document_id].append(number)
-        taken: dict[str, Noted | None] = {}
+        texts: dict[str, CitedText | None] = {}
         for name, own in numbers.items():
             kept = extracted([merge.claims[number - 1] for number in own], self.query, self._extract_tokens)
-            taken[name] = Noted("", tuple(own[at] for at in kept)) if kept else None
-        return taken
+            texts[name] = CitedText("", tuple(own[at] for at in kept)) if kept else None
+        return texts
 
 
 class _Texts(ValueMerge):
-    """Summaries as they are; a chunk that was left out has none."""
+    """Merges summaries as they are; a chunk that was left out has none."""
 
     def first(self, results: Sequence[ChunkResult]) -> list[Any]:
         """See Merge."""
         return [None if is_left_out(result.result) else result.result for result in results]
 
 
-def _tree(prompt: Any, merge: Any, *, running: bool = False, group_by: Any = None) -> TreeReduce:
-    return TreeReduce(prompt, group_by=group_by, running=running, most_tokens=MOST_MERGED, merge=merge)
-
-
 def _is_small(models: Sequence[Model]) -> bool:
     return any(model.kind == "local" for model in models)
 
 
-def _most_tokens(models: Sequence[Model]) -> int | None:
-    """What all of the models can say in one answer, as far as that is known; a quarter of a window at most."""
-    known = [model.max_output for model in models if model.max_output is not None]
+def _longest(models: Sequence[Model]) -> int | None:
+    """The longest answer that every model can give, as far as that is known; at most a quarter of a window."""
+    outputs = [model.max_output for model in models if model.max_output is not None]
     quarters = [model.context_window // 4 for model in models if model.context_window is not None]
-    return max(1, min([*known, *quarters])) if known or quarters else None
+    return max(1, min([*outputs, *quarters])) if outputs or quarters else None
 
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """The functions of a job, and how its result becomes a summary. ``merge``: of its claims, where it has some."""
+    """The functions of a job, and how its result becomes a summary. ``merge``: its claims, if it has any."""
 
     job: _Job
     map_fn: Any
@@ -328,7 +307,7 @@ class _Plan:
     merge: CitedMerge | None
 
     def summary(self, run: RunResult) -> Summary:
-        """The whole."""
+        """The summary of a run."""
         left_out = tuple(result.chunk_id for result in run.results if is_left_out(result.result))
         extract = self.job.method == "extract"
         if extract and self.merge is not None:
@@ -338,8 +317,9 @@ class _Plan:
         if self.merge is None:
             texts = {name: str(text or "").strip() for name, text in answers.items()}
             return self._made(run, texts, None, left_out)
-        done = finished(self.merge, answers, tell=not extract)
-        bare = extract and not self.job.cite
+        # An extract is the text's own sentences: to add its contradictions would be to write.
+        done = finished(self.merge, answers, add_contradictions=not extract)
+        bare = extract and not self.job.cite  # its claims are known all the same, and the marks were not asked for
         texts = {name: renumbered(text, {}) for name, text in done.texts.items()} if bare else done.texts
         return self._made(run, texts, done, left_out)
 
@@ -348,10 +328,7 @@ class _Plan:
         own = {} if self.job.together else texts
         if done is None:
             return Summary(text, run.job_id, run, own, left_out=left_out)
-        chunks = {result.chunk_id for result in run.results} | {
-            failure.chunk_id for failure in run.failures if failure.chunk_id >= 0
-        }
-        uncovered = tuple(sorted(chunks - done.covered - set(left_out)))
+        chunks = {result.chunk_id for result in run.results} | {failure.chunk_id for failure in run.failures}
         return Summary(
             text,
             run.job_id,
@@ -360,7 +337,7 @@ class _Plan:
             claims=done.claims,
             citations=done.citations,
             unsupported=done.unsupported,
-            uncovered=uncovered,
+            uncovered=tuple(sorted(chunks - done.covered - {*left_out, -1})),  # -1: of a source that was not read
             left_out=left_out,
             contradictions=done.contradictions,
         )

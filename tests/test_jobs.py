@@ -387,3 +387,21 @@ def test_a_source_that_is_refused_removes_no_job_that_is_just_beginning(jobs: Pa
         with suppress(JobNotFound):
             Job("c").purge()
     assert ends == ["done"] * rounds
+
+
+def test_a_job_that_is_purged_while_jobs_are_listed_is_left_out(jobs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process removes a folder between two looks at it."""
+    for name in ("a", "b"):
+        make_private(jobs / name)
+        (jobs / name / "log").touch()
+    there = os.path.lexists
+
+    def purged(path: Any) -> bool:
+        found = there(path)
+        if Path(path) == jobs / "a" / "log":
+            Path(path).unlink()
+            (jobs / "a").rmdir()
+        return found
+
+    monkeypatch.setattr(os.path, "lexists", purged)
+    assert [job.job_id for job in list_jobs()] == ["b"]

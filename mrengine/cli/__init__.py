@@ -10,7 +10,6 @@ from mrengine.cli import (
     job_commands,
     mcp_commands,
     model_commands,
-    report_commands,
     run_commands,
     summary_commands,
 )
@@ -18,6 +17,7 @@ from mrengine.cli.exits import Group, with_debug
 
 __all__ = ["main"]
 
+# "\b" keeps click from wrapping the paragraph that follows.
 EPILOG = """\b
 Examples:
   mrengine summarize report.txt
@@ -59,7 +59,6 @@ for _command in (
     summary_commands.summarize,
     *run_commands.COMMANDS,
     *job_commands.COMMANDS,
-    *report_commands.COMMANDS,
     model_commands.models,
     answer_commands.answers,
     mcp_commands.mcp,

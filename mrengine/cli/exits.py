@@ -12,8 +12,7 @@ from typing import Any, NoReturn
 
 import click
 
-from mrengine.cli.output import StdoutClosed
-from mrengine.cli.stderr import say
+from mrengine.cli.output import StdoutClosed, say
 from mrengine.cli.terms import in_cli_terms, piped
 from mrengine.errors import (
     BudgetExhausted,
@@ -31,9 +30,10 @@ from mrengine.records import RunSummary
 
 __all__ = ["DONE", "FAILED", "TOO_MANY_FAILED", "Group", "Invocation", "ended", "place_of", "with_debug"]
 
+# 2 is click's own; 130 and 143 are what shells give for SIGINT and SIGTERM (128 + the signal).
 DONE, FAILED, USAGE, TOO_MANY_FAILED, STOPPED, BUSY, WAITING, INTERRUPTED, TERMINATED = 0, 1, 2, 3, 4, 5, 6, 130, 143
 
-
+# Frames below these folders are not the user's own code.
 _INSTALLED = tuple(dict.fromkeys(sysconfig.get_paths()[name] for name in ("stdlib", "purelib", "platlib")))
 
 
@@ -43,8 +43,8 @@ class Terminated(BaseException):
 
 @dataclass(slots=True)
 class Invocation:
-    """What the end of a command has to know: ``resumes`` says how its job goes on, once there is one; ``end`` is the
-    last line of its run, from ``job:end``, until that is printed.
+    """The state of one command. ``resumes``: how its job is continued, once there is one. ``end``: the last line of
+    its run, from ``job:end``, for whatever ends the command.
     """
 
     debug: bool = False
@@ -53,8 +53,8 @@ class Invocation:
     end: str = ""
 
     def run_ended(self, event: JobEnd) -> None:
-        """A run is over, one way or another. One that never began has nothing to tell."""
-        if event.summary.total_chunks:
+        """Keep the last line of a run that is over."""
+        if event.summary.total_chunks:  # 0: it was refused before it began, and the error says why
             self.end = ended(event.summary, event.state if event.state in ("done", "failed") else "stopped")
 
 
@@ -67,7 +67,7 @@ def _debug(context: click.Context, _parameter: click.Parameter, wanted: bool) ->
 
 
 def with_debug(command: click.Command) -> click.Command:
-    """The command with an option that shows tracebacks."""
+    """Add the option that shows tracebacks: at every command, as users type it where they are."""
     option = click.option("--debug", is_flag=True, expose_value=False, callback=_debug, help="Show tracebacks.")
     option(command)
     return command
@@ -77,17 +77,18 @@ class Group(click.Group):
     """The commands, with one place where errors end."""
 
     def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
-        """A context whose object is the Invocation."""
+        """A context whose object, which those of all commands inherit, is the Invocation."""
         return super().make_context(*args, obj=Invocation(), **kwargs)
 
     def invoke(self, context: click.Context) -> NoReturn:
-        """Run a command; leaves with its exit code."""
+        """Run a command and exit with its code."""
+        # By default SIGTERM ends Python at once: the run would not drain, nor say how it goes on.
         signal.signal(signal.SIGTERM, _terminate)
         invocation: Invocation = context.obj
         try:
             code = super().invoke(context)
         except (click.ClickException, click.exceptions.Exit):
-            raise
+            raise  # click prints these itself
         except KeyboardInterrupt:
             _say_end(invocation)
             say(f"interrupted{invocation.resumes}")
@@ -97,7 +98,7 @@ class Group(click.Group):
             say(f"terminated{invocation.resumes}")
             code = TERMINATED
         except StdoutClosed:
-            code = DONE
+            code = DONE  # "mrengine jobs | head" has done what it should
         except Exception as error:  # noqa: BLE001  # of the library, of a user's function, of the system: all end here
             if invocation.debug:
                 traceback.print_exception(error)
@@ -112,12 +113,12 @@ def _say_end(invocation: Invocation) -> None:
 
 
 def line_of(error: Exception) -> str:
-    """One line for people."""
+    """The line for people that an error becomes, with the command that helps where there is one."""
     if isinstance(error, JobCancelled):
         return f"job {error.job_id} was cancelled; 'mrengine uncancel {error.job_id}' lets it run again"
     if isinstance(error, (BudgetExhausted, JobTimeout)) and len(error.results):
         return f"{in_cli_terms(str(error))}; 'mrengine export {error.job_id}' prints what is done"
-    if isinstance(error, SourceError):
+    if isinstance(error, SourceError):  # a MrengineError, too: it must be looked at first
         return piped(error)
     if isinstance(error, JobFailed) and len(error.failures):
         line = f"{error}{place_of(error.failures[0].traceback)}"
@@ -133,7 +134,7 @@ def ended(summary: RunSummary, state: str = "done") -> str:
     """The last line of a run: chunks, seconds, tokens, cost, and the job's id."""
     total, failed = summary.total_chunks, summary.failed_chunks
     done = summary.processed_chunks + summary.resumed_chunks
-    words = [f"{done} of " * (done < total) + f"{total} chunk{'s' * (total != 1)}"]
+    words = [f"{done} of " * (done < total) + f"{total} chunk{'s' * (total != 1)}"]  # "3 of 5 chunks", or "5 chunks"
     if summary.resumed_chunks:
         words.append(f"{summary.resumed_chunks} of earlier runs")
     if failed:
@@ -147,13 +148,14 @@ def ended(summary: RunSummary, state: str = "done") -> str:
 
 def place_of(traceback: str | None) -> str:
     """ " at FILE:LINE" of the last frame of the user's own code, as ``ChunkFailure.traceback`` has it; or nothing."""
+    # The message alone ("KeyError: 'x'") does not lead a user to the line of their map function.
     frames = re.findall(r'^File "(.+)", line (\d+), in ', traceback or "", re.MULTILINE)
     own = [frame for frame in frames if not frame[0].startswith(_INSTALLED)]
     if not own:
         return ""
     path, line = own[-1]
-    inside = os.path.relpath(path)
-    return f" at {path if inside.startswith(os.pardir) else inside}:{line}"
+    relative = os.path.relpath(path)
+    return f" at {path if relative.startswith(os.pardir) else relative}:{line}"
 
 
 def code_of(error: Exception) -> int:
@@ -162,4 +164,5 @@ def code_of(error: Exception) -> int:
         return BUSY
     if isinstance(error, (BudgetExhausted, JobTimeout, JobCancelled)):
         return STOPPED
+    # Settings that cannot work are errors of usage, like the ones that click finds itself.
     return USAGE if isinstance(error, (ConfigError, ChunkingError)) else FAILED

@@ -27,7 +27,8 @@ reduce_option = click.option(
 
 
 def imported(name: str) -> Callable[..., Any]:
-    """The function "module:function"; modules of the current folder are found, too, as ``python -m`` does."""
+    """Import the function "module:function"."""
+    # An installed script has no current folder in its path; users expect that of ``python -m``.
     if "" not in sys.path:
         sys.path.insert(0, "")
     return import_function(name)
@@ -42,11 +43,11 @@ def map_function(
     system: str | None,
     max_tokens: int,
 ) -> Callable[..., Any]:
-    """One of the three, exactly. UsageError, ConfigError, SourceError."""
+    """The map function of --prompt, --prompt-file or --map. Raises UsageError, ConfigError, SourceError."""
     if sum(way is not None for way in (prompt, prompt_file, map_name)) != 1:
         raise click.UsageError("give one of --prompt, --prompt-file, --map")
     if map_name is not None:
-        if schema is not None or system is not None:
+        if schema is not None or system is not None:  # ignored, they would seem to work
             raise click.UsageError("--schema and --system belong to a prompt: with --map, the function says them")
         return imported(map_name)
     template = prompt if prompt_file is None else _text(prompt_file)
@@ -54,7 +55,7 @@ def map_function(
 
 
 def reduce_function(name: str | None) -> Callable[[Any], Any] | None:
-    """A reducer by its name, a function of the user's own, or none. BadParameter, ConfigError."""
+    """The reducer of this name, or the function "module:function". Raises BadParameter, ConfigError."""
     if name is None:
         return None
     if ":" in name:
@@ -75,4 +76,5 @@ def _schema(path: Path | None) -> Any:
 
 
 def _text(path: Path) -> str:
+    # read_source keeps the byte order mark of UTF-8, as it is part of a document; here it would break the JSON.
     return "".join(mrengine.read_source(path)).removeprefix("\ufeff")

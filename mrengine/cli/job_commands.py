@@ -1,24 +1,21 @@
-"""The commands that look after jobs: jobs, show, cancel, uncancel, export, merge, verify, purge, prune."""
+"""The commands that look after jobs, and that show a run from its log (report, trace)."""
 
 from __future__ import annotations
 
 import dataclasses
-import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import click
 
 from mrengine.cli.exits import DONE, FAILED
-from mrengine.cli.following import Following
 from mrengine.cli.job_ids import find_job, job_argument, jobs_argument
-from mrengine.cli.job_views import page, table
-from mrengine.cli.options import state_option
+from mrengine.cli.job_views import Following, page, table
+from mrengine.cli.options import seconds_of, state_option
 from mrengine.cli.outcomes import print_failures
-from mrengine.cli.output import echo, print_json, record_of, rounded
-from mrengine.cli.stderr import say
+from mrengine.cli.output import echo, print_json, record_of, rounded, say
 from mrengine.config import jobs_folder
 from mrengine.errors import ConfigError, JobBusy, JobError, JobNotFound, LogError
 from mrengine.jobs import Job, list_jobs, merge_results
@@ -29,8 +26,7 @@ from mrengine.records import JobStatus
 __all__ = ["COMMANDS"]
 
 FOLLOW_S = 0.5
-FOLLOW_LINES_S = 2.0
-
+FOLLOW_LINES_S = 2.0  # lines are read by people
 
 table_option = click.option(
     "-o",
@@ -51,7 +47,7 @@ def jobs(state_dir: str | None, as_json: bool) -> None:
         for status in statuses:
             print_json(_record(status))
         return
-    lines = table(statuses)
+    lines = table(statuses)  # all at once: a column is as wide as its widest cell
     for line in lines:
         echo(line)
     if not lines:
@@ -62,9 +58,9 @@ def _statuses(state_dir: str | None) -> Iterator[JobStatus]:
     for job in list_jobs(state_dir):
         try:
             yield job.status()
-        except JobNotFound:  # purged meanwhile
-            continue
-        except (LogError, ConfigError) as error:  # it is damaged, or others may write to it
+        except JobNotFound:
+            continue  # purged since the folder was listed
+        except (LogError, ConfigError) as error:  # a damaged log, or a folder that others may write to
             say(f"{job.job_id}: {error}")
 
 
@@ -91,14 +87,13 @@ def show(job_id: str, follow: bool, failures: bool, state_dir: str | None, as_js
     following: Following | None = None
     while True:
         status = job.status()
-        known = dataclasses.replace(status, updated=0, eta_s=None)
+        lasting = dataclasses.replace(status, updated=0, eta_s=None)  # these two change with the clock alone
         ends = not follow or status.state != "running"
-        if known != last or ends:
-            if as_json:
-                print_json(_record(status)) if known != last else None
-            else:
-                echo(page(status) if following is None or ends else following.line(status))
-            last = known
+        if as_json and lasting != last:
+            print_json(_record(status))
+        elif not as_json and (lasting != last or ends):
+            echo(page(status) if following is None or ends else following.line(status))
+        last = lasting
         if ends:
             return
         following = following or Following(status)
@@ -111,11 +106,12 @@ def show(job_id: str, follow: bool, failures: bool, state_dir: str | None, as_js
 def cancel(job_id: str, state_dir: str | None) -> None:
     """Stop a job where it runs; it stays cancelled until uncancel."""
     job = find_job(job_id, state_dir)
-    if job.status().state == "done":
+    if job.status().state == "done":  # a mark would only refuse the next run, which prints the results
         say(f"job {job.job_id} is done: there is nothing to cancel")
         return
     left = job.cancel()
     if left:
+        # They bill what they execute until they are cancelled, and only a later look can collect that.
         say(f"{left} of its batches {'is' if left == 1 else 'are'} being cancelled by the provider; say it again later")
     say(f"job {job.job_id} is cancelled; 'mrengine uncancel {job.job_id}' lets it run again")
 
@@ -136,11 +132,11 @@ def uncancel(job_id: str, state_dir: str | None) -> None:
 @table_option
 def export(job_id: str, state_dir: str | None, output: Path | None) -> None:
     """Print results, then failures, as JSON Lines; or write them to a file."""
-    found = find_job(job_id, state_dir).outcomes()
+    outcomes = find_job(job_id, state_dir).outcomes()
     if output is not None:
-        say(f"wrote {found.export(output)}")
+        say(f"wrote {outcomes.export(output)}")
         return
-    for outcome in (*found.results, *found.failures):
+    for outcome in (*outcomes.results, *outcomes.failures):
         print_json(record_of(outcome))
 
 
@@ -157,7 +153,7 @@ def merge(
 
     A job from another machine is named by the path of its folder. The order is that of the arguments.
     """
-    jobs = [_job_at(given, state_dir) for given in job_ids]
+    jobs = [_job_at(place, state_dir) for place in job_ids]
     merged = merge_results(jobs, partial=partial, duplicates="keep" if keep_duplicates else "refuse")
     if output is not None:
         say(f"wrote {merged.export(output)}")
@@ -170,13 +166,13 @@ def merge(
     say(f"{len(merged.jobs)} jobs: {totals}")
 
 
-def _job_at(given: str, state_dir: str | None) -> Job:
-    """The job of an id, or that of a folder."""
-    if "/" not in given:
-        return find_job(given, state_dir)
-    folder = Path(given).resolve()
+def _job_at(place: str, state_dir: str | None) -> Job:
+    """The job of an id, or of the path of its folder: no id holds a slash."""
+    if "/" not in place:
+        return find_job(place, state_dir)
+    folder = Path(place).resolve()
     if folder.parent.name != "jobs":
-        raise click.BadParameter(f"{given}: the folder of a job is …/jobs/JOB", param_hint="JOB")
+        raise click.BadParameter(f"{place}: the folder of a job is …/jobs/JOB", param_hint="JOB")
     return Job(folder.name, state_dir=folder.parent.parent)
 
 
@@ -224,7 +220,7 @@ def purge(job_ids: tuple[str, ...], state_dir: str | None) -> None:
     for missing in errors[:-1]:
         say(f"mrengine: {missing}")
     if errors:
-        raise errors[-1]
+        raise errors[-1]  # Group prints it as it prints any error, and takes the exit code from it
 
 
 @click.command()
@@ -233,23 +229,56 @@ def purge(job_ids: tuple[str, ...], state_dir: str | None) -> None:
 @state_option
 def prune(older_than: str, dry_run: bool, state_dir: str | None) -> None:
     """Remove all jobs that did not change for some time, and do not run."""
-    age_s = _age_s(older_than)
+    age_s = seconds_of(older_than, "--older-than", example="30d, 12h or 90m")
     for job in list_jobs(state_dir):
         try:
+            # The log alone: reading a job, or asking for its status, does not write it.
             if time.time() - (job.folder / "log").stat().st_mtime < age_s:
                 continue
             if not dry_run:
                 job.purge()
-        except (JobBusy, JobNotFound, FileNotFoundError):  # it runs, or somebody else was faster
+        except (JobBusy, JobNotFound, FileNotFoundError):  # it runs, or was removed since the folder was listed
             continue
         echo(job.job_id)
 
 
-def _age_s(text: str) -> int:
-    match = re.fullmatch(r"(\d{1,9})([smhdw])", text)
-    if match is None:
-        raise click.BadParameter(f"{text!r}: write 30d, 12h or 90m", param_hint="--older-than")
-    return int(match[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}[match[2]]
+def _output(default: str) -> Callable[[Any], Any]:
+    path = click.Path(dir_okay=False, path_type=Path)
+    return click.option("-o", "--output", type=path, default=default, show_default=True, help="The file to write.")
 
 
-COMMANDS = (jobs, show, cancel, uncancel, export, merge, verify, purge, prune)
+@click.command()
+@job_argument
+@_output("report.html")
+@click.option("--against", metavar="JOB", help="Another job, to compare with.")
+@state_option
+def report(job_id: str, output: Path, against: str | None, state_dir: str | None) -> None:
+    """Write a page that shows a run: tasks over time, waits, latencies, failures, cost. One file, no network."""
+    from mrengine.report import write_report  # not at the top: the other commands start faster without it
+
+    job = find_job(job_id, state_dir)
+    other = find_job(against, state_dir).folder if against else None
+    _write(output, lambda: write_report(job.folder, output, state=job.status().state, against=other))
+
+
+@click.command()
+@job_argument
+@_output("trace.json")
+@state_option
+def trace(job_id: str, output: Path, state_dir: str | None) -> None:
+    """Write a run as a trace, for ui.perfetto.dev or chrome://tracing."""
+    from mrengine.report import write_trace
+
+    job = find_job(job_id, state_dir)
+    _write(output, lambda: write_trace(job.folder, output))
+
+
+def _write(output: Path, write: Callable[[], None]) -> None:
+    try:
+        write()
+    except OSError as error:
+        raise ConfigError(f"{output} cannot be written: {error.strerror or error}", setting="--output") from error
+    say(f"wrote {output}")
+
+
+COMMANDS = (jobs, show, cancel, uncancel, export, merge, verify, purge, prune, report, trace)

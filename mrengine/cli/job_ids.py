@@ -20,29 +20,29 @@ SHOWN = 5
 OTHER_MODELS = ("local", "fake", "http://", "https://")
 
 
-def find_job(given: str, state_dir: str | None) -> Job:
-    """The job of this id, or the one whose id begins so. ConfigError: several do; JobNotFound: none does."""
-    exact = Job(given, state_dir=state_dir)
-    if exact.folder.is_dir():
+def find_job(typed: str, state_dir: str | None) -> Job:
+    """The job of this id, or the only one whose id begins so. ConfigError: several do; JobNotFound: none does."""
+    exact = Job(typed, state_dir=state_dir)
+    if exact.folder.is_dir():  # also where longer ids begin with it
         return exact
-    found = [job for job in list_jobs(state_dir) if job.job_id.startswith(given)]
-    if len(found) > 1:
-        more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
-        shown = ", ".join(job.job_id for job in found[:SHOWN])
-        raise ConfigError(f"{len(found)} jobs begin with {given!r}: {shown}{more}; type more of the id", setting="JOB")
-    if not found:
-        message = f"there is no job {given!r} in {jobs_folder(state_dir)}, and none that begins so"
-        raise JobNotFound(f"{message}; 'mrengine jobs' lists them", job_id=given)
-    return found[0]
+    jobs = [job for job in list_jobs(state_dir) if job.job_id.startswith(typed)]
+    if len(jobs) > 1:
+        more = f" and {len(jobs) - SHOWN} more" if len(jobs) > SHOWN else ""
+        shown = ", ".join(job.job_id for job in jobs[:SHOWN])
+        raise ConfigError(f"{len(jobs)} jobs begin with {typed!r}: {shown}{more}; type more of the id", setting="JOB")
+    if not jobs:
+        message = f"there is no job {typed!r} in {jobs_folder(state_dir)}, and no id that begins with it"
+        raise JobNotFound(f"{message}; 'mrengine jobs' lists them", job_id=typed)
+    return jobs[0]
 
 
 def _complete_jobs(context: click.Context, _parameter: click.Parameter, begun: str) -> list[str]:
-    """Ids of jobs, the newest first. A shell must never see an error here."""
+    """Ids of jobs, the newest first."""
     try:
-        known = [job.job_id for job in list_jobs(context.params.get("state_dir"))]
+        job_ids = [job.job_id for job in list_jobs(context.params.get("state_dir"))]
     except (MrengineError, OSError):
-        return []
-    return [job_id for job_id in reversed(known) if job_id.startswith(begun)]
+        return []  # an error would be printed into the line that the user is typing
+    return [job_id for job_id in reversed(job_ids) if job_id.startswith(begun)]
 
 
 def complete_models(_context: click.Context, _parameter: click.Parameter, begun: str) -> list[str]:

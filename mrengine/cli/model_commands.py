@@ -5,17 +5,18 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import os
+from dataclasses import replace
 from typing import Any
 
 import click
 
-from mrengine.cli.output import echo, print_json
-from mrengine.cli.stderr import say
+from mrengine.cli.output import echo, print_json, say
 from mrengine.errors import ConfigError
 from mrengine.providers.local.model_file import ensure, find
 from mrengine.providers.models import catalog
 from mrengine.providers.models.model import resolve_models
 from mrengine.providers.models.resolution import SDKS, custom_class, plugins
+from mrengine.records import Price
 from mrengine.settings import Settings
 
 __all__ = ["models"]
@@ -40,7 +41,7 @@ def models(context: click.Context, as_json: bool, price_file: str | None) -> Non
     window, longest answer, prices.
     """
     if context.invoked_subcommand is not None:
-        return
+        return  # click calls the group's function before that of "models fetch"
     rows = [(names, what, "" if key is None else _set_or_not(key)) for names, what, key in ROWS]
     rows.append(("local, local:/path/to/model.gguf", "embedded, SmolLM2 135M", _embedded()))
     rows += [(f"{name}, {name}:MODEL", _package(point), _loads(name)) for name, point in sorted(plugins().items())]
@@ -49,58 +50,53 @@ def models(context: click.Context, as_json: bool, price_file: str | None) -> Non
             print_json({"names": names, "provider": what, "state": state or "no key needed"})
         else:
             echo(f"{names:<34}{what:<32}{state}".rstrip())
-    known = catalog.catalog(catalog.chosen(price_file))
+    prices = catalog.catalog(catalog.chosen(price_file))
     if as_json:
-        for name in sorted(known.models):
-            print_json(_facts(known, name))
+        for name in sorted(prices.models):
+            print_json(_facts(prices, name))
     else:
-        _print_prices(known)
+        _print_prices(prices)
     say(f"where none is named: {_default()}")
 
 
-def _facts(known: catalog.Catalog, name: str) -> dict[str, Any]:
-    entry = known.models[name]
-    state = f"prices of {known.source}" if name in known.own else f"prices of {catalog.date()}"
-    return {"names": name, "provider": "known", "state": state, **dataclasses.asdict(entry)}
+def _facts(prices: catalog.Catalog, name: str) -> dict[str, Any]:
+    state = f"prices of {prices.source}" if name in prices.own else f"prices of {catalog.date()}"
+    return {"names": name, "provider": "known", "state": state, **dataclasses.asdict(prices.models[name])}
 
 
 _COLUMNS = ("window", "answer", "input", "output", "read", "write", "write 1h", "batch")
 
 
-def _print_prices(known: catalog.Catalog) -> None:
-    """What is known of each model; "-" is what is not."""
+def _print_prices(prices: catalog.Catalog) -> None:
+    """Print window, longest answer and prices of each model; "-" where one is unknown."""
     echo(f"\n{'tokens; US dollars of a million of them':<42}" + "".join(f"{name:>9}" for name in _COLUMNS))
-    for name in sorted(known.models):
-        entry = known.models[name]
+    for name in sorted(prices.models):
+        entry = prices.models[name]
         price = entry.price
-        reads = (None, None, None) if price is None else price.cache_rates
-        costs = (None, None) if price is None else (price.input, price.output)
-        factor = None if price is None else price.batch_factor
-        figures = (entry.context_window, entry.max_output, *costs, *reads, factor)
-        shown = name + (" *" if name in known.own else "")
-        echo(f"{shown:<42}" + "".join(f"{_figure(one):>9}" for one in figures))
+        _print_row(name + (" *" if name in prices.own else ""), price, entry.context_window, entry.max_output)
         if price is not None and price.long is not None:
-            long = price.long
-            figures = (None, None, long.input, long.output, *long.cache_rates, factor)
-            shown = f"  prompts above {price.long_above:,} tokens"
-            echo(f"{shown:<42}" + "".join(f"{_figure(one):>9}" for one in figures))
-    echo(f"\nprices of {known.date or 'an unknown day'}, from:")
-    for source in known.sources:
+            long = replace(price.long, batch_factor=price.batch_factor)  # batches have one factor for both
+            _print_row(f"  prompts above {price.long_above:,} tokens", long)
+    echo(f"\nprices of {prices.date or 'an unknown day'}, from:")
+    for source in prices.sources:
         echo(f"  {source}")
-    if known.own:
-        echo(f"* from {known.source}, over the package's table of {catalog.date()}")
+    if prices.own:
+        echo(f"* from {prices.source}, over the package's table of {catalog.date()}")
 
 
-def _figure(value: float | None) -> str:
-    return "-" if value is None else f"{value:.9g}"
+def _print_row(name: str, price: Price | None, window: int | None = None, answer: int | None = None) -> None:
+    rates = (None,) * 6 if price is None else (price.input, price.output, *price.cache_rates, price.batch_factor)
+    cells = ("-" if figure is None else f"{figure:.9g}" for figure in (window, answer, *rates))
+    echo(f"{name:<42}" + "".join(f"{cell:>9}" for cell in cells))
 
 
 def _set_or_not(key: str) -> str:
-    """Also through which SDK its vendor is asked, and whether that is there."""
+    """Whether a vendor's key is set, and its SDK installed."""
     state = f"{key} is {'set' if os.environ.get(key) else 'not set'}"
     sdk = key.removesuffix("_API_KEY").lower()
     if sdk not in SDKS:
         return f"{state}, without an SDK"
+    # find_spec does not import: that takes an SDK long, and says nothing more.
     if importlib.util.find_spec(sdk) is None:
         return f"{state}; pip install {sdk}"
     return f"{state}, through {sdk}"
@@ -113,13 +109,12 @@ def _embedded() -> str:
 
 
 def _package(point: Any) -> str:
-    """The package that brings a provider."""
     return f"plugin {point.dist.name} {point.dist.version}" if point.dist is not None else "plugin"
 
 
 def _loads(name: str) -> str:
     try:
-        custom_class(name)
+        custom_class(name)  # the only way to know whether a plugin works
     except ConfigError as error:
         return str(error)
     return "ready"
@@ -127,8 +122,7 @@ def _loads(name: str) -> str:
 
 def _default() -> str:
     try:
-        given = Settings.of({}).models
-        return ", ".join(model.name for model in resolve_models(given))
+        return ", ".join(model.name for model in resolve_models(Settings.of({}).models))
     except ConfigError as error:
         return f"none; {error}"
 

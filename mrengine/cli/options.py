@@ -15,22 +15,52 @@ import click
 import mrengine
 from mrengine.cli.exits import Invocation
 from mrengine.cli.job_ids import complete_models
+from mrengine.cli.output import log_to_stderr, say
 from mrengine.cli.sources import has_folder
-from mrengine.cli.stderr import log_to_stderr, say
 from mrengine.errors import ConfigError
 from mrengine.profiling import PerformanceCollector
 from mrengine.providers.models.model import resolve_models
 from mrengine.records import Batch, Budget, ModelSpec, Price, RateLimit
 from mrengine.settings import Settings
 
-__all__ = ["announce", "default_models", "job_options", "priced", "resume_options", "runner_settings", "state_option"]
+__all__ = [
+    "announce",
+    "default_models",
+    "job_options",
+    "model_option",
+    "priced",
+    "private_option",
+    "resume_options",
+    "runner_settings",
+    "seconds_of",
+    "slots_option",
+    "state_option",
+    "workers_option",
+]
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 state_option = click.option(
     "--state-dir", type=click.Path(file_okay=False), default=None, help="Where jobs are kept (MRENGINE_STATE_DIR)."
 )
-_ABOVE_ZERO = click.FloatRange(min=0, min_open=True)
+private_option = click.option(
+    "--allow-private", is_flag=True, help="Fetch URLs of the own network and of this machine, too."
+)
+model_option = click.option(
+    "--model",
+    "models",
+    multiple=True,
+    shell_complete=complete_models,
+    help="A model's name; several take turns. See 'mrengine models'.",
+)
+workers_option = click.option(
+    "--workers", type=click.IntRange(1, 1024), default=None, help="Worker processes.  [default: 5]"
+)
+slots_option = click.option(
+    "--slots", type=click.IntRange(1, 4096), default=None, help="Concurrent tasks in each.  [default: 1]"
+)
+ABOVE_ZERO = click.FloatRange(min=0, min_open=True)
+# Defaults are None where the library has its own: an option that is not given must not beat the environment.
 _INPUTS = [
     click.option("--job-id", default="auto", show_default="a digest of the inputs", help="Names the job."),
     click.option(
@@ -55,23 +85,17 @@ _INPUTS = [
         is_flag=True,
         help="Leave out sources that cannot be read, and say which; files of a folder are left out anyway.",
     ),
-    click.option("--allow-private", is_flag=True, help="Fetch URLs of the own network and of this machine, too."),
+    private_option,
     click.option("--dry-run", is_flag=True, help="Count chunks, tokens and cost; call nothing."),
 ]
 _RUNNING = [
-    click.option(
-        "--model",
-        "models",
-        multiple=True,
-        shell_complete=complete_models,
-        help="A model's name; several take turns. See 'mrengine models'.",
-    ),
-    click.option("--workers", type=click.IntRange(1, 1024), default=None, help="Worker processes.  [default: 5]"),
-    click.option("--slots", type=click.IntRange(1, 4096), default=None, help="Concurrent tasks in each.  [default: 1]"),
+    model_option,
+    workers_option,
+    slots_option,
     click.option("--priority", type=click.Choice(["P0", "P1", "P2"]), default=None, help="At a shared limit."),
     click.option("--limits", multiple=True, metavar="MODEL:tpm=N,rpm=N", help="A model's limits per minute."),
     click.option("--max-tokens-total", type=click.IntRange(1), default=None, help="Stop before more tokens are used."),
-    click.option("--max-cost", type=_ABOVE_ZERO, default=None, help="Stop before more US dollars are spent."),
+    click.option("--max-cost", type=ABOVE_ZERO, default=None, help="Stop before more US dollars are spent."),
     click.option(
         "--price",
         "prices",
@@ -98,7 +122,7 @@ _RUNNING = [
         metavar="8h",
         help="After so long the batches are cancelled, and the rest is asked directly: 8h, 90m, 45s.",
     ),
-    click.option("--batch-poll", type=_ABOVE_ZERO, default=None, metavar="S", help="Between two looks.  [default: 60]"),
+    click.option("--batch-poll", type=ABOVE_ZERO, default=None, metavar="S", help="Between two looks.  [default: 60]"),
     click.option(
         "--answers",
         default=None,
@@ -109,7 +133,7 @@ _RUNNING = [
     click.option("--max-failed", type=click.IntRange(0), default=0, show_default=True, help="Failed chunks to accept."),
     click.option(
         "--timeout",
-        type=_ABOVE_ZERO,
+        type=ABOVE_ZERO,
         default=None,
         metavar="S",
         help="Start nothing after so many seconds; calls in flight have 10 more.",
@@ -131,77 +155,94 @@ _RUNNING = [
 
 
 def _with(options: Sequence[Callable[[Any], Any]]) -> Callable[[Command], Command]:
+    # click lists options in the order of decorators, the outermost first.
     return lambda command: functools.reduce(lambda wrapped, option: option(wrapped), reversed(options), command)
 
 
 job_options = _with([*_INPUTS, *_RUNNING])
-"""All options of a command that runs a job."""
+"""The options of a command that starts a job."""
 resume_options = _with(_RUNNING)
-"""Those that do not say what the job is."""
+"""Those without what the job is made of: that is in its log."""
 
 
-def runner_settings(given: dict[str, Any]) -> dict[str, Any]:
-    """The settings of a MapReduceRunner; what was not given is left out. BadParameter, ConfigError."""
+def runner_settings(options: dict[str, Any]) -> dict[str, Any]:
+    """The settings of a MapReduceRunner. Raises BadParameter, ConfigError.
+
+    An option that was not given is left out, so that the environment or the library's default decides.
+    """
     settings: dict[str, Any] = {
-        "limits": dict(_limit(text) for text in given["limits"]) or None,
-        "budget": _budget(given["max_tokens_total"], given["max_cost"]),
-        "progress": False if given["quiet"] else None,
-        "keep": "always",
-        "on_source_error": "skip" if given.get("skip_unreadable") or has_folder(given.get("sources", ())) else "fail",
+        "limits": dict(_limit(text) for text in options["limits"]) or None,
+        "budget": _budget(options["max_tokens_total"], options["max_cost"]),
+        "progress": False if options["quiet"] else None,  # None: a bar on a terminal
+        "keep": "always",  # or export, show and report would find nothing after a success
+        # Nobody has said of a folder's files that all can be read; of a source that was named, the user has.
+        "on_source_error": "skip"
+        if options.get("skip_unreadable") or has_folder(options.get("sources", ()))
+        else "fail",
     }
     for name in ("workers", "slots", "priority", "overlap_tokens", "on_mismatch", "state_dir"):
-        if given.get(name) is not None:
-            settings[name] = given[name]
-    if given["wait"]:
+        if options.get(name) is not None:
+            settings[name] = options[name]
+    if options["wait"]:
         settings["on_busy"] = "wait"
-    if (batch := _batch(given)) is not None:
+    if (batch := _batch(options)) is not None:
         settings["batch"] = batch
-    if given["answers"]:
-        settings["answers"] = given["answers"] if given["answers"] in ("job", "shared") else Path(given["answers"])
-    if given["single_flight"]:
+    if options["answers"]:
+        settings["answers"] = (
+            options["answers"] if options["answers"] in ("job", "shared") else Path(options["answers"])
+        )
+    if options["single_flight"]:
         settings["single_flight"] = True
-    if given["profile"]:
-        settings["collector"] = _profiled(given["profile"])
-    if given["price_file"]:
-        settings["prices"] = given["price_file"]
-    if given.get("target_tokens") is not None:
-        settings["target_tokens"] = _target(given["target_tokens"])
-    if models := list(given["models"]) or Settings.of({}).models:
-        settings["models"] = priced(models if isinstance(models, list) else [models], given["prices"])
+    if options["profile"]:
+        settings["collector"] = _profiled(options["profile"])
+    if options["price_file"]:
+        settings["prices"] = options["price_file"]
+    if options.get("target_tokens") is not None:
+        settings["target_tokens"] = _target(options["target_tokens"])
+    if models := list(options["models"]) or Settings.of({}).models:
+        settings["models"] = priced(models if isinstance(models, list) else [models], options["prices"])
     return settings
 
 
 def _profiled(path: Path) -> PerformanceCollector:
-    """A collector whose statistics are written when the command ends, however it does."""
-    if not path.parent.is_dir():
+    """A collector whose statistics are written when the command ends, also with an error."""
+    if not path.parent.is_dir():  # before the run, which would be profiled in vain
         raise ConfigError(f"{path} cannot be written: there is no folder {path.parent}", setting="--profile")
     collector = PerformanceCollector()
 
     def write() -> None:
         try:
             collector.export(path)
-        except OSError as error:
+        except OSError as error:  # the run itself has ended: its exit code stays
             say(f"{path} cannot be written: {error.strerror or error}")
 
     click.get_current_context().call_on_close(write)
     return collector
 
 
-def _batch(given: dict[str, Any]) -> bool | Batch | None:
-    deadline, poll_s = given["batch_deadline"], given["batch_poll"]
+def _batch(options: dict[str, Any]) -> bool | Batch | None:
+    deadline, poll_s = options["batch_deadline"], options["batch_poll"]
     if deadline is None and poll_s is None:
-        return cast("bool | None", given["batch"])
-    if given["batch"] is False:
+        return cast("bool | None", options["batch"])
+    # Either option means batches, also without --batch.
+    if options["batch"] is False:
         raise click.BadParameter("there are no batches to wait for", param_hint="--no-batch")
-    found = None if deadline is None else re.fullmatch(r"(\d{1,9})([smhd])", deadline)
-    if deadline is not None and found is None:
-        raise click.BadParameter(f"{deadline!r}: write 8h, 90m or 45s", param_hint="--batch-deadline")
-    seconds = None if found is None else float(found[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[found[2]]
-    return Batch(deadline_s=seconds) if poll_s is None else Batch(deadline_s=seconds, poll_s=poll_s)
+    times: dict[str, Any] = {} if poll_s is None else {"poll_s": poll_s}
+    if deadline is not None:
+        times["deadline_s"] = seconds_of(deadline, "--batch-deadline", example="8h, 90m or 45s")
+    return Batch(**times)
+
+
+def seconds_of(text: str, option: str, *, example: str) -> float:
+    """The seconds that an option's "90m" means. BadParameter: it is no number with a unit."""
+    match = re.fullmatch(r"(\d{1,9})([smhdw])", text)
+    if match is None:
+        raise click.BadParameter(f"{text!r}: write {example}", param_hint=option)
+    return float(match[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}[match[2]]
 
 
 def default_models(*, dry_run: bool) -> list[ModelSpec]:
-    """The models that are used where none is named. ConfigError: none is set up; a dry run needs none."""
+    """The models that are used where the user names none. ConfigError: none is set up, and it is no dry run."""
     try:
         return [model.spec for model in resolve_models(None)]
     except ConfigError:
@@ -211,17 +252,18 @@ def default_models(*, dry_run: bool) -> list[ModelSpec]:
 
 
 def priced(models: Sequence[Any], prices: Sequence[str]) -> list[Any]:
-    """The models, names or ModelSpecs, with the prices that were given. BadParameter: one is for none of them."""
-    known = dict(map(_price, prices))
-    specs = [model if isinstance(model, ModelSpec) else ModelSpec(model) for model in models]
-    names = {name for spec in specs for name in (spec.name, spec.name.rpartition("#")[2])}
-    if unknown := sorted(known.keys() - names - {""}):
-        message = f"{unknown[0]!r} is none of the models of this job: {', '.join(spec.name for spec in specs)}"
-        raise click.BadParameter(message, param_hint="--price")
-    if not known:
+    """The models, names or ModelSpecs, with the prices of --price. BadParameter: a price is for none of them."""
+    by_name = dict(map(_price, prices))
+    if not by_name:
         return list(models)
-    found = [known.get(s.name) or known.get(s.name.rpartition("#")[2]) or known.get("") or s.price for s in specs]
-    return [replace(spec, price=price) for spec, price in zip(specs, found, strict=True)]
+    specs = [model if isinstance(model, ModelSpec) else ModelSpec(model) for model in models]
+    # "http://host/v1#name" may be called by its name alone: the address is long.
+    short = {spec.name: spec.name.rpartition("#")[2] for spec in specs}
+    if unknown := sorted(by_name.keys() - short.keys() - {*short.values(), ""}):
+        message = f"{unknown[0]!r} is none of the models of this job: {', '.join(short)}"
+        raise click.BadParameter(message, param_hint="--price")
+    every = by_name.get("")
+    return [replace(s, price=by_name.get(s.name) or by_name.get(short[s.name]) or every or s.price) for s in specs]
 
 
 _PRICED = ("input", "output", "cached", "cache_write", "cache_write_1h")
@@ -235,7 +277,7 @@ def _price(text: str) -> tuple[str, Price]:
             rates: dict[str, Any] = dict(zip(_PRICED, numbers, strict=False))
             return model, Price(**rates)
     except ValueError:
-        pass
+        pass  # the same message as for too many numbers
     message = (
         f"{text!r}: write IN:OUT, US dollars of a million tokens of prompts and of answers, as 0.15:0.60; then, where "
         "they are known, those of cache reads, of cache writes, and of cache writes for 1 h"
@@ -244,16 +286,16 @@ def _price(text: str) -> tuple[str, Price]:
 
 
 def announce(runner: mrengine.MapReduceRunner, *, quiet: bool, chosen: bool = False) -> None:
-    """Say the job's id and what resumes it as soon as it is known; let what is logged be seen.
+    """Print what happens in a run: the job's id and how to resume it, its batches; and show log records.
 
-    ``chosen``: nobody named a model; which one was taken is said.
+    ``chosen``: the user named no model, so that the one which was taken is printed.
     """
     log_to_stderr(quiet=quiet)
     invocation: Invocation = click.get_current_context().find_root().obj
     invocation.quiet = quiet
 
     def started(event: Any) -> None:
-        invocation.resumes = "; the same command resumes"
+        invocation.resumes = "; the same command resumes"  # not before: until then there is no job
         so_far = " so far" * event.total_so_far
         chunks = f"job {event.job_id}: {event.total} chunk{'' if event.total == 1 else 's'}{so_far}"
         finished = event.resumed == event.total
@@ -285,7 +327,7 @@ def _target(text: str) -> int | str | None:
 
 
 def _limit(text: str) -> tuple[str, RateLimit]:
-    model, _, rest = text.rpartition(":")
+    model, _, rest = text.rpartition(":")  # the last colon: addresses of models contain others
     fields: dict[str, Any] = {}
     for part in rest.split(","):
         match = re.fullmatch(r"(tpm|rpm|rps|input_tpm|output_tpm|concurrent|burst_s|shared)=(.+)", part)

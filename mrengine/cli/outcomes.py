@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import mrengine
 from mrengine.cli.exits import DONE, TOO_MANY_FAILED, ended, place_of
-from mrengine.cli.output import StdoutClosed, echo, print_json, print_value, record_of, rounded
-from mrengine.cli.stderr import say
+from mrengine.cli.output import StdoutClosed, echo, print_json, print_value, record_of, rounded, say
 from mrengine.cli.terms import in_cli_terms
 from mrengine.errors import JobError
 from mrengine.outputs.run_result import RunResult
@@ -17,12 +17,11 @@ from mrengine.records import ChunkFailure, ChunkResult, Document, JobDiff, Pilot
 
 __all__ = [
     "print_diff",
-    "print_done",
     "print_estimate",
     "print_failures",
     "print_pilot",
     "print_run",
-    "print_written",
+    "printing_done",
     "too_many_failed",
 ]
 
@@ -30,39 +29,35 @@ SHOWN = 5
 
 
 def print_run(
-    run: RunResult, *, reduced: bool, max_failed: int, as_json: bool, quiet: bool = False, each_line: bool = False
+    run: RunResult, *, reduced: bool, written: bool, each_line: bool, max_failed: int, as_json: bool, quiet: bool
 ) -> int:
-    """Records where nothing was reduced, whatever failed; the one answer unless too much did. The exit code.
+    """Print a run's records, or its reduced answer unless too many chunks failed; returns the exit code.
 
-    ``each_line``: the documents are the lines of sources, "visits.jsonl:3" each.
+    ``written``: the records are in a file. ``each_line``: documents are lines or rows of a source, "visits.jsonl:3".
     """
-    withheld = "the reduced answer is withheld" if reduced else "what succeeded is printed all the same"
+    place = "is in the file" if written else "is printed"
+    withheld = "the reduced answer is withheld" if reduced else f"what succeeded {place} all the same"
     too_many = too_many_failed(run, max_failed, withheld=withheld)
-    try:
-        if not reduced:
-            _print_records(run, as_json=as_json, each_line=each_line)
-        elif not too_many:
+    with suppress(StdoutClosed):  # the exit code still says what the run was
+        if reduced and not too_many:
             print_json(run.result) if as_json else print_value(run.result)
-    except StdoutClosed:  # the exit code still says what the run was
-        pass
+        elif not reduced and not written:
+            _print_records(run, as_json=as_json, each_line=each_line)
     say(ended(run.summary), quiet=quiet)
     return TOO_MANY_FAILED if too_many else DONE
 
 
-def print_written(run: RunResult, *, max_failed: int, quiet: bool) -> int:
-    """What is said of a run whose results went to a file. The exit code."""
-    too_many = too_many_failed(run, max_failed, withheld="what succeeded is in the file all the same")
-    say(ended(run.summary), quiet=quiet)
-    return TOO_MANY_FAILED if too_many else DONE
-
-
-def print_done(error: JobError, *, reduced: bool, as_json: bool) -> None:
-    """The records of a job that ended with an error: what was done until then, and what failed."""
-    if as_json and not reduced:
-        try:
-            _print_records(error, as_json=True, each_line=False)
-        except StdoutClosed:  # the exit code still says what the run was
-            pass
+@contextmanager
+def printing_done(*, reduced: bool, as_json: bool) -> Iterator[None]:
+    """Print the records of a job that ends with an error: what was done until then, and what failed."""
+    try:
+        yield
+    except JobError as error:
+        # Text gets none: it has no place for failures, and would pass for the whole.
+        if as_json and not reduced:
+            with suppress(StdoutClosed):
+                _print_records(error, as_json=True, each_line=False)
+        raise
 
 
 def _print_records(run: RunResult | JobError, *, as_json: bool, each_line: bool) -> None:
@@ -70,6 +65,7 @@ def _print_records(run: RunResult | JobError, *, as_json: bool, each_line: bool)
         for outcome in (*run.results, *run.failures):
             print_json(record_of(outcome))
         return
+    # Results are in document order, so the ends tell whether there are several; reading all would take them twice.
     ends: list[Any] = [*run.results[:1], *run.results[-1:], *run.failures[:1], *run.failures[-1:]]
     several = len({_source_of(outcome, each_line) for outcome in ends}) > 1
     last = None
@@ -86,11 +82,11 @@ def _source_of(outcome: ChunkResult | ChunkFailure, each_line: bool) -> str:
 
 
 def too_many_failed(run: RunResult, max_failed: int, *, withheld: str) -> bool:
-    """Whether more chunks failed than are accepted; if so, print the first of them, and what that means."""
-    failed = len(run.failures) - len(run.unread)  # what could not be read was accepted, or nothing would have run
+    """Whether more chunks failed than --max-failed accepts; if so, print the first of them and the way on."""
+    failed = len(run.failures) - len(run.unread)  # unread sources were accepted, or the run would not have begun
     if failed <= max_failed:
         return False
-    for failure in run.failures[:SHOWN]:
+    for failure in run.failures[:SHOWN]:  # a wrong prompt fails in every chunk alike
         place = place_of(failure.traceback)
         say(f"chunk {failure.chunk_id} of {failure.document_id} failed ({failure.kind}): {failure.message}{place}")
     total = run.summary.total_chunks
@@ -101,7 +97,7 @@ def too_many_failed(run: RunResult, max_failed: int, *, withheld: str) -> bool:
 
 
 def print_failures(failures: Sequence[ChunkFailure], *, as_json: bool) -> None:
-    """Why chunks failed, each with the raw answers that were paid for: they are data, and go to stdout."""
+    """Print why chunks failed, each with the raw answers that were paid for: data, hence on stdout."""
     for failure in failures:
         if as_json:
             print_json(record_of(failure))
@@ -114,11 +110,11 @@ def print_failures(failures: Sequence[ChunkFailure], *, as_json: bool) -> None:
 
 
 def print_pilot(pilot: Pilot, *, as_json: bool) -> int:
-    """What a pilot says of the whole."""
+    """Print what a pilot predicts for the whole job."""
     if as_json:
         facts = {"job_id": pilot.job_id, "chunks": pilot.chunks, "tried": len(pilot.results)}
-        known = None if pilot.cost_usd is None else dataclasses.asdict(pilot.cost_usd)
-        print_json({**facts, "cost_usd": known, "duration_s": dataclasses.asdict(pilot.duration_s)})
+        cost_usd = None if pilot.cost_usd is None else dataclasses.asdict(pilot.cost_usd)
+        print_json({**facts, "cost_usd": cost_usd, "duration_s": dataclasses.asdict(pilot.duration_s)})
         return DONE
     cost, time_s = pilot.cost_usd, pilot.duration_s
     echo(f"tried:         {len(pilot.results)} of {pilot.chunks} chunks; the same command without --pilot goes on")
@@ -129,7 +125,7 @@ def print_pilot(pilot: Pilot, *, as_json: bool) -> int:
 
 
 def print_diff(diff: JobDiff, as_json: bool) -> None:
-    """What other documents would cost a job."""
+    """Print what a job would ask again for other documents, and its cost."""
     if as_json:
         print_json({**dataclasses.asdict(diff), "cost_usd": rounded(diff.cost_usd)})
         return
@@ -147,13 +143,13 @@ def print_diff(diff: JobDiff, as_json: bool) -> None:
 def print_estimate(
     runner: mrengine.MapReduceRunner, documents: list[Document], map_fn: Any, *, as_json: bool, **how: Any
 ) -> int:
-    """What a run would do and cost, and under which assumptions: a few lines, or one of JSON."""
+    """Print what a run would do and cost, and what that assumes: a few lines, or one of JSON."""
     estimate = runner.estimate(documents, map_fn, **how)
     if as_json:
         costs = {name: rounded(getattr(estimate, name)) for name in ("cost_usd", "batch_cost_usd")}
         print_json({**dataclasses.asdict(estimate), **costs})
         return DONE
-    models = [model.name for model in runner.models]
+    models = [model.name for model in runner.models]  # none in a dry run without a key
     unknown = [model.name for model in runner.models if model.price is None]
     echo(f"documents:     {len(documents):,}")
     echo(f"chunks:        {estimate.chunks:,}")

@@ -1,4 +1,4 @@
-"""Writes stdout and output files: records as JSON, and files that appear complete or not at all."""
+"""Writes stdout (data, records as JSON), stderr (notes for people, log records), and files, whole or not at all."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import base64
 import dataclasses
 import errno
 import json
+import logging
 import math
 import os
 import re
@@ -16,17 +17,20 @@ from typing import Any
 
 import click
 
+from mrengine.cli.terms import in_cli_terms
 from mrengine.log.format.values import Unstorable, normalise
 
 __all__ = [
     "StdoutClosed",
     "as_json",
     "echo",
+    "log_to_stderr",
     "print_json",
     "print_value",
     "printable",
     "record_of",
     "rounded",
+    "say",
     "writable_folder",
     "write_whole",
 ]
@@ -36,12 +40,14 @@ __all__ = [
 LINE_ENDS = {ord(end): f"\\u{ord(end):04x}" for end in "\x85\u2028\u2029"}
 
 
+# Not an Exception: no handler for errors of a command or of a user's function may take it for one.
 class StdoutClosed(BaseException):
-    """Whoever read stdout has gone: nothing is wrong, and nothing more need be said."""
+    """The reader of stdout has gone, as ``head`` does: no error, and nothing more to print."""
 
 
 # What moves a cursor, sets a title, turns text around or hides it: nothing that a text from elsewhere may do.
 _UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
+# CSI ("\x1b[31m"), strings up to their end or the text's (titles, links), and the sequences of two characters.
 _SEQUENCE = re.compile("\x1b(?:\\[[0-?]*[ -/]*[@-~]|[\\]PX^_][^\x07\x1b\x9c]*(?:\x07|\x1b\\\\|\x9c)?|[@-Z\\\\^_])")
 
 
@@ -51,26 +57,30 @@ def printable(text: str) -> str:
 
 
 def echo(text: str, *, end: str = "\n") -> None:
-    """A line on stdout, or a part of one. What its encoding cannot say (a lone surrogate) is escaped, and a terminal
-    gets no control characters. StdoutClosed, OSError.
+    """Print a line on stdout, or a part of one. Raises StdoutClosed, OSError.
+
+    What its encoding lacks (a lone surrogate) is escaped, and a terminal gets no control characters.
     """
     if sys.stdout is None:  # ">&-"
         raise OSError(errno.EBADF, "it is closed", "stdout")
+    # Only a terminal obeys control characters; a file or a pipe gets the answer as the model gave it.
     if sys.stdout.isatty():
         text = printable(text)
     try:
         encoding = sys.stdout.encoding or "utf-8"
         click.echo(text.encode(encoding, "backslashreplace").decode(encoding) + end, nl=False)
     except OSError as error:
-        # Python would try, and complain, once more when it closes stdout.
+        # Otherwise Python flushes stdout again when it exits, fails again, and prints a second error.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # Any other error (a full disk) is one: a user would take what is there for all.
         if isinstance(error, BrokenPipeError):
             raise StdoutClosed from None
         raise OSError(error.errno, error.strerror, "stdout") from None
 
 
 def as_json(value: Any) -> str:
-    """One line of JSON. Bytes are base64; what JSON cannot say is null (NaN, infinities) or escaped."""
+    """One line of JSON. Bytes are base64; what JSON lacks is null (NaN, infinities) or escaped."""
+    # Values are searched for NaN, and text for surrogates, only where the quick way fails: both are rare.
     try:
         text = json.dumps(value, ensure_ascii=False, allow_nan=False, default=_plain)
     except ValueError:
@@ -78,7 +88,7 @@ def as_json(value: Any) -> str:
     try:
         text.encode()
     except UnicodeEncodeError:
-        text = json.dumps(json.loads(text))
+        text = json.dumps(json.loads(text))  # lone surrogates, as ASCII escapes
     return text.translate(LINE_ENDS)
 
 
@@ -124,7 +134,7 @@ def rounded(cost_usd: float | None) -> float | None:
 
 
 def writable_folder(folder: Path) -> Path:
-    """Make a folder where files shall be written later; BadParameter now, and not after the work."""
+    """Make a folder for the output. BadParameter before the work, rather than after it was paid for."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if not os.access(folder, os.W_OK | os.X_OK):
@@ -135,17 +145,53 @@ def writable_folder(folder: Path) -> Path:
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write a file under another name and give it its own when it is all there. Its permissions follow the umask."""
+    """Write a file under another name, and rename it when it is complete. Its permissions follow the umask."""
+    # In the same folder: a rename is atomic only within a file system.
     fd, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:200]}.")
     try:
         with os.fdopen(fd, "w", encoding="utf-8", errors="backslashreplace") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        umask = os.umask(0)
+        umask = os.umask(0)  # it can only be read by setting it; mkstemp has ignored it and made the file 0600
         os.umask(umask)
         os.chmod(name, 0o666 & ~umask)
         os.replace(name, path)
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
+
+
+CLEAR_LINE = "\r\x1b[2K"  # a progress bar may stand there; it is drawn again below
+
+
+def say(text: str, *, quiet: bool = False) -> None:
+    """Print a line for people on stderr."""
+    if quiet:
+        return
+    try:
+        click.echo((CLEAR_LINE if _redraws() else "") + text, err=True)
+    except OSError:
+        pass  # stderr is closed; the command's work is worth more than its notes
+
+
+def _redraws() -> bool:
+    capable = os.environ.get("TERM") not in (None, "", "dumb", "unknown")
+    return capable and sys.stderr is not None and sys.stderr.isatty()
+
+
+class _Notes(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            text = self.format(record)
+            say(in_cli_terms(text) if record.name == "mrengine" else text)
+        except Exception:  # noqa: BLE001  # a record of user code may not format; logging reports it and goes on
+            self.handleError(record)
+
+
+def log_to_stderr(*, quiet: bool) -> None:
+    """Show warnings of all loggers, and what map functions print; with ``quiet`` the library's errors alone."""
+    # Replaced, not added: a command may call this twice, and every note would be printed twice.
+    logging.getLogger().handlers[:] = [_Notes()]
+    logging.getLogger("mrengine").setLevel(logging.ERROR if quiet else logging.WARNING)
+    logging.getLogger("map_fn").setLevel(logging.WARNING if quiet else logging.INFO)

@@ -1,4 +1,4 @@
-"""The commands that run a function of the user's choice: run, resume; diff, which tells what would; and chunk."""
+"""The commands around a function of the user's choice: run, resume, diff (what a run would ask again), chunk."""
 
 from __future__ import annotations
 
@@ -22,11 +22,10 @@ from mrengine.cli.options import (
     runner_settings,
     state_option,
 )
-from mrengine.cli.outcomes import print_diff, print_done, print_estimate, print_pilot, print_run, print_written
-from mrengine.cli.output import echo, print_json
+from mrengine.cli.outcomes import print_diff, print_estimate, print_pilot, print_run, printing_done
+from mrengine.cli.output import echo, log_to_stderr, print_json, say
 from mrengine.cli.sources import open_sources
-from mrengine.cli.stderr import log_to_stderr, say
-from mrengine.errors import JobError, JobWaiting
+from mrengine.errors import JobWaiting
 from mrengine.host.stored import stored_job
 from mrengine.outputs.files import check_path
 
@@ -103,54 +102,52 @@ Examples:
     help="Run N chunks spread over the input, keep them, and say what the whole will cost and take.",
 )
 @job_options
-def run(sources: tuple[str, ...], each_line: bool, reduce_name: str | None, detach: bool, **given: Any) -> int:
+def run(sources: tuple[str, ...], each_line: bool, reduce_name: str | None, detach: bool, **options: Any) -> int:
     """Run a prompt or a function over the chunks of documents. SOURCE is a path, a folder, a URL or - for stdin.
 
     Text, PDF, HTML, DOCX, PPTX, XLSX, Parquet and DICOM are read, packed with gzip or zstd or not. Without --reduce
     the results are printed in order; with --json a record for each chunk, failures too; with -o they go to a file.
     """
-    output, columns = given.pop("output"), {name: given.pop(f"{name}_column") for name in ("text", "id")}
+    output, columns = options.pop("output"), {name: options.pop(f"{name}_column") for name in ("text", "id")}
     if output is not None:
-        check_path(output)
-    given["sources"] = sources
-    log_to_stderr(quiet=given["quiet"])
-    asked = {name: given.pop(name) for name in ("prompt", "prompt_file", "map_name", "schema", "system", "max_tokens")}
-    map_fn, reduce_fn = map_function(**asked), reduce_function(reduce_name)
-    settings = runner_settings(given)
+        check_path(output)  # its suffix and folder, before anything is paid for
+    options["sources"] = sources
+    log_to_stderr(quiet=options["quiet"])  # now: reading the sources may already warn
+    prompting = {
+        name: options.pop(name) for name in ("prompt", "prompt_file", "map_name", "schema", "system", "max_tokens")
+    }
+    map_fn, reduce_fn = map_function(**prompting), reduce_function(reduce_name)
+    settings = runner_settings(options)
     documents = open_sources(
         sources,
         each_line=each_line,
         skip=settings["on_source_error"] == "skip",
-        allow_private=given["allow_private"],
+        allow_private=options["allow_private"],
         text=columns["text"],
         id_column=columns["id"],
     )
-    chosen = asked["map_name"] is None and "models" not in settings
-    if chosen or (given["prices"] and "models" not in settings):
+    chosen = prompting["map_name"] is None and "models" not in settings
+    if chosen or (options["prices"] and "models" not in settings):
         # A prompt needs a model: named here, the embedded one is fetched where it is the one that will be used.
-        settings["models"] = priced(default_models(dry_run=given["dry_run"]), given["prices"]) or None
-    runner = mrengine.MapReduceRunner(given["job_id"], **settings)
-    if given["dry_run"]:
-        how = {name: given[name] for name in ("calls_per_chunk", "sample")}
-        return print_estimate(runner, documents, map_fn, as_json=given["as_json"], **how)
-    announce(runner, quiet=given["quiet"], chosen=chosen)
+        settings["models"] = priced(default_models(dry_run=options["dry_run"]), options["prices"]) or None
+    runner = mrengine.MapReduceRunner(options["job_id"], **settings)
+    if options["dry_run"]:
+        how = {name: options[name] for name in ("calls_per_chunk", "sample")}
+        return print_estimate(runner, documents, map_fn, as_json=options["as_json"], **how)
+    announce(runner, quiet=options["quiet"], chosen=chosen)
     if detach:
-        _say_waiting(runner.submit(documents, map_fn, timeout_s=given["timeout"]))
+        _say_waiting(runner.submit(documents, map_fn, timeout_s=options["timeout"]))
         return DONE
-    if given["pilot"]:
-        found = runner.pilot(documents, map_fn, given["pilot"], timeout_s=given["timeout"])
-        return print_pilot(found, as_json=given["as_json"])
-    try:
-        done = runner.run(documents, map_fn, reduce_fn, timeout_s=given["timeout"])
-    except JobError as error:
-        print_done(error, reduced=reduce_fn is not None, as_json=given["as_json"])
-        raise
-    named_by_place = each_line or columns["text"] is not None
+    if options["pilot"]:
+        pilot = runner.pilot(documents, map_fn, options["pilot"], timeout_s=options["timeout"])
+        return print_pilot(pilot, as_json=options["as_json"])
+    with printing_done(reduced=reduce_fn is not None, as_json=options["as_json"]):
+        done = runner.run(documents, map_fn, reduce_fn, timeout_s=options["timeout"])
     if output is not None:
-        say(f"wrote {done.export(output)}", quiet=given["quiet"])
-        if reduce_fn is None:
-            return print_written(done, max_failed=given["max_failed"], quiet=given["quiet"])
-    return print_run(done, reduced=reduce_fn is not None, each_line=named_by_place, **_printing(given))
+        say(f"wrote {done.export(output)}", quiet=options["quiet"])
+    lines = each_line or columns["text"] is not None
+    how = _printing(options)
+    return print_run(done, reduced=reduce_fn is not None, written=output is not None, each_line=lines, **how)
 
 
 @click.command()
@@ -169,45 +166,44 @@ def run(sources: tuple[str, ...], each_line: bool, reduce_name: str | None, deta
 @detach_option
 @resume_options
 def resume(
-    job_id: str, map_name: str | None, reduce_name: str | None, api_key_env: str | None, detach: bool, **given: Any
+    job_id: str, map_name: str | None, reduce_name: str | None, api_key_env: str | None, detach: bool, **options: Any
 ) -> int:
     """Go on with a job of a prompt or an importable function; its documents are in its folder.
 
     Its own prompt or function and its own models are used where none is named. What was done to its results, --reduce,
     has to be said again; a summary goes on by its own command.
     """
-    log_to_stderr(quiet=given["quiet"])
+    log_to_stderr(quiet=options["quiet"])
     map_fn, reduce_fn = imported(map_name) if map_name else None, reduce_function(reduce_name)
-    job = find_job(job_id, given["state_dir"])
-    settings = runner_settings(given)
-    if given["prices"] and "models" not in settings:
+    job = find_job(job_id, options["state_dir"])
+    settings = runner_settings(options)
+    if options["prices"] and "models" not in settings:  # the prices are those of the job's own models
         with mrengine.ResumeEngine(job.folder) as view:
             stored = stored_job(view, job.job_id).models(None)
-        settings["models"] = priced([model.spec for model in stored], given["prices"])
+        settings["models"] = priced([model.spec for model in stored], options["prices"])
     runner = mrengine.MapReduceRunner(**settings)
-    announce(runner, quiet=given["quiet"])
-    how = {"timeout_s": given["timeout"], "api_key_env": api_key_env, "detach": detach}
-    try:
-        done = runner.resume(job.job_id, map_fn, reduce_fn, **how)
-    except JobWaiting:
-        _say_waiting(job)
-        return WAITING
-    except JobError as error:
-        print_done(error, reduced=reduce_fn is not None, as_json=given["as_json"])
-        raise
+    announce(runner, quiet=options["quiet"])
+    how = {"timeout_s": options["timeout"], "api_key_env": api_key_env, "detach": detach}
+    with printing_done(reduced=reduce_fn is not None, as_json=options["as_json"]):
+        try:
+            done = runner.resume(job.job_id, map_fn, reduce_fn, **how)
+        except JobWaiting:  # a JobError, but what it has done is printed by the resume that collects the rest
+            _say_waiting(job)
+            return WAITING
+    # The log does not say that documents were lines of a source; their ids do.
     lines = all(re.search(r":\d+$", outcome.document_id) for outcome in (*done.results[:1], *done.results[-1:]))
-    return print_run(done, reduced=reduce_fn is not None, each_line=lines, **_printing(given))
+    return print_run(done, reduced=reduce_fn is not None, written=False, each_line=lines, **_printing(options))
 
 
 def _say_waiting(job: mrengine.Job) -> None:
-    """A job was left to its batches, or had nothing to wait for."""
+    """Say that a job was left to its batches, or is done without them: stored answers were enough."""
     done = job.status().state == "done"
     say(f"job {job.job_id} is done" if done else f"job {job.job_id} waits for its batches; nothing need stay alive")
     say(f"'mrengine resume {job.job_id}' {'prints' if done else 'collects'} the results")
 
 
-def _printing(given: dict[str, Any]) -> dict[str, Any]:
-    return {name: given[name] for name in ("max_failed", "as_json", "quiet")}
+def _printing(options: dict[str, Any]) -> dict[str, Any]:
+    return {name: options[name] for name in ("max_failed", "as_json", "quiet")}
 
 
 @click.command()

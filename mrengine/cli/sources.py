@@ -23,7 +23,7 @@ _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 
 def has_folder(sources: tuple[str, ...]) -> bool:
-    """Whether any source is a folder: of what lies in one, nobody has said that all of it can be read."""
+    """Whether any source is a folder."""
     return any(not _URL.match(source) and os.path.isdir(source) for source in sources)
 
 
@@ -36,20 +36,21 @@ def open_sources(
     text: str | None = None,
     id_column: str | None = None,
 ) -> list[Document]:
-    """A document for each source, and for each file of a folder; with ``each_line``, for each of its lines that is not
-    blank: "visits.jsonl:3"; with ``text``, for each row of a table, which is read in this column: "visits.csv:7".
-    ``id_column``: the column, or the field of JSON Lines, that has the number's place in it.
-    ``skip``: the run leaves out those that cannot be read, unless that is all.
+    """A document for each source, and for each file of a folder.
 
-    SourceError, which names all that cannot be read; ConfigError; BadParameter: a source given twice.
+    ``each_line``: one for each line that is not blank, "visits.jsonl:3". ``text``: one for each row of a table, whose
+    text is in this column, "visits.csv:7". ``id_column``: the column, or the field of JSON Lines, whose value stands
+    in ids instead of the number. ``skip``: sources that cannot be read are left out, unless none can.
+
+    Raises SourceError, which names all that cannot be read; ConfigError; BadParameter: a source given twice.
     """
     for place, source in enumerate(sources):
-        if source in sources[:place]:
+        if source in sources[:place]:  # two documents would have one id
             raise click.BadParameter(f"{source} is given twice", param_hint="SOURCE")
     documents: list[Document] = []
     reading = Reading(skip=skip)
     for source in sources:
-        known = len(reading.errors)
+        earlier = len(reading.errors)
         with reading.opening():
             if text is not None:
                 documents += _rows(source, text, id_column)
@@ -57,12 +58,13 @@ def open_sources(
             if each_line and id_column is not None:
                 documents += [Document(f"{source}:{row.id}", row.source) for row in read_jsonl(source, id=id_column)]
                 continue
-            found = _open(source, allow_private=allow_private)
-            documents += [line for document in found for line in _lines(document)] if each_line else found
-        if skip:  # the run leaves it out, and tells why, with those that it cannot read itself
-            documents += [Document(source, Unreadable(error)) for error in reading.errors[known:]]
+            opened = _open(source, allow_private=allow_private)
+            documents += [line for document in opened for line in _lines(document)] if each_line else opened
+        if skip:  # the run reports it, beside those that it cannot read itself
+            documents += [Document(source, Unreadable(error)) for error in reading.errors[earlier:]]
     if reading.errors and not each_line and not skip:
-        for document in documents:  # report all faults now, rather than one in each attempt
+        # Nothing will run anyway: find the other faults now, rather than one in each attempt of the user.
+        for document in documents:
             reading.exhaust(Source(document.id, document.source))
     reading.check()
     return documents
@@ -70,7 +72,7 @@ def open_sources(
 
 def _open(source: str, *, allow_private: bool) -> list[Document]:
     if _URL.match(source):
-        parse(source)
+        parse(source)  # a URL that the guard refuses by its text is reported now
         return [Document(source, Url(source, allow_private=allow_private))]
     if source == "-":
         if sys.stdin is None:  # "<&-"
@@ -95,7 +97,7 @@ def _rows(source: str, text: str, id_column: str | None) -> Iterator[Document]:
 
 
 def _lines(document: Document) -> Iterator[Document]:
-    lines = list(numbered_lines(document.source, name=document.id))
+    lines = list(numbered_lines(document.source, name=document.id))  # all, to be checked before the first is sent
     if is_json_lines(document.id, lines):
         _check_json(document.id, lines)
     for number, line in lines:
@@ -103,8 +105,8 @@ def _lines(document: Document) -> Iterator[Document]:
 
 
 def _check_json(name: str, lines: Iterable[tuple[int, str]]) -> None:
-    """A broken line of JSON Lines is reported, and not sent: the model would answer as if it were whole."""
-    strict = name.lower().endswith(SUFFIXES)
+    """SourceError: broken lines of JSON Lines. A model would answer them as if they were whole."""
+    strict = name.lower().endswith(SUFFIXES)  # otherwise only the first line said so, and others may be text
     faults = []
     for number, line in lines:
         try:

@@ -14,9 +14,8 @@ from mrengine import Document
 from mrengine.cli.exits import DONE, TOO_MANY_FAILED, ended
 from mrengine.cli.options import announce, default_models, job_options, priced, runner_settings
 from mrengine.cli.outcomes import print_estimate, too_many_failed
-from mrengine.cli.output import StdoutClosed, echo, print_json, printable, writable_folder, write_whole
+from mrengine.cli.output import StdoutClosed, echo, print_json, printable, say, writable_folder, write_whole
 from mrengine.cli.sources import open_sources
-from mrengine.cli.stderr import say
 from mrengine.summaries.footnotes import footnotes, in_markdown, of_document
 from mrengine.summarizer import METHODS, summary_runner
 
@@ -72,27 +71,28 @@ def summarize(
     max_tokens: int | None,
     live: bool,
     by_heading: bool,
-    **given: Any,
+    **options: Any,
 ) -> int:
     """Summarise documents: one summary each, or one over all with --together. SOURCE is a path, a folder,
     a URL or - for stdin."""
-    settings = runner_settings({**given, "sources": sources}) | ({} if strategy is None else {"strategy": strategy})
+    settings = runner_settings({**options, "sources": sources}) | ({} if strategy is None else {"strategy": strategy})
     skip = settings["on_source_error"] == "skip"
-    documents = open_sources(sources, skip=skip, allow_private=given["allow_private"])
+    documents = open_sources(sources, skip=skip, allow_private=options["allow_private"])
     chosen = "models" not in settings and method != "extract"
-    if chosen and given["prices"]:
-        settings["models"] = priced(default_models(dry_run=given["dry_run"]), given["prices"]) or None
-    runner = summary_runner(given["job_id"], method=method, keys=not given["dry_run"], **settings)
-    if given["dry_run"]:
-        say("the calls that join the summaries of chunks are not counted", quiet=given["quiet"])
-        return print_estimate(runner, documents, None, as_json=given["as_json"])
+    if chosen and options["prices"]:
+        settings["models"] = priced(default_models(dry_run=options["dry_run"]), options["prices"]) or None
+    runner = summary_runner(options["job_id"], method=method, keys=not options["dry_run"], **settings)
+    if options["dry_run"]:
+        # How many merges there are depends on the length of summaries that nobody has written yet.
+        say("the calls that join the summaries of chunks are not counted", quiet=options["quiet"])
+        return print_estimate(runner, documents, None, as_json=options["as_json"])
     if output is not None:
         writable_folder(output)
-    announce(runner, quiet=given["quiet"], chosen=chosen)
+    announce(runner, quiet=options["quiet"], chosen=chosen)
     if live:
-        _check_live(documents, output, together=together, as_json=given["as_json"])
-    together = together or live
-    asked: dict[str, Any] = {
+        _check_live(documents, output, together=together, as_json=options["as_json"])
+    together = together or live  # a stream has one text; of one source that is the same
+    how: dict[str, Any] = {
         "query": query,
         "method": method,
         "cite": cite,
@@ -101,30 +101,30 @@ def summarize(
         "max_tokens": max_tokens,
         "group_by": "heading" if by_heading else None,
         "runner": runner,
-        "timeout_s": given["timeout"],
+        "timeout_s": options["timeout"],
     }
     if live:
-        summary = _live(mrengine.summarize(documents, stream=True, **asked), cite=cite)
+        summary = _live(mrengine.summarize(documents, stream=True, **how), cite=cite)
     else:
-        summary = mrengine.summarize(documents, **asked)
-    if too_many_failed(summary.run, given["max_failed"], withheld="the summaries are withheld"):
-        say(ended(summary.run.summary), quiet=given["quiet"])
+        summary = mrengine.summarize(documents, **how)
+    if too_many_failed(summary.run, options["max_failed"], withheld="the summaries are withheld"):
+        say(ended(summary.run.summary), quiet=options["quiet"])
         return TOO_MANY_FAILED
     parts = {"all": summary} if together else {name: of_document(summary, name) for name in summary.texts}
     unread = {error.document_id or error.source for error in summary.run.unread}
     for name in [document.id for document in documents if not together] or parts:
-        if (name not in parts or not parts[name].text) and name not in unread:
+        if (name not in parts or not parts[name].text) and name not in unread:  # those are reported as unreadable
             say(f"{printable(name)}: no summary: {_why_none(summary, None if together else name)}")
     if output is not None:
-        _write(parts, output, quiet=given["quiet"], cite=cite)
+        _write(parts, output, quiet=options["quiet"], cite=cite)
     with suppress(StdoutClosed):
-        _print(parts, as_json=given["as_json"], as_text=output is None and not live, cite=cite)
-    _report(summary, quiet=given["quiet"], cite=cite)
+        _print(parts, as_json=options["as_json"], as_text=output is None and not live, cite=cite)
+    _report(summary, quiet=options["quiet"], cite=cite)
     return DONE
 
 
 def _why_none(summary: mrengine.Summary, name: str | None) -> str:
-    """Why a document has no summary; ``name`` None: why there is none at all."""
+    """Why the document ``name`` has no summary; None: why the whole has none."""
     results = [result for result in summary.run.results if name in (None, result.document_id)]
     failed = [failure for failure in summary.run.failures if name in (None, failure.document_id)]
     if failed and not results:
@@ -142,7 +142,7 @@ def _check_live(documents: Sequence[Document], output: Path | None, *, together:
 
 
 def _live(stream: mrengine.SummaryStream, *, cite: bool) -> mrengine.Summary:
-    """The text on stdout as it comes, then its footnotes. Where it begins anew, a rule stands between."""
+    """Print the text as it comes, then its footnotes. Where it begins anew, a rule is printed between."""
     with stream:
         begun = False
         for one in stream:
@@ -156,27 +156,20 @@ def _live(stream: mrengine.SummaryStream, *, cite: bool) -> mrengine.Summary:
     return stream.summary
 
 
+_REPORTED = (
+    ("unsupported", "sentence has no verified claim (unsupported)", "sentences have no verified claim (unsupported)"),
+    ("uncovered", "chunk has no trace in it (uncovered)", "chunks have no trace in it (uncovered)"),
+    ("contradictions", "pair of statements is a contradiction", "pairs of statements contradict each other"),
+    ("left_out", "chunk was left out by --top-k", "chunks were left out by --top-k"),
+)
+
+
 def _report(summary: mrengine.Summary, *, quiet: bool, cite: bool) -> None:
-    """What a reader should know about the statements, and how the run ended."""
-    for number, one, many in (
-        (
-            len(summary.unsupported) if cite else 0,
-            "sentence has no verified claim (unsupported)",
-            "sentences have no verified claim (unsupported)",
-        ),
-        (
-            len(summary.uncovered) if cite else 0,
-            "chunk has no trace in it (uncovered)",
-            "chunks have no trace in it (uncovered)",
-        ),
-        (
-            len(summary.contradictions),
-            "pair of statements is a contradiction",
-            "pairs of statements contradict each other",
-        ),
-        (len(summary.left_out), "chunk was left out by --top-k", "chunks were left out by --top-k"),
-    ):
-        if number:
+    """Print what a reader should know about the statements, and how the run ended."""
+    for field, one, many in _REPORTED:
+        number = len(getattr(summary, field))
+        # An extract has claims without being asked for them; only with --cite is its evidence the reader's concern.
+        if number and (cite or field not in ("unsupported", "uncovered")):
             what, names = (one, "it") if number == 1 else (many, "them")
             say(f"{number} {what}{'' if quiet else f'; --json names {names}'}", quiet=quiet)
     say(ended(summary.run.summary), quiet=quiet)
@@ -185,6 +178,7 @@ def _report(summary: mrengine.Summary, *, quiet: bool, cite: bool) -> None:
 def _write(parts: dict[str, mrengine.Summary], folder: Path, *, quiet: bool, cite: bool) -> None:
     names = _file_names({source: part for source, part in parts.items() if part.text})
     for source, name in names.items():
+        # Viewers of Markdown load images and run tags: a document, or a model, may have put some there.
         write_whole(folder / name, in_markdown(_text(parts[source], cite=cite, breaks="  \n")) + "\n")
     if len(names) > 1:
         say(f"wrote {len(names)} summaries to {folder}", quiet=quiet)
@@ -193,7 +187,7 @@ def _write(parts: dict[str, mrengine.Summary], folder: Path, *, quiet: bool, cit
 
 
 def _text(part: mrengine.Summary, *, cite: bool, breaks: str = "\n") -> str:
-    """The text, with its footnotes. ``breaks``: what ends a line of these."""
+    """The text with its footnotes. ``breaks``: the line end before a footnote; Markdown joins lines without it."""
     notes = footnotes(part) if cite else ""
     return printable(part.text if not notes else f"{part.text}\n\n{notes}".replace("\n[", f"{breaks}["))
 
@@ -209,7 +203,7 @@ def _print(parts: dict[str, mrengine.Summary], *, as_json: bool, as_text: bool, 
 
 
 def _file_names(texts: Iterable[str]) -> dict[str, str]:
-    """STEM.md each; where two sources have one stem, the later ones are numbered."""
+    """The file of each source: STEM.md; where two have the same stem, the later ones are numbered."""
     names: dict[str, str] = {}
     for source in texts:
         stem, number = Path(source).stem or "summary", 2

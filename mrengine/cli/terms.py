@@ -18,6 +18,7 @@ _OPTIONS = {
     "calls_per_chunk": "--calls-per-chunk",
     "sample": "--sample",
 }
+# Replaced in this order: a longer phrase comes before one that it contains.
 _WAYS_OUT = (
     ("name one with models=", "name one with --model"),
     ("models=", "--model "),
@@ -47,18 +48,19 @@ _WAYS_OUT = (
     ("on_source_error='skip'", "--skip-unreadable"),
     ("map_fn", "the function of --map"),
 )
+# A setting's name with its "=", but not within an option that stands there already, nor before a ":" (a key of JSON).
 _SETTING = re.compile(rf"\b(?<!-)({'|'.join(_OPTIONS)})\b(?!:)(=? ?)")
 
 
 def in_cli_terms(text: str) -> str:
-    """A message of the library, with its settings as the options that they are here."""
+    """A message of the library with options for its settings, and commands for its remedies."""
     for ours, theirs in _WAYS_OUT:
         text = text.replace(ours, theirs)
-    return _SETTING.sub(lambda found: _OPTIONS[found[1]] + " " * bool(found[2]), text)
+    return _SETTING.sub(lambda match: _OPTIONS[match[1]] + " " * bool(match[2]), text)
 
 
 def piped(error: SourceError) -> str:
-    """What cannot be read, and the command that makes text of it as the pipe that it is here."""
+    """The message of a source that cannot be read; a command that makes text of it is shown as a pipe to mrengine."""
     text = in_cli_terms(str(error))
     for one in error.errors or (error,):
         if one.command:

@@ -1,4 +1,4 @@
-"""What a user sees of a run: a bar on a terminal or in a notebook, else log lines. ``meter`` is the arithmetic."""
+"""Shows a run to its user: a bar on a terminal or in a notebook, else log lines. ``meter`` is the arithmetic."""
 
 from __future__ import annotations
 
@@ -8,11 +8,9 @@ from collections.abc import Mapping
 from typing import TextIO
 
 from mrengine.errors import ConfigError
-from mrengine.progress.bar import Bar
-from mrengine.progress.log_lines import Lines, is_logged
+from mrengine.progress.bar import Bar, NotebookBar, in_notebook
 from mrengine.progress.meter import Clock, Meter, describe
-from mrengine.progress.notebook import NotebookBar, in_notebook
-from mrengine.progress.watching import Progress, Silent
+from mrengine.progress.watching import Lines, Progress, Silent, is_logged
 from mrengine.records import RateLimit
 
 __all__ = ["Bar", "Meter", "Progress", "Silent", "describe", "open_progress"]
@@ -26,10 +24,10 @@ def open_progress(
     clock: Clock = time.monotonic,
 ) -> Progress:
     """A bar, log lines, or nothing. ``wanted=None``: a bar in a notebook, or if stderr is a terminal and rich is
-    installed; else log lines, where the logger "mrengine.progress" takes INFO. ``limits``: of the models, for the share
-    of them that is used.
+    installed; else log lines, if the logger "mrengine.progress" takes INFO. ``limits``: of the models, to show the used
+    share.
 
-    Raises ConfigError where a bar is wanted and rich is not installed.
+    ConfigError: a bar is wanted, and rich is not installed.
     """
     if wanted is False:
         return Silent()
@@ -43,13 +41,12 @@ def open_progress(
         return Bar(stream, tpm, clock=clock)
     except ImportError as error:
         if wanted is None:
-            return Silent()
+            return Silent()  # rich is optional, and nobody has asked for a bar
         raise ConfigError("a progress bar needs rich: pip install rich", setting="progress") from error
 
 
 def _is_terminal(stream: TextIO | None) -> bool:
-    """Whether a stream is a terminal. Without a console sys.stderr is None, and a closed one raises."""
     try:
         return stream is not None and stream.isatty()
-    except ValueError:
+    except ValueError:  # it is closed
         return False

@@ -10,7 +10,7 @@ from mrengine.records import Usage
 
 __all__ = ["Clock", "Meter", "describe"]
 
-WINDOW_S = 30.0
+WINDOW_S = 30.0  # of the pace: long enough to be steady, short enough to follow a change
 SAMPLE_S = 0.25
 MINUTE_S = 60.0
 
@@ -20,7 +20,7 @@ Clock = Callable[[], float]
 class Meter:
     """Counts, pace, tokens, money and time left. ``done`` includes failures and resumed chunks; the rest is this run's.
 
-    ``cost_usd`` is None once a price was unknown. ``tpm``: of models whose limit is known.
+    ``cost_usd`` is None once a price was unknown. ``tpm``: the limits of models, as far as they are known.
     """
 
     def __init__(self, tpm: Mapping[str, int] | None = None, *, clock: Clock = time.monotonic) -> None:
@@ -36,7 +36,7 @@ class Meter:
         self.done = resumed
         self.failed = self.tokens = self.in_flight = 0
         self.cost_usd: float | None = 0.0
-        self._ended = 0
+        self._ended = 0  # chunks with a result in this run, whose cost is known
         self._started = self._clock()
         self._samples.clear()
         self._samples.append((self._started, resumed))
@@ -47,40 +47,41 @@ class Meter:
         now = self._clock()
         if now - self._samples[-1][0] >= SAMPLE_S:
             self._samples.append((now, done))
+        # The newest sample before the window stays: the pace is measured from there.
         while len(self._samples) > 2 and self._samples[1][0] < now - WINDOW_S:
             self._samples.popleft()
 
     def spend(self, usage: Usage, cost_usd: float | None) -> None:
-        """A chunk's calls used so much."""
+        """Add the usage and cost of a chunk's calls."""
         self.tokens += usage.total_tokens
         self.cost_usd = None if self.cost_usd is None or cost_usd is None else self.cost_usd + cost_usd
         self._ended += 1
 
     def use(self, model: str, tokens: int) -> None:
-        """A call was answered; it counts for a minute, in which it is part of the limit's."""
+        """Add an answered call, which counts against the model's limit for a minute."""
         calls = self._used.get(model)
         if calls is not None:
             calls.append((self._clock(), tokens))
 
     @property
     def limit_used(self) -> float | None:
-        """The share of its limit that the fullest model has used in the last minute; None where no limit is known."""
+        """The largest share of its limit that a model has used in the last minute; None: no limit is known."""
         since = self._clock() - MINUTE_S
         shares = []
         for model, calls in self._used.items():
             while calls and calls[0][0] < since:
                 calls.popleft()
             shares.append(sum(tokens for _, tokens in calls) / self._tpm[model])
-        return min(1.0, max(shares)) if shares else None
+        return min(1.0, max(shares)) if shares else None  # a burst may use more than a minute's share at once
 
     @property
     def tokens_per_second(self) -> float:
-        """Since the round began."""
+        """Tokens a second since the round began."""
         return self.tokens / max(self.elapsed_s, 1e-9)
 
     @property
     def projected_usd(self) -> float | None:
-        """The cost of the run at its end, at the rate so far; None before there is one, or without a price."""
+        """The cost of the run at its end, at the rate so far; None before there is a rate, or without a price."""
         if not self._ended or self.cost_usd is None or self.so_far:
             return None
         return self.cost_usd * (1 + max(0, self.total - self.done) / self._ended)
@@ -97,36 +98,36 @@ class Meter:
         return (self.done - done) / max(self._clock() - since, 1e-9)
 
     def grow(self, total: int, *, so_far: bool) -> None:
-        """The total is known better; ``so_far``: and not to its end."""
+        """Set the total; ``so_far``: it will grow."""
         self.total, self.so_far = total, so_far
 
     @property
     def eta_s(self) -> float | None:
-        """Seconds left at the current pace; None before there is one, and while the total is not known."""
+        """Seconds left at the current pace; None before there is a pace, and while the total grows."""
         pace = self.per_second
         return (self.total - self.done) / pace if pace > 0 and not self.so_far else None
 
 
 def describe(meter: Meter, state: str = "", *, width: int = 10_000) -> str:
-    """The text of the line, as "12/40 chunks, draining, 1 failed, 3.1/s, 0:09 left".
+    """The text of the line: "12/40 chunks, draining, 1 failed, 3.1/s, 0:09 left".
 
-    What is least needed goes first where it exceeds ``width``: tokens, the limit, tasks in flight, the cost, the pace,
-    the state. The time left is always shown.
+    If it exceeds ``width``, tokens, the limit, tasks in flight, the cost, the pace and the state are left out, in this
+    order. The time left is always shown.
     """
     count = f"{meter.done}/{meter.total}{'…' * meter.so_far} chunks" if meter.total else ""
     failed = f"{meter.failed} failed" if meter.failed else ""
     speed = (_in_flight(meter), _rate(meter), _tokens(meter), _limit(meter))
     words = [count, state, failed, *speed, _cost(meter), _time(meter)]
-    for least in (5, 6, 3, 7, 4, 1, None):
+    for least_needed in (5, 6, 3, 7, 4, 1, None):
         line = ", ".join(word for word in words if word)
-        if len(line) <= width or least is None:
+        if len(line) <= width or least_needed is None:
             break
-        words[least] = ""
+        words[least_needed] = ""
     return line
 
 
 def _in_flight(meter: Meter) -> str:
-    """Outcomes come sooner than news of the load: no more tasks can be on their way than are left."""
+    # Outcomes are reported before the load: no more tasks can be in flight than are left.
     left = meter.in_flight if meter.so_far else min(meter.in_flight, meter.total - meter.done)
     return f"{left} in flight" if left > 0 else ""
 

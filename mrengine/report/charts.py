@@ -17,7 +17,7 @@ __all__ = ["Axis", "coverage_strip", "histogram", "stacked_bar", "tokens_over_ti
 
 WIDTH, LEFT = 1000.0, 90.0
 GAP = 14.0  # between two runs
-FAR = 5  # times what was used: a limit beyond is named, not drawn
+FAR = 5  # a limit more than so many times above what was used is named, not drawn
 SLICES = 100  # of the time, each with a tip
 
 
@@ -29,7 +29,7 @@ class Axis:
         lengths = [max(run.ended - run.began, 0.001) for run in self.runs]
         room = WIDTH - LEFT - GAP * (len(self.runs) - 1)
         # A run of a second beside one of a day stays visible.
-        least = min(20.0, room / max(1, 2 * len(self.runs)))
+        least = min(20.0, room / max(1, 2 * len(self.runs)))  # at most half of the room goes into visibility
         whole = sum(lengths)
         widths = [least + (room - least * len(lengths)) * length / whole for length in lengths]
         self.parts: list[tuple[float, float, float, float]] = []
@@ -39,13 +39,13 @@ class Axis:
             x += width + GAP
 
     def x(self, at: float) -> float:
-        """Where a time lies; one in a pause at the end of the run before it."""
+        """The x of a time; a time in a pause lies at the end of the run before it."""
         number = max(0, bisect_right(self.parts, at, key=lambda part: part[0]) - 1)
         began, ended, left, right = self.parts[number]
         return left + (right - left) * min(1.0, max(0.0, (at - began) / (ended - began)))
 
     def frame(self, height: float) -> str:
-        """Lines and times: the beginning and the end of each run."""
+        """Grid lines at the beginning and the end of each run, with labels as far as they fit."""
         parts = []
         for number, (began, ended, left, right) in enumerate(self.parts, 1):
             parts.append(f'<path class="grid" d="M{num(left)} 0V{num(height)}M{num(right)} 0V{num(height)}"/>')
@@ -63,7 +63,7 @@ class Axis:
         return "".join(parts)
 
     def slices(self) -> Iterable[tuple[float, float]]:
-        """The times of the runs in about a hundred parts."""
+        """The time of all runs in about a hundred parts of equal width."""
         whole = sum(right - left for _, _, left, right in self.parts)
         for began, ended, left, right in self.parts:
             count = max(1, round(SLICES * (right - left) / whole))
@@ -75,6 +75,7 @@ class Axis:
 def tokens_over_time(axis: Axis, grants: Sequence[tuple[float, int]], limit: float | None) -> str:
     """Tokens in the minute before each instant, against the limit. ``grants``: (when, tokens), sorted."""
     height, top = 120.0, 16.0
+    # Prefix sums: the level of a minute is a difference of two.
     times = [at for at, _ in grants]
     sums = list(accumulate((tokens for _, tokens in grants), initial=0))
     points = []
@@ -100,16 +101,13 @@ def tokens_over_time(axis: Axis, grants: Sequence[tuple[float, int]], limit: flo
         body.append(f'<text class="dim" x="{LEFT - 6:.0f}" y="{at}" text-anchor="end">{label}</text>')
     for number, (x, level) in enumerate(points):
         tip = f"{level:,} tokens in the minute before" + (f", {level / limit:.0%} of the limit" if limit else "")
-        body.append(
-            f'<rect class="hit" x="{num(x - 4)}" y="0" width="8" height="{height:.0f}" data-tip="{tip}" '
-            f'tabindex="{-1 if number else 0}"/>'
-        )
+        body.append(box('class="hit"', x - 4, 0, 8, height, tip, first=not number))
     return svg(height + 18, "".join(body), f"Tokens a minute; at most {most:,.0f}.")
 
 
 def histogram(values: Sequence[float]) -> str:
-    """Sorted milliseconds in 40 bars over a logarithmic scale."""
-    low, high = max(values[0], 0.01), max(values[-1], values[0] * 1.01, 0.02)
+    """Sorted milliseconds in 40 bars over a logarithmic scale: latencies differ by orders of magnitude."""
+    low, high = max(values[0], 0.01), max(values[-1], values[0] * 1.01, 0.02)  # a logarithm needs both, and apart
     bins = [0] * 40
     scale = math.log(high / low)
     for value in values:
@@ -124,10 +122,7 @@ def histogram(values: Sequence[float]) -> str:
         body.append(
             f'<rect class="call" x="{num(x)}" y="{num(height - tall)}" width="{num(step - 1)}" height="{num(tall)}"/>'
         )
-        body.append(
-            f'<rect class="hit" x="{num(x)}" y="0" width="{num(step)}" height="{height:.0f}" data-tip="{tip}" '
-            f'tabindex="{-1 if number else 0}"/>'
-        )
+        body.append(box('class="hit"', x, 0, step, height, tip, first=not number))
         if number % 8 == 0:
             body.append(f'<text class="dim" x="{num(x)}" y="{height + 13:.0f}">{format_duration(a)}</text>')
     body.append(f'<text class="dim" x="{LEFT - 6:.0f}" y="12" text-anchor="end">{most:,} calls</text>')
@@ -137,6 +132,7 @@ def histogram(values: Sequence[float]) -> str:
     return svg(height + 18, "".join(body), f"Latencies of {len(values):,} calls.")
 
 
+# Patterns beside colours: a print in grey, or a reader who does not see them, can still tell the parts apart.
 _LOOKS = {
     "model": 'class="call"',
     "token limit": 'fill="url(#dots)"',
@@ -157,11 +153,8 @@ def stacked_bar(parts: Sequence[Share]) -> str:
     body: list[str] = []
     for part in parts:
         width = WIDTH * part.seconds / whole
-        tip = escape(f"{part.name}: {part.seconds / whole:.1%}, {format_duration(part.seconds * 1000)}\n{part.what}")
-        body.append(
-            f'<rect {_LOOKS[part.name]} x="{num(x)}" y="0" width="{num(width)}" height="26" data-tip="{tip}" '
-            f'tabindex="{-1 if body else 0}"/>'
-        )
+        tip = f"{part.name}: {part.seconds / whole:.1%}, {format_duration(part.seconds * 1000)}\n{part.what}"
+        body.append(box(_LOOKS[part.name], x, 0, width, 26, tip, first=not body))
         x += width
     return svg(26, "".join(body), "Where the time went.", wide=False)
 
@@ -177,11 +170,11 @@ def coverage_strip(length: int, spans: Sequence[tuple[int, int, int]]) -> str:
     drawn: dict[int, list[list[int]]] = {state: [] for state in paints}
     for start, end, state in spans:
         x, right = round(start * WIDTH / max(1, length)), round(end * WIDTH / max(1, length))
-        known = drawn[state]
-        if known and x <= known[-1][1]:
-            known[-1][1] = max(known[-1][1], right)
+        pixels = drawn[state]
+        if pixels and x <= pixels[-1][1]:
+            pixels[-1][1] = max(pixels[-1][1], right)
         else:
-            known.append([x, max(x + 1, right)])
+            pixels.append([x, max(x + 1, right)])  # a chunk of a large document stays visible
     body = [
         f'<path class="strip" stroke="{paint}" d="{line(drawn[state], 6)}"/>'
         for state, paint in paints.items()
@@ -191,12 +184,18 @@ def coverage_strip(length: int, spans: Sequence[tuple[int, int, int]]) -> str:
 
 
 def line(spans: Sequence[Sequence[int]], y: float) -> str:
-    """Spans as a broken line, each relative to the one before it: a third of the bytes of boxes."""
+    """Spans as a broken line in relative coordinates, a third of the bytes of boxes."""
     drawn, at = [f"M{spans[0][0]} {num(y)}"], spans[0][0]
     for x, right in spans:
         drawn.append(f"m{x - at} 0h{right - x}" if x != at else f"h{right - x}")
         at = right
     return "".join(drawn)
+
+
+def box(look: str, x: float, y: float, width: float, height: float, tip: str, *, first: bool) -> str:
+    """A rectangle with a tip. Only the first of a chart is a tab stop: arrow keys lead to the others."""
+    place = f'x="{num(x)}" y="{num(y)}" width="{num(width)}" height="{num(height)}"'
+    return f'<rect {look} {place} data-tip="{escape(tip)}" tabindex="{0 if first else -1}"/>'
 
 
 def svg(height: float, body: str, label: str, *, wide: bool = True) -> str:

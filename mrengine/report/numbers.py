@@ -1,4 +1,4 @@
-"""What a reader asks of a run, derived from its story: where the time went, how slow calls are, what failed and why."""
+"""Answers derived from a run's story: where the time went, how slow calls were, what failed and why, what it cost."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def wall_s(story: Story) -> float:
 
 
 def slots(story: Story) -> int:
-    """Slots of the pool: as the last ROUND record says, else as many workers as have finished tasks."""
+    """Slots of the pool, from the last ROUND record; logs without them: as many workers as have finished tasks."""
     facts = story.runs[-1].facts if story.runs else {}
     workers, each = facts.get("workers"), facts.get("slots")
     if isinstance(workers, int) and isinstance(each, int) and workers > 0 and each > 0:
@@ -51,13 +51,14 @@ def slots(story: Story) -> int:
 
 
 def shares(story: Story) -> list[Share]:
-    """Where the time of the slots went, in the order of a task's way; the parts add up to slots × wall time."""
+    """Where the time of the slots went, in the order of a task's life; the parts add up to slots × wall time."""
     busy, lost = _busy(story, DONE) + _busy(story, FAILED), _busy(story, LOST)
     flying = math.fsum(max(0.0, story.now - began) for began in story.in_flight)
     whole = max(slots(story) * wall_s(story), busy + lost + flying)
+    # Each part takes no more than is left, so that the sum holds although the parts are measured apart: the calls of
+    # lost attempts are among the calls, and old logs have waits that were reported before they were over.
     left = busy
     taken = []
-    # The calls of lost attempts are among them, and old logs have waits that were reported before they were over.
     for seconds in (math.fsum(story.calls.latency_ms) / 1000, waited_s(story), _refused_s(story)):
         taken.append(min(left, seconds))
         left -= taken[-1]
@@ -68,15 +69,12 @@ def shares(story: Story) -> list[Share]:
     starting, ending = _edges(story)
     starting = min(idle, starting)
     ending = min(idle - starting, ending)
+    batched = Share("batches", batches, "slots without a task while a batch is at the provider")
     return [
         Share("model", model + flying, "calls on their way: the provider works"),
         Share("token limit", limit, "calls wait for the rate limit of the model"),
         Share("refused calls", refusals, "waits after 429s and errors, before the next try"),
-        *(
-            [Share("batches", batches, "slots without a task while a batch is at the provider")]
-            if story.batches
-            else []
-        ),
+        *([batched] if story.batches else []),
         Share("map function", left, "the function itself, and the engine around it"),
         Share("lost work", lost, "attempts that ended with a crash, a hang or a kill, and had to be made again"),
         Share("starting", starting, "from the start of each run to its first task: processes, imports, reading"),
@@ -90,11 +88,12 @@ def shares(story: Story) -> list[Share]:
 
 
 def waited_s(story: Story) -> float:
-    """Seconds for which calls waited for limits, summed; as expected when they began where a log tells no more."""
+    """Seconds for which calls waited for limits, summed; in old logs, as they were estimated when the waits began."""
     waits = {"budget:waited": 0.0, "budget:wait": 0.0}
     for note in story.notes:
         if note.name in waits:
             waits[note.name] += _number(note.fields.get("wait_ms")) / 1000
+    # A wait that is over has a note of each kind; their sum would count it twice.
     return waits["budget:waited"] or waits["budget:wait"]
 
 
@@ -108,7 +107,7 @@ def _busy(story: Story, outcome: int) -> float:
 
 
 def _open(story: Story) -> list[tuple[float, float]]:
-    """When at least one batch was at a provider: times that do not overlap, in order."""
+    """The times in which at least one batch was at a provider, in order, without overlaps."""
     spans: list[tuple[float, float]] = []
     for batch in sorted(story.batches, key=lambda batch: batch.began):
         if spans and batch.began <= spans[-1][1]:
@@ -119,7 +118,7 @@ def _open(story: Story) -> list[tuple[float, float]]:
 
 
 def _batches_s(story: Story) -> float:
-    """Idle seconds of all slots while a batch was at a provider."""
+    """Seconds of all slots without a task while a batch was at a provider."""
     spans, width = _open(story), slots(story)
     tasks = zip(story.tasks.start, story.tasks.end, strict=True) if spans else ()
     busy = math.fsum(_overlap(spans, start, end) for start, end in tasks)
@@ -138,9 +137,9 @@ def _overlap(spans: Sequence[tuple[float, float]], start: float, end: float) -> 
 
 
 def _edges(story: Story) -> tuple[float, float]:
-    """Idle seconds of all slots before the first task of each run, and after the last one had started.
+    """Idle seconds of all slots before the first task of each run, and after its last one had started.
 
-    Without those in which a batch was at a provider: they are counted as such.
+    Those in which a batch was at a provider are left out: they have a share of their own.
     """
     spans = _open(story)
     tasks, starting, ending, width = story.tasks, 0.0, 0.0, slots(story)
@@ -154,7 +153,7 @@ def _edges(story: Story) -> tuple[float, float]:
         starting += width * (begins[first] - run.began - _overlap(spans, run.began, begins[first]))
         since = begins[last - 1]
         busy = sum(max(0.0, min(tasks.end[index], run.ended) - since) for index in order[first:last])
-        if run is story.runs[-1]:
+        if run is story.runs[-1]:  # only the newest run can have tasks in flight
             busy += sum(max(0.0, run.ended - max(since, began)) for began in story.in_flight)
         ending += max(0.0, width * (run.ended - since) - busy)
     return starting, ending
@@ -204,15 +203,16 @@ def verdict(story: Story) -> str:
     if _limited(story) and min(parts["refused calls"], parts["token limit"]) > whole / 50:  # two ways to wait for one
         parts["provider"] = parts.pop("refused calls") + parts.pop("token limit")
     first, second = sorted(parts, key=lambda name: -parts[name])[:2]
-    said = f"It ran for {format_duration(wall_s(story) * 1000)}: {parts[first] / whole:.0%} of the slots’ time went to "
-    said += _WHY[first][0]
+    took = format_duration(wall_s(story) * 1000)
+    finding = f"It ran for {took}: {parts[first] / whole:.0%} of the slots’ time went to {_WHY[first][0]}"
     if parts[second] > whole / 10:
-        said += f", {parts[second] / whole:.0%} to {_WHY[second][0]}"
+        finding += f", {parts[second] / whole:.0%} to {_WHY[second][0]}"
     advice = [_WHY[name][1] for name in (first, second) if name == first or parts[name] > whole / 4]
     held = whole - parts.get("model", 0.0) > whole / 2
+    # More calls at once are no cure where the limit holds them back.
     if held and _WHY["model"][1] in advice and {first, second} & {"provider", "token limit", "refused calls"}:
-        advice.remove(_WHY["model"][1])  # more calls at once is no cure where the limit holds them back
-    return " ".join((f"{said}.", *advice, *_troubles(story)))
+        advice.remove(_WHY["model"][1])
+    return " ".join((f"{finding}.", *advice, *_troubles(story)))
 
 
 def _limited(story: Story) -> int:
@@ -229,9 +229,8 @@ def _troubles(story: Story) -> list[str]:
         (limited, "1 call was refused with 429", f"{limited:,} calls were refused with 429"),
         (runs - 1, "it took 2 runs", f"it took {runs} runs"),
     )
-    found = [one if count == 1 else many for count, one, many in troubles if count > 0]
-    text = ", ".join(found)
-    return [text[0].upper() + text[1:] + "."] if found else []
+    text = ", ".join(one if count == 1 else many for count, one, many in troubles if count > 0)
+    return [text[0].upper() + text[1:] + "."] if text else []
 
 
 def percentile(ordered: Sequence[float], share: float) -> float:
@@ -246,12 +245,12 @@ def percentile(ordered: Sequence[float], share: float) -> float:
 
 def latencies(story: Story) -> dict[str, list[float]]:
     """Milliseconds of answered calls by model, sorted."""
-    found: dict[str, list[float]] = {model: [] for model in story.models}
+    by_model: dict[str, list[float]] = {model: [] for model in story.models}
     calls = story.calls
-    for number, ms in enumerate(calls.latency_ms):
-        if not calls.refused[number] and ms > 0:
-            found[story.models[calls.model[number]]].append(ms)
-    return {model: sorted(values) for model, values in found.items() if values}
+    for model, refused, ms in zip(calls.model, calls.refused, calls.latency_ms, strict=True):
+        if not refused and ms > 0:
+            by_model[story.models[model]].append(ms)
+    return {model: sorted(values) for model, values in by_model.items() if values}
 
 
 def causes(failures: Iterable[Failure]) -> list[Cause]:
@@ -259,15 +258,15 @@ def causes(failures: Iterable[Failure]) -> list[Cause]:
     groups: dict[tuple[str, str], list[Failure]] = {}
     for failure in failures:
         groups.setdefault((failure.kind, _NUMBERS.sub("…", failure.message)), []).append(failure)
-    made = [
+    largest_first = sorted(groups.items(), key=lambda item: -len(item[1]))
+    return [
         Cause(kind, group[0].message, tuple(sorted(group, key=lambda failure: failure.chunk_id)))
-        for (kind, _), group in groups.items()
+        for (kind, _), group in largest_first
     ]
-    return sorted(made, key=lambda cause: -len(cause.failures))
 
 
 def cost(story: Story) -> tuple[float | None, float | None]:
-    """USD so far, and as it would be for all chunks at this rate; None where a price or the rate is unknown."""
+    """USD so far, and for all chunks at this rate; None where a price or the rate is unknown."""
     spent = [use.cost_usd for use in story.spending.values()]
     if any(value is None for value in spent):
         return None, None

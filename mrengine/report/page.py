@@ -1,27 +1,36 @@
-"""The page: one HTML file that asks nobody for anything. All text from outside is escaped where it is put in."""
+"""The page: one HTML file that requests nothing. Text from outside is escaped where it is put in."""
 
 from __future__ import annotations
 
+import base64
 import shlex
 import time
+from collections import Counter
 from collections.abc import Iterable, Sequence
+from hashlib import sha256
 from html import escape
+from importlib.resources import files
 from pathlib import Path
 
 from mrengine.profiling import format_duration
-from mrengine.report import charts, numbers, theme
-from mrengine.report.gantt import gantt
+from mrengine.report import charts, numbers
+from mrengine.report.gantt import ROWS_SHOWN, gantt
 from mrengine.report.numbers import Cause
 from mrengine.report.story import DONE, Failure, Story, read_story
 
 __all__ = ["render", "write_report"]
 
+# A page of any job stays small enough for a mail and a browser.
 ROWS = 100  # of failures in one group
-ALL_ROWS = 500
 DOCUMENTS = 30
 WHOLE = 12  # documents that are shown where all are whole
 MODELS = 6  # with a chart of their own
 LONGEST = 300  # characters of a message
+# What the page may do: request nothing, and run its own script alone, whatever a text in it contains.
+_POLICY = (
+    "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; base-uri 'none'; "
+    "form-action 'none'"
+)
 
 
 def write_report(folder: Path, path: Path, *, state: str = "", against: Path | None = None) -> None:
@@ -29,7 +38,7 @@ def write_report(folder: Path, path: Path, *, state: str = "", against: Path | N
 
     ``state``: "running" where the job's lock is held. JobNotFound, LogError; OSError where the file cannot be written.
     """
-    other = None if against is None else read_story(against)
+    other = None if against is None else read_story(against)  # read first: a wrong job leaves no page behind
     path.write_text(render(read_story(folder, state=state), other), encoding="utf-8")
 
 
@@ -50,16 +59,22 @@ def render(story: Story, other: Story | None = None) -> str:
     ]
     if other is not None:
         sections.insert(3, _against(story, other))
-    title, code = escape(f"{story.job_id}: {story.state}"), theme.script()
+    title = escape(f"{story.job_id}: {story.state}")
+    style, code, marks = (_asset(f"page.{kind}") for kind in ("css", "js", "svg"))
+    policy = _POLICY.format(digest=base64.b64encode(sha256(code.encode()).digest()).decode())
     return "".join((
         '<!doctype html><html lang="en"><head><meta charset="utf-8">',
-        f'<meta http-equiv="Content-Security-Policy" content="{theme.policy(code)}">',
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">',
         '<meta name="viewport" content="width=device-width,initial-scale=1">',
         '<meta name="referrer" content="no-referrer"><link rel="icon" href="data:,">',
-        f"<title>{title}</title><style>{theme.style()}</style></head><body>{theme.marks()}<main>",
+        f"<title>{title}</title><style>{style}</style></head><body>{marks}<main>",
         *sections,
         f'</main><div id="tip" role="tooltip"></div><script>{code}</script></body></html>\n',
     ))  # fmt: skip
+
+
+def _asset(name: str) -> str:
+    return files("mrengine.report").joinpath(name).read_text(encoding="utf-8")
 
 
 def _head(story: Story) -> str:
@@ -78,9 +93,8 @@ def _cards(story: Story) -> str:
     now, projected = numbers.cost(story)
     wall = numbers.wall_s(story)
     ended = story.tasks.ok.count(DONE)
-    crashes = sum(note.name == "worker:crashed" for note in story.notes)
-    several = story.total > story.chunks
-    refused = sum(note.name == "call:retry" for note in story.notes)
+    notes = Counter(note.name for note in story.notes)
+    several = story.total > story.chunks  # a task for each chunk and model
     usage = [use.usage for use in story.spending.values()]
     cells = [
         (f"{story.done:,} of {story.total:,}", "tasks done: each chunk by each model" if several else "chunks done"),
@@ -93,8 +107,8 @@ def _cards(story: Story) -> str:
         (f"{sum(use.output_tokens for use in usage):,}", "tokens of answers"),
         (_usd(now), "cost so far" if now is not None else "cost: a model has no price"),
         *([(_usd(projected), "cost of all chunks at this rate")] if now is not None else []),
-        (f"{refused:,}", "calls tried again"),
-        (f"{crashes:,}", "workers crashed"),
+        (f"{notes['call:retry']:,}", "calls tried again"),
+        (f"{notes['worker:crashed']:,}", "workers crashed"),
     ]
     return '<div class="cards">' + "".join(f'<div class="card"><b>{v}</b>{k}</div>' for v, k in cells) + "</div>"
 
@@ -113,16 +127,13 @@ def _where(story: Story) -> str:
 
 
 def _timeline(story: Story) -> str:
+    batches = [(_swatch('fill="url(#bars)"'), "batch at the provider")] if story.batches else []
     key = _key(
-        ('<rect width="14" height="10" y="2" class="done"/>', "result"),
-        ('<rect width="14" height="10" y="2" fill="url(#hatch)"/>', "failure"),
-        ('<rect width="14" height="10" y="2" fill="url(#lost)"/>', "attempt lost"),
+        (_swatch('class="done"'), "result"),
+        (_swatch('fill="url(#hatch)"'), "failure"),
+        (_swatch('fill="url(#lost)"'), "attempt lost"),
         ('<rect width="14" height="6" y="4" fill="url(#dots)"/>', "waits for the rate limit"),
-        *(
-            [('<rect width="14" height="10" y="2" fill="url(#bars)"/>', "batch at the provider")]
-            if story.batches
-            else []
-        ),
+        *batches,
         ('<use href="#crash" x="7" y="7"/>', "worker crashed"),
         ('<use href="#again" x="7" y="7"/>', "chunk tried again"),
         ('<use href="#refusal" x="7" y="7"/>', "call refused and tried again"),
@@ -135,54 +146,54 @@ def _key(*pairs: tuple[str, str]) -> str:
     return f'<ul class="key">{"".join(marks)}</ul>'
 
 
+def _swatch(look: str) -> str:
+    return f'<rect width="14" height="10" y="2" {look}/>'
+
+
 def _tokens(story: Story) -> str:
     if not story.granted:
         return ""
-    of: dict[int, list[tuple[float, int]]] = {}
+    grants: dict[int, list[tuple[float, int]]] = {}
     for at, tokens, model in zip(story.granted_at, story.granted, story.granted_to, strict=True):
-        of.setdefault(model, []).append((at, tokens))
-    order = sorted(of, key=lambda model: -sum(tokens for _, tokens in of[model]))
-    parts = [_granted(story, story.models[model], of[model]) for model in order[:MODELS]]
-    if more := len(order) - MODELS:
-        parts.append(f'<p class="dim">… and {more} more models.</p>' if more > 0 else "")
+        grants.setdefault(model, []).append((at, tokens))
+    order = sorted(grants, key=lambda model: -sum(tokens for _, tokens in grants[model]))
+    parts = [_granted(story, story.models[model], grants[model]) for model in order[:MODELS]]
+    if (more := len(order) - MODELS) > 0:
+        parts.append(f'<p class="dim">… and {more} more models.</p>')
     note = '<p class="dim">Of each minute before: what calls reserved, less what they gave back once answered.</p>'
     return f"<section><h2>Tokens granted a minute, against the limit</h2>{note}{''.join(parts)}</section>"
 
 
 def _granted(story: Story, model: str, grants: list[tuple[float, int]]) -> str:
-    limits = story.runs[-1].facts.get("limits")
-    known = limits.get(model) if isinstance(limits, dict) else None
-    limit = float(known) if isinstance(known, (int, float)) and known > 0 else None
+    limits = story.runs[-1].facts.get("limits")  # logs of other versions may have anything here
+    per_minute = limits.get(model) if isinstance(limits, dict) else None
+    limit = float(per_minute) if isinstance(per_minute, (int, float)) and per_minute > 0 else None
     note = "" if limit else '<span class="dim">: no limit was given; the provider’s own may hold</span>'
     chart = _scroll(charts.tokens_over_time(charts.Axis(story.runs), sorted(grants), limit), f"Tokens granted: {model}")
     return f"<p>{_cut(model)}{note}</p>{chart}"
 
 
 def _latency(story: Story) -> str:
-    found = numbers.latencies(story)
-    if not found:
+    by_model = numbers.latencies(story)
+    if not by_model:
         return ""
-    every = sorted(value for values in found.values() for value in values)
-    head = (
-        "<tr><th>model</th>"
-        + "".join(f'<th class="n">{name}</th>' for name in ("calls", "min", "p50", "p90", "p95", "p99", "max"))
-        + "</tr>"
-    )
+    every = sorted(value for values in by_model.values() for value in values)
     rows = []
-    for model, values in found.items():
+    for model, values in by_model.items():
         quantiles = [values[0], *(numbers.percentile(values, share) for share in (0.5, 0.9, 0.95, 0.99)), values[-1]]
         cells = "".join(f'<td class="n">{format_duration(value)}</td>' for value in quantiles)
         rows.append(f'<tr><td>{escape(model)}</td><td class="n">{len(values):,}</td>{cells}</tr>')
     chart = _scroll(charts.histogram(every), "Histogram of latencies")
+    head = _head_row("model", "calls", "min", "p50", "p90", "p95", "p99", "max")
     return f"<section><h2>Latency of calls</h2>{chart}{_table(head, rows)}</section>"
 
 
 def _failures(story: Story) -> str:
     if not story.failures:
         return "<section><h2>Failures</h2><p>None.</p></section>"
-    left = ALL_ROWS
+    left = ROWS_SHOWN
     groups: list[str] = []
-    named: set[int] = set()  # with several models a chunk has several rows
+    named: set[int] = set()  # ids that are taken: with several models a chunk has several rows
     for cause in numbers.causes(story.failures):
         shown = cause.failures[: min(ROWS, left)]
         left -= len(shown)
@@ -215,10 +226,10 @@ def _coverage(story: Story) -> str:
     documents = story.documents
     if not documents:
         return ""
-    # Those with something missing first: nobody looks for the whole ones.
+    # Those with something missing first: a reader does not look for the complete ones.
     whole = [all(span[2] == 1 for span in spans) for _, _, spans in documents]
     order = sorted(range(len(documents)), key=whole.__getitem__)
-    if whole.count(False) > DOCUMENTS:  # failures are looked for; of what has not begun, a few are enough
+    if whole.count(False) > DOCUMENTS:  # of these the failed ones first: those that have not begun look all alike
         order.sort(key=lambda number: (whole[number], all(span[2] == -1 for span in documents[number][2])))
     shown = min(DOCUMENTS, max(WHOLE, whole.count(False)))
     rows = [_all_documents(documents)] if len(documents) > WHOLE else []
@@ -234,15 +245,15 @@ def _coverage(story: Story) -> str:
     rest = f"more, {whole.count(True):,} of them whole" if shown < whole.count(False) else "more, all whole"
     note = f'<p class="dim">… and {more:,} {rest}.</p>' if more else ""
     key = _key(
-        ('<rect width="14" height="10" y="2" class="done"/>', "done"),
-        ('<rect width="14" height="10" y="2" fill="url(#hatch)"/>', "failed"),
-        ('<rect width="14" height="10" y="2" class="idle"/>', "nothing yet"),
+        (_swatch('class="done"'), "done"),
+        (_swatch('fill="url(#hatch)"'), "failed"),
+        (_swatch('class="idle"'), "nothing yet"),
     )
     return f"<section><h2>Coverage of the documents</h2>{key}{_table('', rows)}{note}</section>"
 
 
 def _all_documents(documents: Sequence[tuple[str, int, list[tuple[int, int, int]]]]) -> str:
-    """One row for all of them, in their order."""
+    """A row whose strip is made of all documents, in their order: failed, then unfinished, then done wins."""
     states = [min((span[2] for span in spans), key=(0, -1, 1).index, default=1) for _, _, spans in documents]
     strip = charts.coverage_strip(len(states), [(at, at + 1, state) for at, state in enumerate(states)])
     share = f"{states.count(1) / len(states):.1%}"
@@ -252,8 +263,7 @@ def _all_documents(documents: Sequence[tuple[str, int, list[tuple[int, int, int]
 def _spending(story: Story) -> str:
     if not story.spending:
         return ""
-    names = ("calls", "prompt tokens", "of these cached", "answer tokens", "cost")
-    head = "<tr><th>model</th>" + "".join(f'<th class="n">{name}</th>' for name in names) + "</tr>"
+    head = _head_row("model", "calls", "prompt tokens", "of these cached", "answer tokens", "cost")
     rows = []
     for model, use in story.spending.items():
         counts = (use.calls, use.usage.input_tokens, use.usage.cached_tokens, use.usage.output_tokens)
@@ -304,8 +314,7 @@ def _against(story: Story, other: Story) -> str:
         ratio = f"{mine / theirs:.2f}" if mine is not None and theirs else "–"
         cells = "".join(f'<td class="n">{_value(value, unit)}</td>' for value in (mine, theirs))
         rows.append(f'<tr><td>{escape(name)}</td>{cells}<td class="n">{ratio}</td></tr>')
-    names = "".join(f'<th class="n">{escape(one.job_id)}</th>' for one in (story, other))
-    head = f'<tr><th></th>{names}<th class="n">ratio</th></tr>'
+    head = _head_row("", story.job_id, other.job_id, "ratio")
     return f"<section><h2>Compared with {escape(other.job_id)}</h2>{_table(head, rows)}</section>"
 
 
@@ -317,12 +326,17 @@ def _value(value: float | None, unit: str) -> str:
     return _usd(value) if unit == "$" else f"{value:,.0f}" if float(value).is_integer() else f"{value:,.3f}"
 
 
+def _head_row(first: str, *columns: str) -> str:
+    """The head of a table whose columns but the first hold numbers."""
+    return f"<tr><th>{first}</th>" + "".join(f'<th class="n">{escape(name)}</th>' for name in columns) + "</tr>"
+
+
 def _table(head: str, rows: Iterable[str]) -> str:
     return _scroll(f"<table><thead>{head}</thead><tbody>{''.join(rows)}</tbody></table>", "Table")
 
 
 def _scroll(inner: str, label: str) -> str:
-    """What is wider than a phone scrolls by itself; by keyboard too, so that it can be focused."""
+    """Wide content scrolls by itself, so that the page fits a phone; focusable, so that keys scroll it, too."""
     return f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(label)}">{inner}</div>'
 
 

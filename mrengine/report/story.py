@@ -1,4 +1,7 @@
-"""What happened in a job, read from its log in one pass: columns of tasks, calls and grants; runs; notes."""
+"""What happened in a job, read from its log in one pass: columns of tasks, calls and grants; runs; notes.
+
+Columns are arrays, not objects: a job of a million chunks has a million tasks and more calls.
+"""
 
 from __future__ import annotations
 
@@ -19,17 +22,17 @@ from mrengine.records import Usage
 
 __all__ = ["DONE", "FAILED", "LOST", "BatchSpan", "Failure", "Run", "Story", "read_story"]
 
-MOST_NOTES = 200_000
+MOST_NOTES = 200_000  # that are kept; a storm of refused calls writes millions
 MOST_FAILURES = 20_000
 DONE, FAILED, LOST = 1, 0, -1
-SAME_S = 2.0  # between a crash and the records of the attempts that it ended
+SAME_S = 2.0  # at most between a crash and the records of the attempts that it ended
 
 
 @dataclass(slots=True)
 class Run:
     """One run of the job: from a ROUND record to a CLOSE, or to the last record where it was killed.
 
-    ``state``: that of the CLOSE, else "interrupted". ``facts``: what its ROUND record says of pool and limits.
+    ``state``: from the CLOSE, else "interrupted". ``facts``: pool and limits, from its ROUND record.
     """
 
     number: int
@@ -41,7 +44,7 @@ class Run:
 
 
 class Failure(NamedTuple):
-    """A chunk without a result. ``at``: seconds since the epoch."""
+    """A chunk without a result."""
 
     chunk_id: int
     document_id: str
@@ -49,12 +52,11 @@ class Failure(NamedTuple):
     kind: str
     message: str
     attempts: int
-    at: float
 
 
 @dataclass(slots=True)
 class BatchSpan:
-    """A batch at a provider, from its intent to its end; one that is still open ends with the story.
+    """A batch at a provider, from its intent to its end, or to the story's end while it is open.
 
     ``state``: "open", "ended", "failed" or "lost". Times in seconds since the epoch.
     """
@@ -71,8 +73,8 @@ class BatchSpan:
 class Tasks:
     """Tasks that ended, one entry in each column. Times in seconds since the epoch.
 
-    ``ok``: DONE, FAILED, or LOST for an attempt whose work is gone. ``worker``: -1 where nothing tells it. A failure
-    and a lost attempt begin with their first call, as the log knows no earlier time of theirs.
+    ``ok``: DONE, FAILED, or LOST for an attempt whose work is gone. ``worker``: -1 where it is unknown. A failure and a
+    lost attempt begin with their first call, the earliest time that the log has of them.
     """
 
     chunk: array[int] = field(default_factory=lambda: array("q"))
@@ -83,12 +85,12 @@ class Tasks:
     ok: array[int] = field(default_factory=lambda: array("b"))
 
     def add(self, chunk: int, round_: int, worker: int, start: float, end: float, ok: int) -> None:
-        for column, value in (
-            (self.chunk, chunk), (self.round, round_), (self.worker, worker), (self.ok, ok),
-        ):  # fmt: skip
-            column.append(value)
-        self.start.append(min(start, end))
+        self.chunk.append(chunk)
+        self.round.append(round_)
+        self.worker.append(worker)
+        self.start.append(min(start, end))  # clocks are set back
         self.end.append(end)
+        self.ok.append(ok)
 
     def __len__(self) -> int:
         return len(self.chunk)
@@ -96,7 +98,7 @@ class Tasks:
 
 @dataclass(slots=True)
 class Calls:
-    """Calls that were settled: when each was answered, how long it took, what it used. ``cost``: NaN where unknown."""
+    """Calls that were answered, one entry in each column: when, how long it took, and the tokens used."""
 
     chunk: array[int] = field(default_factory=lambda: array("q"))
     at: array[float] = field(default_factory=lambda: array("d"))
@@ -120,19 +122,18 @@ class Spending:
 
 @dataclass(slots=True)
 class Story:
-    """A job's life. ``damage``: ranges of the log that are lost; ``now``: the newest time that any record tells.
+    """A job's life. ``damage``: ranges of the log that are lost; ``now``: the newest time of any record.
 
-    ``granted``: reserved for a call, and later what its settlement gives back, below zero; ``granted_to``: the model's
-    place in ``models``. ``spans``: of each failed chunk, its characters in the document.
-    ``in_flight``: when each task that has called a model and not ended made its first call. ``documents``: id,
-    characters, and what became of them.
+    ``granted``: the tokens reserved for a call, and, below zero, those given back when it was answered; ``granted_to``:
+    the model's place in ``models``. ``spans``: the characters of each failed chunk in its document. ``in_flight``: the
+    time of the first call of each task that has called a model and not ended. ``documents``: id, length in characters,
+    and what became of them.
     """
 
     job_id: str = ""
     state: str = "interrupted"
     map_name: str = ""
     version: str = ""
-    settings: dict[str, Any] = field(default_factory=dict)
     models: tuple[str, ...] = ()
     total: int = 0
     chunks: int = 0
@@ -156,70 +157,68 @@ class Story:
 
 
 class _Reader:
-    """Takes frames in; each kind has a method."""
+    """Makes the story of the frames that it is given; each kind of record has a method."""
 
     def __init__(self) -> None:
         self.story = Story()
+        # By chunk and model: a later run may fail anew, or succeed, which the index of outcomes knows.
         self.failures: dict[tuple[int, int], Failure] = {}
         self._models: dict[str, int] = {}
         self._batches: dict[int, BatchSpan] = {}
         self._begun: dict[tuple[int, int, int], float] = {}  # the first call of tasks that have not ended
-        self._reserved: dict[tuple[int, int, bytes], int] = {}  # tokens of calls that are not settled
-        self._orphans: list[int] = []  # lost attempts whose worker is not known
+        self._reserved: dict[tuple[int, int, bytes], int] = {}  # tokens of calls that are not answered
+        self._orphans: list[int] = []  # lost attempts whose worker is unknown
         self._redone: list[tuple[int, int, int, float, float]] = []  # chunk, round, worker; first call, new start
-        self._take: dict[int, Callable[[bytes], None]] = {
-            codec.ROUND: self._round,
-            codec.INTENT: self._intent,
-            codec.CALL: self._call,
-            codec.RESULT: self._result,
-            codec.FAILURE: self._failure,
-            codec.ATTEMPT: self._attempt,
-            codec.NOTE: self._note,
-            codec.BATCH: self._batch,
-            codec.CLOSE: self._close,
+        self._take: dict[int, tuple[Callable[[bytes], Any], Callable[[Any], None]]] = {
+            codec.ROUND: (records.unpack_round, self._round),
+            codec.INTENT: (records.unpack_intent, self._intent),
+            codec.CALL: (records.unpack_call, self._call),
+            codec.RESULT: (records.unpack_result, self._result),
+            codec.FAILURE: (records.unpack_failure, self._failure),
+            codec.ATTEMPT: (records.unpack_attempt, self._attempt),
+            codec.NOTE: (records.unpack_note, self._note),
+            codec.BATCH: (batch_records.unpack_batch, self._batch),
+            codec.CLOSE: (records.unpack_close, self._close),
         }
 
     def add(self, frame: Frame) -> None:
-        take = self._take.get(frame.kind)
-        if take is not None:
-            try:
-                take(frame.payload)
-            except (LogError, struct.error):
-                self.story.damage += 1
-
-    def _seen(self, at: float) -> None:
+        if frame.kind not in self._take:
+            return
+        unpack, take = self._take[frame.kind]
+        try:
+            record = unpack(frame.payload)
+        except (LogError, struct.error):
+            self.story.damage += 1
+            return
+        take(record)
         story = self.story
-        story.now = max(story.now, at)
+        story.now = max(story.now, record.at)
         if story.runs and story.runs[-1].state == "interrupted":
-            story.runs[-1].ended = max(story.runs[-1].ended, at)
+            story.runs[-1].ended = max(story.runs[-1].ended, record.at)
 
-    def _round(self, payload: bytes) -> None:
-        record = records.unpack_round(payload)
-        story = self.story
-        if record.closes and story.runs:
-            pass  # of the run that goes on
-        elif record.round == 0 or not story.runs or story.runs[-1].state != "interrupted":
+    def _round(self, record: records.RoundRecord) -> None:
+        runs = self.story.runs
+        if record.closes and runs:
+            return  # it says that the round of the run that goes on has all its chunks
+        # A later round (a reduce by prompt) is part of the run before it, unless that had ended.
+        if record.round == 0 or not runs or runs[-1].state != "interrupted":
             self._all_lost()
-            story.runs.append(Run(len(story.runs) + 1, record.at, record.at, facts=dict(record.facts)))
-        self._seen(record.at)
+            runs.append(Run(len(runs) + 1, record.at, record.at, facts=dict(record.facts)))
 
-    def _intent(self, payload: bytes) -> None:
-        record = records.unpack_intent(payload)
+    def _intent(self, record: records.IntentRecord) -> None:
         tokens = record.input_tokens + record.output_tokens
         self._reserved[record.chunk_id, record.model_index, record.digest] = tokens
         self._grant(record.at, tokens, record.model)
         self._begun.setdefault((record.round, record.chunk_id, record.model_index), record.at)
-        self._seen(record.at)
 
     def _grant(self, at: float, tokens: int, model: str) -> None:
         self.story.granted_at.append(at)
         self.story.granted.append(tokens)
         self.story.granted_to.append(self._models.setdefault(model, len(self._models)))
 
-    def _call(self, payload: bytes) -> None:
-        record = records.unpack_call(payload)
+    def _call(self, record: records.CallRecord) -> None:
         reserved = self._reserved.pop((record.chunk_id, record.model_index, record.digest), None)
-        if reserved is not None:
+        if reserved is not None:  # None: answered in a batch, or its intent is lost
             self._grant(record.at, record.usage.total_tokens - reserved, record.model)
         calls = self.story.calls
         calls.chunk.append(record.chunk_id)
@@ -232,44 +231,40 @@ class _Reader:
             spent = self.story.spending.setdefault(record.model, Spending())
             spent.calls += 1
             spent.usage += record.usage
-            known = spent.cost_usd is not None and record.cost_usd is not None
-            spent.cost_usd = spent.cost_usd + record.cost_usd if known else None  # type: ignore[operator]
-        self._seen(record.at)
+            priced = spent.cost_usd is not None and record.cost_usd is not None
+            spent.cost_usd = spent.cost_usd + record.cost_usd if priced else None  # type: ignore[operator]
 
-    def _result(self, payload: bytes) -> None:
-        r = records.unpack_result(payload)
-        start = r.at - r.duration_ms / 1000
-        begun = self._begun.pop((r.round, r.chunk_id, r.model_index), start)
-        if begun < start:  # it may have been lost with a worker that another chunk ended
-            self._redone.append((r.chunk_id, r.round & 0xFFFF, r.worker_id, begun, start))
-        self.story.tasks.add(r.chunk_id, r.round & 0xFFFF, r.worker_id, start, r.at, DONE)
-        self._seen(r.at)
+    def _result(self, record: records.ResultRecord) -> None:
+        start, chunk, round_ = record.at - record.duration_ms / 1000, record.chunk_id, record.round
+        begun = self._begun.pop((round_, chunk, record.model_index), start)
+        # Its first call is older than this attempt: an earlier one was lost, with a worker that another chunk ended.
+        # Such an attempt has no record, as it was not to blame; finish() looks for the crash.
+        if begun < start:
+            self._redone.append((chunk, round_, record.worker_id, begun, start))
+        self.story.tasks.add(chunk, round_, record.worker_id, start, record.at, DONE)
 
-    def _failure(self, payload: bytes) -> None:
-        r = records.unpack_failure(payload)
-        start = self._begun.pop((r.round, r.chunk_id, r.model_index), r.at)
-        self.story.tasks.add(r.chunk_id, r.round & 0xFFFF, r.worker_id, start, r.at, FAILED)
-        if r.round & 0xFFFF == 0 and len(self.failures) < MOST_FAILURES:
-            failure = Failure(r.chunk_id, r.document_id, r.model or "", r.kind, r.message, r.attempts, r.at)
-            self.failures[r.chunk_id, r.model_index] = failure
-        self._seen(r.at)
+    def _failure(self, record: records.FailureRecord) -> None:
+        chunk = record.chunk_id
+        start = self._begun.pop((record.round, chunk, record.model_index), record.at)
+        self.story.tasks.add(chunk, record.round, record.worker_id, start, record.at, FAILED)
+        if record.round == 0 and len(self.failures) < MOST_FAILURES:
+            facts = (record.document_id, record.model or "", record.kind, record.message, record.attempts)
+            self.failures[chunk, record.model_index] = Failure(chunk, *facts)
 
-    def _attempt(self, payload: bytes) -> None:
-        record = records.unpack_attempt(payload)
+    def _attempt(self, record: records.AttemptRecord) -> None:
         start = self._begun.pop((record.round, record.chunk_id, record.model_index), record.at)
         self._orphans.append(len(self.story.tasks))
-        self.story.tasks.add(record.chunk_id, record.round & 0xFFFF, -1, start, record.at, LOST)
-        self._seen(record.at)
+        self.story.tasks.add(record.chunk_id, record.round, -1, start, record.at, LOST)
 
     def _all_lost(self) -> None:
-        """What was in flight when the run before was killed."""
+        """Add as lost what was in flight when the run was killed."""
         ended = self.story.runs[-1].ended if self.story.runs else 0.0
         for (round_, chunk, _), at in self._begun.items():
-            self.story.tasks.add(chunk, round_ & 0xFFFF, -1, at, max(at, ended), LOST)
+            self.story.tasks.add(chunk, round_, -1, at, max(at, ended), LOST)
         self._begun.clear()
 
     def finish(self, *, running: bool) -> None:
-        """After the last record: what is open still, and whose attempts crashes took."""
+        """Settle, after the last record, what is still open, and find the workers of attempts that crashes took."""
         for span in self.story.batches:
             if span.state == "open":
                 span.ended = max(span.ended, self.story.now)
@@ -278,11 +273,13 @@ class _Reader:
         else:
             self._all_lost()
         crashes = sorted((note.at, note.worker_id) for note in self.story.notes if note.name == "worker:crashed")
+        # A worker's first crash between the two attempts took the earlier one; without any it was a retry.
         for chunk, round_, worker, begun, start in self._redone:
             for at, crashed in crashes[bisect_right(crashes, (begun, -1)) : bisect_right(crashes, (start, MOST_NOTES))]:
                 if crashed == worker:
                     self.story.tasks.add(chunk, round_, worker, begun, at, LOST)
                     break
+        # An ATTEMPT record names no worker: it is that of the nearest crash, whose note was written at the same time.
         for index in self._orphans if crashes else ():
             at = self.story.tasks.end[index]
             place = bisect_right(crashes, (at, MOST_NOTES))
@@ -290,27 +287,21 @@ class _Reader:
             if abs(near[0] - at) < SAME_S:
                 self.story.tasks.worker[index] = near[1]
 
-    def _note(self, payload: bytes) -> None:
-        record = records.unpack_note(payload)
+    def _note(self, record: records.NoteRecord) -> None:
         if len(self.story.notes) < MOST_NOTES:
             self.story.notes.append(record)
-        self._seen(record.at)
 
-    def _batch(self, payload: bytes) -> None:
-        record = batch_records.unpack_batch(payload)
+    def _batch(self, record: batch_records.BatchRecord) -> None:
         span = self._batches.get(record.number)
         if span is None:
             span = BatchSpan(record.number, record.model, 0, record.at, record.at)
             self._batches[record.number] = span
             self.story.batches.append(span)
         span.requests = max(span.requests, len(record.digests) // batch_records.DIGEST_BYTES)
-        span.ended = max(span.began, record.at)
+        span.ended = max(span.began, record.at)  # of its records the last one counts
         span.state = record.state if record.state in ("ended", "failed", "lost") else "open"
-        self._seen(record.at)
 
-    def _close(self, payload: bytes) -> None:
-        record = records.unpack_close(payload)
-        self._seen(record.at)
+    def _close(self, record: records.CloseRecord) -> None:
         if self.story.runs:
             run = self.story.runs[-1]
             reason = record.summary.get("reason")
@@ -325,7 +316,7 @@ class _Reader:
 def read_story(folder: Path, *, state: str = "") -> Story:
     """Read the log of a job folder; nothing is locked or changed. JobNotFound, LogError.
 
-    ``state``: what is known of the job otherwise, such as that it runs just now.
+    ``state``: the job's state where the caller knows better than the log, such as "running", from its lock.
     """
     reader = _Reader()
     with ResumeEngine(folder) as stored:
@@ -337,8 +328,7 @@ def read_story(folder: Path, *, state: str = "") -> Story:
         job = stored.epoch.job
         index = stored.index(0)
         story.job_id, story.map_name, story.version = job.job_id, job.map_name, job.version
-        story.settings, story.total = dict(job.settings), index.total
-        story.done, story.failed = index.done, index.failed
+        story.total, story.done, story.failed = index.total, index.done, index.failed
         story.models = reader.models
         story.failures = [found for (chunk, model), found in reader.failures.items() if _fails(index, chunk, model)]
         story.damage += len(stored.recovery.damage)
@@ -357,18 +347,19 @@ def read_story(folder: Path, *, state: str = "") -> Story:
 
 def _coverage(stored: ResumeEngine) -> list[tuple[str, int, list[tuple[int, int, int]]]]:
     """Of each document: id, characters, and (start, end, 1 done | 0 failed | -1 nothing yet) of its chunks, joined."""
-    found: list[tuple[str, int, list[tuple[int, int, int]]]] = [(row.id, row.n_chars, []) for row in stored.documents()]
-    index, table = stored.index(0), stored.chunk_table(0)
-    for number, row in enumerate(table):
-        if row.document >= len(found):
-            continue
+    documents: list[tuple[str, int, list[tuple[int, int, int]]]]
+    documents = [(row.id, row.n_chars, []) for row in stored.documents()]
+    index = stored.index(0)
+    for number, row in enumerate(stored.chunk_table(0)):
+        if row.document >= len(documents):
+            continue  # the record of its document is damaged
         state = _outcome(index, number)
-        spans = found[row.document][2]
+        spans = documents[row.document][2]
         if spans and spans[-1][2] == state and spans[-1][1] == row.start:
             spans[-1] = (spans[-1][0], row.end, state)
         else:
             spans.append((row.start, row.end, state))
-    return found
+    return documents
 
 
 def _outcome(index: OutcomeIndex, chunk: int) -> int:
@@ -380,6 +371,6 @@ def _outcome(index: OutcomeIndex, chunk: int) -> int:
 
 
 def _fails(index: OutcomeIndex, chunk: int, model: int) -> bool:
-    """Whether a task still has no result: a later run may have mended its failure."""
+    """Whether a task still has no result: a later run may have done what failed in an earlier one."""
     slot = chunk if index.models == 1 else chunk * index.models + model
     return 0 <= slot < index.total and index.failure(slot) != 0

@@ -26,13 +26,17 @@ def write_trace(folder: Path, path: Path) -> None:
 def _write(story: Story, file: TextIO) -> None:
     file.write('{"displayTimeUnit":"ms","traceEvents":[\n')
     for number, event in enumerate(trace_events(story)):
+        # Event by event: a trace of a million tasks is never in memory as a whole.
         file.write(",\n" if number else "")
         json.dump(event, file, ensure_ascii=False, separators=(",", ":"))
     file.write("\n]}\n")
 
 
 def trace_events(story: Story) -> Iterator[dict[str, Any]]:
-    """Runs, tasks by worker and slot, batches, calls, what happened on the way, and the tokens granted; times in µs."""
+    """Runs, tasks by worker and slot, batches, calls, notes, and the tokens granted; times in µs.
+
+    Processes keep the kinds apart: 0 has runs, tasks and notes, 1 calls, 2 batches.
+    """
     zero = story.runs[0].began
 
     def us(at: float) -> int:
@@ -88,27 +92,16 @@ def _batches(story: Story, us: Clock) -> Iterator[dict[str, Any]]:
 
 def _calls(story: Story, us: Clock) -> Iterator[dict[str, Any]]:
     calls = story.calls
+    # Asynchronous events (b, e): calls of one thread would have to nest, and these overlap.
     for number, at in enumerate(calls.at):
-        begun = {"name": story.models[calls.model[number]], "cat": "call", "id": number, "pid": 1, "tid": 0}
-        yield {
-            "ph": "b",
-            "ts": us(at - calls.latency_ms[number] / 1000),
-            "args": {"chunk": calls.chunk[number]},
-            **begun,
-        }
-        yield {"ph": "e", "ts": us(at), "args": {"tokens": calls.tokens[number]}, **begun}
+        call = {"name": story.models[calls.model[number]], "cat": "call", "id": number, "pid": 1, "tid": 0}
+        began = us(at - calls.latency_ms[number] / 1000)
+        yield {"ph": "b", "ts": began, "args": {"chunk": calls.chunk[number]}, **call}
+        yield {"ph": "e", "ts": us(at), "args": {"tokens": calls.tokens[number]}, **call}
 
 
 def _notes(story: Story, us: Clock) -> Iterator[dict[str, Any]]:
     for note in story.notes:
         fields = {key: value for key, value in note.fields.items() if isinstance(value, (str, int, float, type(None)))}
-        yield {
-            "ph": "i",
-            "s": "p",
-            "name": note.name,
-            "cat": "note",
-            "pid": 0,
-            "tid": 0,
-            "ts": us(note.at),
-            "args": fields,
-        }
+        instant = {"ph": "i", "s": "p", "cat": "note", "pid": 0, "tid": 0}  # drawn over all rows of the process
+        yield {**instant, "name": note.name, "ts": us(note.at), "args": fields}

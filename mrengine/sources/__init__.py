@@ -6,25 +6,24 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mrengine.sources.folders import read_folder
     from mrengine.sources.jsonl import read_jsonl
-    from mrengine.sources.pieces import Loader, Piece
-    from mrengine.sources.read import Reading, Source, Unreadable, documents_of, read_source
+    from mrengine.sources.loaders import Loader, Piece
+    from mrengine.sources.read import Reading, Source, Unreadable, documents_of, read_folder, read_source
     from mrengine.sources.spool import Spool
     from mrengine.sources.tables import read_table
     from mrengine.sources.urls import Url
 
-# Each when it is first used: chunking is built on some of them, and others on chunking.
+# Imported when first used: ``import mrengine`` stays quick, and a job of plain text needs no loader.
 _HOMES = {
-    "Loader": "pieces",
-    "Piece": "pieces",
+    "Loader": "loaders",
+    "Piece": "loaders",
     "Reading": "read",
     "Source": "read",
     "Spool": "spool",
     "Unreadable": "read",
     "Url": "urls",
     "documents_of": "read",
-    "read_folder": "folders",
+    "read_folder": "read",
     "read_jsonl": "jsonl",
     "read_source": "read",
     "read_table": "tables",

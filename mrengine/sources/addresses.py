@@ -64,7 +64,7 @@ _NUMBER = re.compile(r"0[xX][0-9A-Fa-f]*|[0-9]+")
 
 
 def refusal(address: Address) -> str | None:
-    """Why nothing may be fetched from an address; None: it may. An address that carries another is judged by that."""
+    """Why nothing may be fetched from an address; None: it may be."""
     if isinstance(address, ipaddress.IPv4Address):
         return next((why for network, why in _REFUSED_V4 if address in network), None)
     if address.scope_id:
@@ -72,6 +72,7 @@ def refusal(address: Address) -> str | None:
     why = next((why for network, why in _REFUSED_V6 if address in network), None)
     if why is not None:
         return why
+    # Networks with IPv6 alone reach most of the web by NAT64: not the form is refused, but the address inside it.
     for network, what, behind in _CARRIERS:
         if address in network:
             inner = refusal(ipaddress.IPv4Address(int(address) >> behind & 0xFFFFFFFF))
@@ -83,10 +84,10 @@ def refusal(address: Address) -> str | None:
 
 
 def address_of(host: str) -> tuple[Address, bool] | None:
-    """The address that a URL's host spells, and whether it does so in the usual way; None: it is a name.
+    """The address that a URL's host spells, and whether in the usual way; None: it is a name.
 
     What ``inet_aton`` takes is an address, too: one to four numbers, each decimal, octal (0…) or hexadecimal (0x…).
-    ValueError: it ends in a number, and is no address: resolvers disagree about what it means.
+    ValueError: it ends in a number and is no address; resolvers disagree about what that means.
     """
     if host.startswith("["):
         return ipaddress.IPv6Address(host[1:-1]), True

@@ -1,7 +1,7 @@
-"""From bytes to text: by byte order mark, then as UTF-8, then as what the bytes look like, which is said.
+"""From bytes to text: by byte order mark, as UTF-8, or as what the bytes look like, with a warning.
 
-A text is decoded as it comes. Up to the block with the first byte that is no UTF-8 all of it is ASCII, or it is UTF-8
-with damage: then it is refused, since every other encoding would read wrongly what came before.
+A text is decoded as it comes. If anything before the first byte that is no UTF-8 was not ASCII, it is UTF-8 with
+damage and refused: every other encoding would have read that part differently.
 """
 
 from __future__ import annotations
@@ -10,22 +10,15 @@ import codecs
 import unicodedata
 from collections.abc import Iterator
 from itertools import chain, islice
-from typing import Any
+from typing import Any, NamedTuple
 
 from mrengine.errors import ConfigError, SourceError
 from mrengine.sources import filetypes
-from mrengine.sources.pieces import Notes
+from mrengine.sources.loaders import Notes
 
-__all__ = ["check_encoding", "decoded", "mark_of"]
+__all__ = ["check_encoding", "decoded"]
 
-_MARKS = (
-    # The longer ones first: UTF-32's begins with UTF-16's.
-    (codecs.BOM_UTF32_LE, "utf-32"),
-    (codecs.BOM_UTF32_BE, "utf-32"),
-    (codecs.BOM_UTF16_LE, "utf-16"),
-    (codecs.BOM_UTF16_BE, "utf-16"),
-)
-_SAMPLE_PIECES = 3  # that are waited for, behind the first which is no UTF-8
+_SAMPLE_PIECES = 3  # read ahead, behind the first that is no UTF-8
 _SAMPLE_BYTES = 1 << 16
 _LEAST_SENSE = 0.6  # of the characters beyond ASCII: letters within words, or usual marks
 _USUAL = frozenset("“”‘’„‚‹›«»–—…•·€£¥§°©®™ªº¹²³½¼¾µ±×÷¿¡†‡´¨¸ß\xa0\xad")
@@ -37,8 +30,8 @@ _COMMON = (
     *("iso8859_2", "iso8859_5", "iso8859_7", "iso8859_8", "iso8859_15", "koi8_r", "koi8_u", "mac_roman", "cp437"),
     *("gb18030", "big5", "big5hkscs", "cp932", "shift_jis", "euc_jp", "cp949"),
 )
-_RARE = "ÿþ"  # 255 and 254: of binary data rather
-_SLACK = 0.05  # of two guesses as good as each other the more common one
+_RARE = "ÿþ"  # the bytes 255 and 254, which binary data has more often than text
+_SLACK = 0.05  # by which Windows-1252 may be worse than the best guess, as most texts are in it
 # Letters that no language of Western Europe has together, and the encoding in which they are others.
 _STRANGERS = (("ø", "ìèùò", "cp1250"), ("ðþý", "çü", "cp1254"))
 # Letters beyond ASCII of languages that one of these encodings is for, the most common encoding first.
@@ -52,32 +45,27 @@ _LETTERS = (
     *(("cp1257", set(letters)) for letters in ("ąčęėįšųūž", "āčēģīķļņšūž", "äõöüšž")),
     ("cp1254", set("çğıöşüâîûi̇")),
 )
-_LEAST_PLAIN = 0.3  # of the letters of a text in these languages are ASCII
+_LEAST_PLAIN = 0.3  # of the letters of a text in these languages that are ASCII
 _NAMES = {"cp1250": "Windows-1250", "cp1251": "Windows-1251", "cp1252": "Windows-1252", "cp1253": "Windows-1253"}
 
 
-def mark_of(first: bytes) -> str:
-    """The encoding that a byte order mark names, other than UTF-8; "": there is none."""
-    return next((encoding for mark, encoding in _MARKS if first.startswith(mark)), "")
-
-
 def check_encoding(encoding: str | None) -> str:
-    """The encoding's own name; "" for None. ConfigError: there is none of this name."""
+    """The canonical name of an encoding; "" for None. ConfigError: no encoding has this name."""
     if encoding is None:
         return ""
     try:
-        found = codecs.lookup(encoding)
-        if not found._is_text_encoding:
+        codec = codecs.lookup(encoding)
+        if not codec._is_text_encoding:  # "hex", "zip"
             raise LookupError(encoding)
     except (LookupError, TypeError, ValueError):
         raise ConfigError(f"there is no encoding {str(encoding)[:40]!r}", setting="encoding") from None
-    return found.name
+    return codec.name
 
 
 def decoded(
     pieces: Iterator[bytes], name: str, notes: Notes, *, encoding: str = "", charset: str = ""
 ) -> Iterator[str]:
-    """The text of some bytes. ``encoding``: the caller's word; ``charset``: what a server said, which may be wrong.
+    """The text of some bytes. ``encoding``: named by the caller; ``charset``: by a server, which may be wrong.
 
     SourceError: they are not text in any encoding that is recognised.
     """
@@ -85,7 +73,7 @@ def decoded(
     pieces = chain((first,), pieces)
     if encoding:
         return _strictly(pieces, name, "utf-8-sig" if encoding == "utf-8" else encoding)
-    if mark := mark_of(first):
+    if mark := filetypes.mark_of(first):
         return _strictly(pieces, name, mark)
     return _utf8_or_guessed(pieces, name, notes, charset)
 
@@ -104,44 +92,34 @@ def _strictly(pieces: Iterator[bytes], name: str, encoding: str, errors: str = "
 
 
 def _utf8_or_guessed(pieces: Iterator[bytes], name: str, notes: Notes, charset: str) -> Iterator[str]:
-    waiting, offset, line, plain = b"", 0, 1, True
-    for piece in pieces:
-        data = waiting + piece
-        whole = _whole_characters(data)
+    decoder = codecs.getincrementaldecoder("utf-8")("surrogatepass")
+    offset, line, plain = 0, 1, True
+    for piece in chain(pieces, (b"",)):  # the empty one is the end, where a cut character is an error
+        cut, _ = decoder.getstate()  # the beginning of a character whose rest is in this piece
         try:
-            text = data[:whole].decode("utf-8", "surrogatepass")
+            text = decoder.decode(piece, not piece)
         except UnicodeDecodeError as error:
-            yield from _guessed(data, error.start, pieces, _Place(name, offset, line, plain), notes, charset)
+            place = _Place(name, offset - len(cut), line, plain)
+            yield from _guessed(cut + piece, error.start, pieces, place, notes, charset)
             return
-        plain = plain and text.isascii()
-        yield text
-        waiting, offset, line = data[whole:], offset + whole, line + data.count(b"\n", 0, whole)
-    if waiting:
-        try:
-            yield waiting.decode("utf-8", "surrogatepass")
-        except UnicodeDecodeError as error:
-            yield from _guessed(waiting, error.start, pieces, _Place(name, offset, line, plain), notes, charset)
+        if text:
+            yield text
+        offset, line, plain = offset + len(piece), line + text.count("\n"), plain and text.isascii()
 
 
-def _whole_characters(data: bytes) -> int:
-    """Where the last character that may be unfinished begins (at most four bytes before the end)."""
-    for index in range(len(data) - 1, max(-1, len(data) - 5), -1):
-        if data[index] & 0xC0 != 0x80:
-            return index if data[index] >= 0xC0 else index + 1
-    return len(data)
+class _Place(NamedTuple):
+    """Where in a source a piece begins. ``plain``: all before it is ASCII."""
 
-
-class _Place:
-    """Where in a source a piece begins, and whether all before it was ASCII."""
-
-    def __init__(self, name: str, offset: int, line: int, plain: bool) -> None:
-        self.name, self.offset, self.line, self.plain = name, offset, line, plain
+    name: str
+    offset: int
+    line: int
+    plain: bool
 
 
 def _guessed(
     data: bytes, start: int, rest: Iterator[bytes], place: _Place, notes: Notes, charset: str
 ) -> Iterator[str]:
-    """The text from the piece on that is no UTF-8 at ``start``."""
+    """The text from a piece on whose byte at ``start`` is no UTF-8."""
     further = list(islice(rest, _SAMPLE_PIECES))
     follows = data[start : start + filetypes.SAMPLE_BYTES] + b"".join(further)[: filetypes.SAMPLE_BYTES]
     binary = filetypes.looks_binary(follows)
@@ -156,7 +134,7 @@ def _guessed(
 
 
 def _is_mostly_utf8(data: bytes) -> bool:
-    """Whether bytes that are no UTF-8 look like damaged UTF-8: in other encodings few pairs are characters of it."""
+    """Whether bytes look like damaged UTF-8: in other encodings few pairs of bytes happen to be characters of it."""
     odd = _odd_lines(data).decode("utf-8", "replace")
     wrong = odd.count("\ufffd")
     return _FEW_PAIRS * (sum(char > "\x7f" for char in odd) - wrong) > wrong
@@ -165,24 +143,30 @@ def _is_mostly_utf8(data: bytes) -> bool:
 def _likely(data: bytes, charset: str) -> str:
     """The encoding that bytes look like; "": none makes sense of them."""
     sample = _odd_lines(data)
+    # The languages of short texts first: charset-normalizer needs more text than they have.
     if charset and _makes_sense(sample, charset):
         return charset
     if by_letters := _by_letters(sample):
         return by_letters
     from charset_normalizer import from_bytes
 
-    found = list(from_bytes(sample, steps=1, chunk_size=max(1, len(sample)), cp_isolation=list(_COMMON)))
-    least = min((match.chaos for match in found), default=1.0) + _SLACK
-    names: dict[str, Any] = {name: match for match in found for name in (match.encoding, *match.could_be_from_charset)}
+    matches = list(from_bytes(sample, steps=1, chunk_size=max(1, len(sample)), cp_isolation=list(_COMMON)))
+    most_chaos = min((match.chaos for match in matches), default=1.0) + _SLACK
+    names: dict[str, Any] = {
+        name: match for match in matches for name in (match.encoding, *match.could_be_from_charset)
+    }
     western = names.get("cp1252")
-    if western is not None and western.chaos <= least:
-        return _checked(sample, _western(sample))
-    odd = sum(byte > 0x7F for byte in sample)
-    return _checked(sample, found[0].encoding) if found and odd >= _LEAST_ODD else ""
+    if western is not None and western.chaos <= most_chaos:
+        encoding = _western(sample)
+    elif matches and sum(byte > 0x7F for byte in sample) >= _LEAST_ODD:
+        encoding = matches[0].encoding
+    else:
+        return ""
+    return encoding if _makes_sense(sample, encoding) else ""
 
 
 def _by_letters(sample: bytes) -> str:
-    """The encoding in which all that is not ASCII within words are letters of one language; "": there is none."""
+    """The encoding in which everything within words that is not ASCII is a letter of one language; "": none."""
     odd = sum(byte > 0x7F for byte in sample)
     for encoding, letters in _LETTERS:
         if odd < _LEAST_ODD and encoding != "cp1252":
@@ -207,12 +191,8 @@ def _western(sample: bytes) -> str:
     return "cp1252"
 
 
-def _checked(sample: bytes, encoding: str) -> str:
-    return encoding if _makes_sense(sample, encoding) else ""
-
-
 def _odd_lines(data: bytes) -> bytes:
-    """The lines that are not ASCII: they alone say something."""
+    """The lines that are not ASCII, up to a limit: the others are the same in every encoding."""
     lines, size = [], 0
     for line in data.split(b"\n"):
         if not line.isascii():
@@ -242,7 +222,7 @@ def _makes_sense(sample: bytes, encoding: str) -> bool:
 
 
 def _c1(error: UnicodeError) -> tuple[str, int]:
-    """The five bytes that Windows-1252 leaves open are controls, as browsers have it."""
+    """Decode the five bytes that Windows-1252 leaves undefined as control characters, as browsers do."""
     if isinstance(error, UnicodeDecodeError) and error.encoding in ("charmap", "cp1252"):
         return "".join(chr(byte) for byte in error.object[error.start : error.end]), error.end
     raise error

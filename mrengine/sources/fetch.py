@@ -1,6 +1,6 @@
 """Fetches a ``Url``: one request per redirect, each to an approved address and within every limit.
 
-The whole body goes to a temporary file, which has no name, before anybody reads it.
+The body goes to an unnamed temporary file first, so that ``timeout_s`` bounds the fetch however slowly it is read.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from urllib.parse import urljoin
 from mrengine._version import __version__
 from mrengine.errors import SourceError, UrlRefused
 from mrengine.sources.tunnel import environment_proxy, open_tunnel
-from mrengine.sources.urls import Target, Url, judged, parse
+from mrengine.sources.urls import Target, Url, judged, parse, refused
 
 __all__ = ["Fetched", "fetch"]
 
 _BLOCK = 1 << 16
 _BURST = 8  # fetches from one host that need not wait
 _BUSY = frozenset({429, 503})
-_AGAIN = 3  # times that a busy server is asked again, within the time of the whole
+_AGAIN = 3  # times that a busy server is asked again, as long as ``timeout_s`` lasts
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _TEXTS = re.compile(r"(text/.+|.+\+(xml|json|yaml)|application/(json|xml|xhtml|yaml|x-yaml|toml|sql|rtf|javascript|"
                     r"ecmascript|x-javascript|x-ndjson|ndjson|jsonl|x-jsonlines|jsonlines|csv|x-sh|x-tex|x-subrip|"
@@ -44,7 +44,7 @@ _FILES = re.compile(r"application/(pdf|x-pdf|gzip|x-gzip|zstd|octet-stream|x-oct
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """What came: an open file at its beginning, the server's media type and charset, and the last hop's path."""
+    """A fetched body: an open file at its beginning, the server's media type and charset, and the last hop's path."""
 
     file: IO[bytes]
     media_type: str
@@ -53,11 +53,12 @@ class Fetched:
 
 
 def fetch(url: Url) -> Fetched:
-    """Fetch it. UrlRefused: a rule of the guard; SourceError: any other status than 200, no connection, TLS."""
+    """Fetch a URL. UrlRefused: by a rule of the guard; SourceError: a status other than 200, no connection, TLS."""
     deadline = _Deadline(url.timeout_s)
     target, first = parse(url.url), None
     for _ in range(int(url.max_redirects) + 1):
         first = first or target.origin
+        # Headers may hold a key: they go to the origin that the caller named, and to no other on the way.
         answer = _asked_again(url, target, deadline, own=target.origin == first)
         if isinstance(answer, Fetched):
             return answer
@@ -67,7 +68,7 @@ def fetch(url: Url) -> Fetched:
 
 
 def _asked_again(url: Url, target: Target, deadline: _Deadline, *, own: bool) -> Fetched | str:
-    """One hop, again where the server is busy and says, or lets us guess, that it soon will not be."""
+    """One hop, repeated while the server is busy, after the wait that it names, or 1, 2, 4 s."""
     for tried in count():
         if url.fetches_per_s:
             deadline.extend(_PACE.wait(target.host, url.fetches_per_s))
@@ -82,39 +83,38 @@ def _asked_again(url: Url, target: Target, deadline: _Deadline, *, own: bool) ->
 
 
 class _Busy(NamedTuple):
-    """A server that asks to be tried later: its message, and when, in seconds, if it said so."""
+    """A server that asks to be tried later; ``wait_s`` None: it does not say when."""
 
     message: str
     wait_s: float | None
 
 
 class _Deadline:
-    """The time that one fetch may take in all."""
+    """The time that one fetch may take, all hops together."""
 
     def __init__(self, timeout_s: float) -> None:
         self._until = time.monotonic() + timeout_s
         self._timeout_s = timeout_s
 
     def extend(self, waited_s: float) -> None:
-        """What was spent waiting for our own limit does not count."""
+        """Add time: a wait for our own limit does not count."""
         self._until += waited_s
 
     def left(self, target: Target) -> float:
-        """Seconds. UrlRefused: there are none."""
+        """The seconds left. UrlRefused: none are."""
         left = self._until - time.monotonic()
         if left <= 0:
-            message = f"{target.shown}: not fetched within {self._timeout_s:g} s (timeout_s)"
-            raise UrlRefused(message, rule="timeout_s", url=target.shown)
+            raise refused(target.shown, f"not fetched within {self._timeout_s:g} s (timeout_s)", rule="timeout_s")
         return left
 
 
 def _ask(url: Url, target: Target, deadline: _Deadline, *, own: bool) -> Fetched | str | _Busy:
-    """One hop: what came, or where it says that it is. ``own``: the host that the headers are for."""
+    """One hop: the body, the place of a redirect, or Busy. ``own``: it is the origin that the headers are for."""
     try:
         sock = _connected(url, target, deadline)
         with sock:
             connection = http.client.HTTPConnection(target.host, target.port)
-            connection.auto_open = 0  # by its own means it would connect to whatever the name says now
+            connection.auto_open = 0  # it must not resolve the name again, which may have another address by now
             connection.sock = _Timed(sock, lambda: deadline.left(target))
             connection.putrequest("GET", target.path, skip_host=True, skip_accept_encoding=True)
             for name, value in _headers(url, target, own).items():
@@ -123,9 +123,8 @@ def _ask(url: Url, target: Target, deadline: _Deadline, *, own: bool) -> Fetched
             with connection.getresponse() as response:
                 return _answer(url, target, response, deadline)
     except TimeoutError:
-        deadline.left(target)
-        message = f"{target.shown}: no answer within {url.timeout_s:g} s (timeout_s)"
-        raise UrlRefused(message, rule="timeout_s", url=target.shown) from None
+        deadline.left(target)  # raises, if the time of the whole is over; else it was one connection's share
+        raise refused(target.shown, f"no answer within {url.timeout_s:g} s (timeout_s)", rule="timeout_s") from None
     except ssl.SSLError as error:
         why = getattr(error, "verify_message", "") or error.reason or "the handshake failed"
         raise SourceError(f"{target.shown}: TLS: {why}", source=target.shown) from None
@@ -135,25 +134,25 @@ def _ask(url: Url, target: Target, deadline: _Deadline, *, own: bool) -> Fetched
 
 
 def _headers(url: Url, target: Target, own: bool) -> dict[str, str]:
-    accept = "text/html,application/xhtml+xml,text/*,application/pdf,application/json;q=0.9,*/*;q=0.5"
-    known = {
+    headers = {
         "User-Agent": f"mrengine/{__version__}",
-        "Accept": accept,
+        "Accept": "text/html,application/xhtml+xml,text/*,application/pdf,application/json;q=0.9,*/*;q=0.5",
         **((url.headers or {}) if own else {}),
         "Host": target.authority,
         "Accept-Encoding": "gzip, deflate",
         "Connection": "close",
     }
-    return {name: value.encode("utf-8").decode("latin-1") for name, value in known.items()}
+    # http.client sends Latin-1; so a value in UTF-8 goes out byte by byte.
+    return {name: value.encode("utf-8").decode("latin-1") for name, value in headers.items()}
 
 
 def _connected(url: Url, target: Target, deadline: _Deadline) -> socket.socket:
-    """A connection to one of the judged addresses: no name is resolved again."""
+    """A connection to one of the judged addresses. A name that is resolved twice may have another address then."""
     places = judged(target, allow_private=url.allow_private, timeout_s=deadline.left(target))
     proxy = environment_proxy(target) if url.env_proxy else None
     failed: OSError | None = None
     for place, (family, address) in enumerate(places):
-        share = deadline.left(target) / (len(places) - place)  # a dead address must not take the others' time
+        share = deadline.left(target) / (len(places) - place)  # a dead address must leave time for the others
         try:
             if proxy is not None:
                 sock = open_tunnel(proxy, str(address[0]), target.port, share)
@@ -162,7 +161,7 @@ def _connected(url: Url, target: Target, deadline: _Deadline) -> socket.socket:
                 _connect(sock, address, share)
             return _secured(sock, target, deadline) if target.scheme == "https" else sock
         except ssl.SSLError:
-            raise
+            raise  # not the address's fault
         except OSError as error:
             failed = error
     assert failed is not None
@@ -179,7 +178,7 @@ def _connect(sock: socket.socket, address: tuple[Any, ...], timeout_s: float) ->
 
 
 def _secured(sock: socket.socket, target: Target, deadline: _Deadline) -> socket.socket:
-    """TLS with the name of the URL, for SNI and certificate alike, whatever address it goes to."""
+    """TLS by the name of the URL, whatever address the socket goes to."""
     try:
         sock.settimeout(deadline.left(target))
         return _tls().wrap_socket(sock, server_hostname=target.host.removesuffix("."))
@@ -189,6 +188,7 @@ def _secured(sock: socket.socket, target: Target, deadline: _Deadline) -> socket
 
 
 def _tls() -> ssl.SSLContext:
+    # The variables of requests, curl and OpenSSL, as programs behind a company's proxy have them set.
     named = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
     if not named:
         import certifi
@@ -201,7 +201,10 @@ def _tls() -> ssl.SSLContext:
 
 
 class _Timed:
-    """A socket as ``http.client`` uses one, with one deadline for all that it does: a drip feeds no one for ever."""
+    """A socket for ``http.client`` with one deadline for all its calls.
+
+    A timeout for each call would let a server that sends a byte now and then hold the fetch for ever.
+    """
 
     def __init__(self, sock: socket.socket, left: Callable[[], float]) -> None:
         self._sock, self._left = sock, left
@@ -214,7 +217,7 @@ class _Timed:
         return io.BufferedReader(_Reader(self._sock, self._left))
 
     def close(self) -> None:
-        """Whoever has connected the socket closes it: what is left of an answer is read after this."""
+        """Do nothing: http.client closes as soon as it has the headers. ``_ask`` closes the socket after the body."""
 
 
 class _Reader(io.RawIOBase):
@@ -232,9 +235,8 @@ class _Reader(io.RawIOBase):
 def _answer(url: Url, target: Target, response: http.client.HTTPResponse, deadline: _Deadline) -> Fetched | str | _Busy:
     where = response.getheader("Location")
     if response.status in _REDIRECTS and where:
-        return urljoin(
-            f"{target.scheme}://{target.authority}{target.path}", where.encode("latin-1").decode("utf-8", "replace")
-        )
+        place = where.encode("latin-1").decode("utf-8", "replace")  # http.client reads headers as Latin-1
+        return urljoin(f"{target.scheme}://{target.authority}{target.path}", place)
     if response.status != 200:
         message = f"{target.shown} answered {response.status} {http.client.responses.get(response.status, '')}"
         if response.status in _BUSY:
@@ -242,7 +244,7 @@ def _answer(url: Url, target: Target, response: http.client.HTTPResponse, deadli
         raise SourceError(message.rstrip(), source=target.shown)
     media_type, charset = _media_type(response.headers)
     if media_type and not (_TEXTS.fullmatch(media_type) or _FILES.fullmatch(media_type)):
-        message = f"{target.shown} is of the type {media_type}, of which no text is made"
+        message = f"{target.shown} has the type {media_type}, which cannot be read as text"
         raise UrlRefused(message, rule="content_type", url=target.shown)
     length = response.getheader("Content-Length", "")
     if length.isdigit() and int(length) > url.max_bytes:
@@ -271,33 +273,30 @@ def _later(retry_after: str) -> float | None:
 
 
 def _media_type(headers: http.client.HTTPMessage) -> tuple[str, str]:
-    if "Content-Type" not in headers:
-        return "", ""
     media_type = headers.get("Content-Type", "").partition(";")[0].strip().lower()
     return media_type, headers.get_content_charset("")
 
 
 def _too_large(url: Url, target: Target, what: str) -> UrlRefused:
-    message = f"{target.shown}: {what}, and at most {url.max_bytes} are taken (max_bytes)"
-    return UrlRefused(message, rule="max_bytes", url=target.shown)
+    return refused(target.shown, f"{what}, and at most {url.max_bytes} are taken (max_bytes)", rule="max_bytes")
 
 
 def _decoded(url: Url, target: Target, response: http.client.HTTPResponse, deadline: _Deadline) -> Iterator[bytes]:
-    """The body without its content coding, no more of it than ``max_bytes``, sent or unpacked."""
+    """The body without its content coding, at most ``max_bytes`` as sent and as unpacked."""
     coding = response.getheader("Content-Encoding", "identity").strip().lower()
     if coding not in ("", "identity", "gzip", "x-gzip", "deflate"):
         raise SourceError(f"{target.shown} came in an unknown content coding", source=target.shown)
     inflate = _Inflate() if coding not in ("", "identity") else None
-    taken = given = 0
+    received = unpacked = 0
     while data := response.read1(_BLOCK):
         deadline.left(target)
-        taken += len(data)
-        if taken > url.max_bytes:
+        received += len(data)
+        if received > url.max_bytes:
             raise _too_large(url, target, "it has more bytes")
         while data:
             plain, data = (data, b"") if inflate is None else inflate.take(data)
-            given += len(plain)
-            if given > url.max_bytes:
+            unpacked += len(plain)
+            if unpacked > url.max_bytes:
                 raise _too_large(url, target, "unpacked it has more bytes")
             yield plain
     if inflate is not None and not inflate.ended:
@@ -305,14 +304,17 @@ def _decoded(url: Url, target: Target, response: http.client.HTTPResponse, deadl
 
 
 class _Inflate:
-    """gzip, zlib, or deflate without a head, by the first byte; a block at a time, however much is packed in it."""
+    """Unpacks gzip and "deflate", which servers send with and without the head of zlib, a block at a time.
+
+    A block, so that a bomb meets ``max_bytes`` before it fills the memory.
+    """
 
     def __init__(self) -> None:
         self._engine: Any = None
 
     def take(self, data: bytes) -> tuple[bytes, bytes]:
-        """What some bytes unpack to, a block at most, and those that are left."""
-        if self._engine is None or (self._engine.eof and data):
+        """Unpacked bytes, a block at most, and the packed ones that are left."""
+        if self._engine is None or (self._engine.eof and data):  # gzip files may follow each other
             zlib_head = len(data) > 1 and data[0] & 15 == 8 and (data[0] << 8 | data[1]) % 31 == 0
             self._engine = zlib.decompressobj(47 if data[:1] == b"\x1f" or zlib_head else -15)
         plain = self._engine.decompress(data, _BLOCK)
@@ -324,24 +326,24 @@ class _Inflate:
 
 
 class _Pace:
-    """A bucket of fetches for each host of this process."""
+    """A bucket of fetches for each host, shared by all threads of this process."""
 
     def __init__(
         self, clock: Callable[[], float] = time.monotonic, sleep: Callable[[float], None] = time.sleep
     ) -> None:
         self._clock, self._sleep = clock, sleep
         self._lock = threading.Lock()
-        self._next: dict[str, float] = {}  # when the bucket of a host would be full again
+        self._full_at: dict[str, float] = {}  # when the bucket of a host would be full again
 
     def wait(self, host: str, per_s: float) -> float:
-        """Wait for one's turn; the seconds that it took."""
+        """Wait for one's turn; returns the seconds waited."""
         with self._lock:
             now = self._clock()
-            if len(self._next) > 10_000:
-                self._next = {name: at for name, at in self._next.items() if at > now}
-            full = max(now, self._next.get(host, now)) + 1 / per_s
-            self._next[host] = full
-        wait_s = max(0.0, full - now - _BURST / per_s)
+            if len(self._full_at) > 10_000:  # full buckets need not be remembered
+                self._full_at = {name: at for name, at in self._full_at.items() if at > now}
+            full_at = max(now, self._full_at.get(host, now)) + 1 / per_s
+            self._full_at[host] = full_at
+        wait_s = max(0.0, full_at - now - _BURST / per_s)
         if wait_s:
             self._sleep(wait_s)
         return wait_s

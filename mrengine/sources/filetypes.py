@@ -1,11 +1,12 @@
 """Decides whether bytes are text: by byte order mark, signature, NULs and control characters.
 
-Only the beginning of a source is looked at. The answer to "no" is a SourceError that says what the source is and which
-command makes text of it; no byte of it is quoted.
+Only the beginning of a source is examined. What is not text is refused with a SourceError, which says what the source
+is and which command converts it to text; no byte of it is quoted.
 """
 
 from __future__ import annotations
 
+import codecs
 import os
 import re
 import shlex
@@ -21,6 +22,7 @@ __all__ = [
     "FileType",
     "is_wide_text",
     "looks_binary",
+    "mark_of",
     "not_text",
     "refuse_binary",
     "undecodable",
@@ -66,10 +68,10 @@ def _packed(what: str, command: str) -> FileType:
 
 _MARKS = (
     # The longer ones first: UTF-32's begins with UTF-16's.
-    (b"\xff\xfe\x00\x00", "UTF-32"),
-    (b"\x00\x00\xfe\xff", "UTF-32"),
-    (b"\xff\xfe", "UTF-16"),
-    (b"\xfe\xff", "UTF-16"),
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
 )
 _ZIPS = (
     (rb"word/", FileType("a Word document (DOCX)", _AS_TEXT, "pandoc -t plain {file}")),
@@ -138,17 +140,21 @@ _SIGNATURES = (
     (rb"Salted__|age-encryption\.org/", FileType("an encrypted file", "decrypt it first")),)  # fmt: skip
 
 
+def mark_of(first: bytes) -> str:
+    """The encoding that a byte order mark names, other than UTF-8; "": there is none."""
+    return next((encoding for mark, encoding in _MARKS if first.startswith(mark)), "")
+
+
 def not_text(first: bytes) -> FileType | None:
-    """What these first bytes of a source are, where they are not text in UTF-8; None: they may well be."""
+    """What these first bytes of a source are, where they are not text in UTF-8; None: they may be."""
+    if mark := mark_of(first):
+        return _encoded(mark.upper())
     sample = first[:SAMPLE_BYTES]
-    for mark, encoding in _MARKS:
-        if sample.startswith(mark):
-            return _encoded(encoding)
     return _signed(first) or _recoded(sample) or _by_controls(sample)
 
 
 def looks_binary(sample: bytes) -> bool:
-    """Whether some bytes from within a source are full of controls, or UTF-16."""
+    """Whether bytes from the middle of a source are full of control characters, or UTF-16."""
     return _by_controls(sample[:SAMPLE_BYTES]) is not None
 
 
@@ -173,7 +179,7 @@ def refuse_binary(first: bytes, name: str) -> None:
 
 
 def refuse_signed(first: str, name: str) -> None:
-    """The same for the beginning of a file that was opened as text: a PDF of ASCII can be read so."""
+    """The same for the beginning of a file that was opened as text: a PDF may hold nothing but ASCII."""
     data = first[:PROBE_BYTES].encode("utf-8", "surrogatepass")
     if _signed(data) or _recoded(data):
         refuse_binary(data, name)
@@ -182,8 +188,8 @@ def refuse_signed(first: str, name: str) -> None:
 def undecodable(
     name: str, encoding: str, *, at: int | None = None, line: int | None = None, follows: bytes = b""
 ) -> SourceError:
-    """The error of a text in another encoding. ``at``: the byte that is wrong, in ``line`` (1 is the first).
-    ``follows``: the bytes from there on, which may be binary.
+    """The error of a text in another encoding. ``at``: the wrong byte, in ``line`` (1 is the first). ``follows``: the
+    bytes from there on, which may be binary.
     """
     where = "" if at is None else f" at byte {at}"
     where += "" if line is None else f" (line {line})"
@@ -206,9 +212,8 @@ def _encoded(encoding: str) -> FileType:
     return FileType(f"{encoding} text", f"'{command}' converts it", command)
 
 
-@cache
+@cache  # compiled when first needed: it takes as long as a tenth of ``import mrengine``
 def _signatures() -> list[tuple[re.Pattern[bytes], FileType]]:
-    """Compiled when they are first needed: it takes as long as a tenth of ``import mrengine``."""
     return [(re.compile(pattern, re.DOTALL), kind) for pattern, kind in _SIGNATURES]
 
 
@@ -221,7 +226,7 @@ def _signed(first: bytes) -> FileType | None:
 
 
 def _recoded(sample: bytes) -> FileType | None:
-    """Binary data that a converter took for Latin-1: valid UTF-8, and as little a text as before."""
+    """Binary data that was converted from "Latin-1": valid UTF-8, and still no text."""
     try:
         original = sample[:256].decode("utf-8", "ignore").encode("latin-1")
     except UnicodeEncodeError:
@@ -231,7 +236,9 @@ def _recoded(sample: bytes) -> FileType | None:
 
 
 def _by_controls(sample: bytes) -> FileType | None:
-    """UTF-16 and UTF-32 without a mark have NULs at fixed places, binary data has controls all over."""
+    """What control characters give away: UTF-16 and UTF-32 without a mark have NULs at fixed places, binary data has
+    controls everywhere.
+    """
     if len(sample) < LEAST_BYTES:
         return None
     broken = _is_broken(sample)
@@ -240,8 +247,9 @@ def _by_controls(sample: bytes) -> FileType | None:
         return _encoded(encoding)
     if nuls >= LEAST_NULS and nuls > MOST_NULS * len(sample):
         return _binary(f"{nuls / len(sample):.0%} of its first bytes are NUL")
-    if broken:  # other encodings of text have none of the low controls
+    if broken:  # text in any other encoding has no low controls, so few are enough
         return _binary("it is full of control characters") if low > max(3, MOST_LOW * len(sample)) else None
+    # Valid UTF-8 gets the benefit of the doubt: FIX, MARC and HL7 separate fields by control characters.
     odd = _CONTROLS.findall(sample.decode("utf-8", "ignore"))
     if len(sample) >= LEAST_SAMPLE and len(odd) > MOST_CONTROLS * len(sample) and len(set(odd)) >= LEAST_KINDS:
         return _binary("it is full of control characters")
@@ -249,7 +257,7 @@ def _by_controls(sample: bytes) -> FileType | None:
 
 
 def _is_broken(sample: bytes) -> bool:
-    """Whether it is no UTF-8, other than by a character that the end of the sample has cut."""
+    """Whether a sample is no UTF-8, apart from a character that its end has cut."""
     try:
         sample.decode("utf-8", "surrogatepass")
     except UnicodeDecodeError as error:
@@ -262,7 +270,7 @@ def _binary(why: str) -> FileType:
 
 
 def _wide(sample: bytes, nuls: int, *, strange: int) -> str:
-    """The encoding of two or four bytes a character that fits; empty: none. ``strange``: controls beside no UTF-8."""
+    """The encoding of two or four bytes a character that fits; "": none. ``strange``: controls of what is no UTF-8."""
     at = [sample[place::4].count(0) for place in range(4)]
     most = len(sample) // 4 * ONE_SIDED
     if at[3] >= most and at[2] >= most:
@@ -270,23 +278,23 @@ def _wide(sample: bytes, nuls: int, *, strange: int) -> str:
     if at[0] >= most and at[1] >= most:
         return "UTF-32BE" if _reads_as(sample, "UTF-32BE") else ""
     if nuls >= max(LEAST_WIDE, len(sample) / 100):
-        for encoding, found in (("UTF-16LE", at[1] + at[3]), ("UTF-16BE", at[0] + at[2])):
-            if found >= ONE_SIDED * nuls and _has_few_blocks(sample, encoding) and _reads_as(sample, encoding):
+        for encoding, count in (("UTF-16LE", at[1] + at[3]), ("UTF-16BE", at[0] + at[2])):
+            if count >= ONE_SIDED * nuls and _has_few_blocks(sample, encoding) and _reads_as(sample, encoding):
                 return encoding
     if strange >= max(1, len(sample) / 100):
-        # Of ideographs, whose halves are bytes of all kinds: few other bytes make ideographs and nothing else.
+        # The halves of ideographs are bytes of all kinds, without NULs; but few other bytes make ideographs alone.
         return next((name for name in ("UTF-16LE", "UTF-16BE") if _reads_as(sample, name, _EAST_ASIAN)), "")
     return ""
 
 
 def _has_few_blocks(sample: bytes, encoding: str) -> bool:
-    """Whether the high halves of the characters are two values or one: an alphabet's, and Latin's for blanks."""
+    """Whether the high halves of the characters are two values at most: an alphabet's, and Latin's for blanks."""
     highs = sample[1 if encoding.endswith("LE") else 0 :: 2]
     return sum(count for _, count in Counter(highs).most_common(2)) >= len(highs) * (1 - 4 * MOST_STRANGE)
 
 
 def _reads_as(sample: bytes, encoding: str, allowed: re.Pattern[str] | None = None) -> bool:
-    """Whether nearly all of it is printable, or ``allowed``."""
+    """Whether nearly all of a sample is printable in this encoding, or ``allowed``."""
     width = int(encoding[4:6]) // 8
     text = sample[: len(sample) - len(sample) % width].decode(encoding, "replace")
     if allowed is not None:

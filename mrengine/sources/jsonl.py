@@ -1,4 +1,4 @@
-"""Reads files line by line: numbered lines, and JSON Lines whose errors name path and line."""
+"""Reads files line by line: numbered lines, and JSON Lines, whose errors name path and line."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ BEGINS = ("{", "[")
 def numbered_lines(origin: Any, *, name: str) -> Iterator[tuple[int, str]]:
     """The lines of a source that are not blank, with their numbers; 1 is the first. SourceError.
 
-    A line ends with a line feed and nothing else: JSON strings may hold all other separators that Unicode has. Of a
-    byte order mark and of CRLF nothing is left.
+    Byte order mark and CR of CRLF are dropped.
     """
     waiting: list[str] = []
     number = 0
     for block in read_source(origin, name=name):
+        # Not splitlines(): JSON strings may hold all other line separators of Unicode.
         first, *others = block.split("\n")
         waiting.append(first)
         for following in others:
@@ -47,46 +47,52 @@ def _unless_blank(number: int, line: str) -> Iterator[tuple[int, str]]:
 def is_json_lines(name: str, lines: list[tuple[int, str]]) -> bool:
     """Whether the lines of a source are meant as JSON: by its suffix, or because the first line is a JSON object.
 
-    A .jsonl in which no line looks like JSON is taken for what it is, lines of text.
+    A .jsonl file in which no line looks like JSON is read as lines of text.
     """
     if name.lower().endswith(SUFFIXES):
         return any(line.lstrip().startswith(BEGINS) for _, line in lines)
-    return bool(lines) and lines[0][1].lstrip().startswith("{") and _fault_of(lines[0][1]) is None
+    try:
+        return bool(lines) and lines[0][1].lstrip().startswith("{") and isinstance(_loads(lines[0][1]), dict)
+    except ValueError:
+        return False
 
 
 def parse_line(line: str, *, name: str, number: int) -> Any:
     """The value of a line of JSON Lines. SourceError with path and line, without a word of its text."""
-    if (fault := _fault_of(line)) is not None:
-        raise _at(name, number, f"not JSON ({fault})")
-    return json.loads(line)
-
-
-def _fault_of(line: str) -> str | None:
     try:
-        json.loads(line)
+        return _loads(line)
+    except ValueError as error:
+        raise _at(name, number, f"not JSON ({error})") from None
+
+
+def _loads(line: str) -> Any:
+    """The value of some JSON. ValueError, whose message quotes nothing of it."""
+    try:
+        return json.loads(line)
     except json.JSONDecodeError as error:
-        return f"{error.msg}, column {error.colno}"
-    except (ValueError, RecursionError) as error:  # a number of too many digits; brackets too deep
-        return "nested too deeply" if isinstance(error, RecursionError) else "a number that is too long"
-    return None
+        raise ValueError(f"{error.msg}, column {error.colno}") from None
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    except ValueError:  # of int(), for more digits than Python converts
+        raise ValueError("a number that is too long") from None
 
 
 def read_jsonl(path: str | os.PathLike[str], *, id: str | None = None, text: str | None = None) -> Iterator[Document]:
-    """A JSON Lines file as documents, one a line: ``id`` and ``text`` name the fields; without ``text``, the line
-    itself, without ``id``, its number. Raises SourceError, with path and line, for a line that is no JSON or lacks a
-    field, and for an id that an earlier line had.
+    """A JSON Lines file as documents, one a line. ``id`` and ``text`` name the fields to take; by default a document is
+    the line itself, and its id the line's number. Raises SourceError, with path and line: a line is no JSON, lacks a
+    field, or has an id that an earlier one had.
     """
     if not isinstance(path, (str, os.PathLike)):
         raise ConfigError(f"read_jsonl takes a path, not what is of type {type(path).__name__}", setting="path")
     name = os.fspath(path)
-    seen: dict[str, int] = {}
+    line_of: dict[str, int] = {}
     for number, line in numbered_lines(Path(name), name=name):
         record = parse_line(line, name=name, number=number)
         fields = _Fields(record, lambda what, number=number: _at(name, number, what))  # type: ignore[misc]
         own = str(number) if id is None else fields.id(id)
-        if own in seen:
-            raise _at(name, number, f"the id {own!r} is that of line {seen[own]}, too; each needs one of its own")
-        seen[own] = number
+        if own in line_of:
+            raise _at(name, number, f"the id {own!r} is that of line {line_of[own]}, too; ids must differ")
+        line_of[own] = number
         yield Document(own, line if text is None else fields.text(text))
 
 
@@ -98,7 +104,7 @@ class _Fields:
 
     def _get(self, field: str) -> Any:
         if not isinstance(self._record, dict):
-            raise self._fault(f"{_json_type(self._record)} and no object, so that it has no field {field!r}")
+            raise self._fault(f"it is {_json_type(self._record)} and no object, so it has no field {field!r}")
         if field not in self._record:
             raise self._fault(f"it has no field {field!r}")
         return self._record[field]
@@ -120,7 +126,7 @@ class _Fields:
 
 
 def _json_type(value: Any) -> str:
-    """What JSON calls it: no value is quoted."""
+    """The name of a value's type in JSON."""
     if value is None or isinstance(value, bool):
         return "null" if value is None else "a boolean"
     names = {"dict": "an object", "list": "a list", "str": "a string"}

@@ -1,4 +1,4 @@
-"""Opens every source: its first bytes and its name say what it is, and its loader makes pieces of text."""
+"""Opens sources of every kind: first bytes and name choose a loader, which makes pieces of text."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ import os
 import tempfile
 import zlib
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
-from dataclasses import dataclass
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from mrengine.errors import SourceError, UrlRefused
 from mrengine.sources import filetypes
-from mrengine.sources.encodings import decoded, mark_of
+from mrengine.sources.encodings import decoded
+from mrengine.sources.filetypes import mark_of
 from mrengine.sources.formats import dicom_file
-from mrengine.sources.formats.archive import LARGE, MOST_RATIO
-from mrengine.sources.loaders import Found, find_loader, loading, needs
-from mrengine.sources.pieces import Notes, text_of
+from mrengine.sources.formats.office import LARGE, MOST_RATIO
+from mrengine.sources.loaders import Found, Notes, find_loader, loaded, needs
 from mrengine.sources.urls import Url, parse
 
 __all__ = ["BLOCK", "File", "TextSource", "blocks", "open_pieces"]
@@ -34,8 +34,8 @@ TextSource = Any
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """A file whose encoding the caller names; ``encoding`` "": it does not. ``pages``: of a text that was taken from
-    another file; see Notes.
+    """A file, with what the caller knows of it. ``encoding`` "": unknown. ``pages``: the pages of another file that
+    the text was taken from; see Notes.
     """
 
     path: Path
@@ -44,19 +44,19 @@ class File:
 
 
 def blocks(document: TextSource, *, size: int = BLOCK, name: str = "", notes: Notes | None = None) -> Iterator[str]:
-    """The text of a document in blocks of ``size`` characters. ``name``: what errors call it if it has none.
+    """The text of a document in blocks of ``size`` characters. ``name``: what errors call it if it has no name.
 
-    ``notes``: takes what else is learned; without it, warnings are logged. Raises SourceError for what
-    cannot be read, is of no kind of which text is made, or is damaged (``offset`` in bytes).
+    ``notes``: takes pages and warnings; without it, warnings are logged. Raises SourceError for what cannot be read,
+    is damaged, or is no kind of text (``offset`` in bytes).
     """
     if isinstance(document, str):
         return _slices(document, size)
     if notes is not None:
         return _regrouped(_pieces(document, size, name, notes), size)
-    return _telling(document, size, name)
+    return _logging_notes(document, size, name)
 
 
-def _telling(document: TextSource, size: int, name: str) -> Iterator[str]:
+def _logging_notes(document: TextSource, size: int, name: str) -> Iterator[str]:
     notes = Notes()
     yield from _regrouped(_pieces(document, size, name, notes), size)
     notes.log()
@@ -105,9 +105,9 @@ def _text_pieces(pieces: Iterable[Any]) -> Iterator[str]:
 
 
 def open_pieces(origin: Any, size: int, name: str, notes: Notes) -> Iterator[str]:
-    """The text of a path, ``File``, ``Url``, bytes or file object, in pieces. ``name``: of one that has none.
+    """The text of a path, ``File``, ``Url``, bytes or file object, in pieces. ``name``: of one without a name.
 
-    SourceError: it cannot be read, is of a kind of which no text is made, or needs a package.
+    SourceError: it cannot be read, is no kind of text, or needs a package.
     """
     if isinstance(origin, Url):
         return _from_url(origin, size, notes)
@@ -149,126 +149,108 @@ def _from_url(url: Url, size: int, notes: Notes) -> Iterator[str]:
 
 
 def _from_file(file: Any, size: int, name: str, notes: Notes) -> Iterator[str]:
-    """An open file; one that was opened as text gives text."""
     first = _read(file, size, name)
     if isinstance(first, bytes):
-        return _Opened(file, name, size, notes, begun=first).pieces()
+        return _Opened(file, name, size, notes, first=first).pieces()
+    # It was opened as text and decoded by the caller; only what is recognised as text, too, can be refused.
     filetypes.refuse_signed(first, name)
     return _checked(_chain(first, iter(lambda: _read(file, size, name), "")), name)
 
 
+@dataclass(slots=True)
 class _Opened:
-    """A binary file on its way to text. ``path``: its suffix says its kind; ``begun``: what was read already.
-
-    ``most``: bytes that it may unpack to, of a Url.
+    """A binary file on its way to text. ``path``: its suffix hints at its kind; ``first``: what was read already;
+    ``most``: bytes that a Url may unpack to; ``depth``: layers of packing around it.
     """
 
-    def __init__(
-        self,
-        binary: Any,
-        name: str,
-        size: int,
-        notes: Notes,
-        *,
-        path: str = "",
-        media_type: str = "",
-        encoding: str = "",
-        charset: str = "",
-        most: int | None = None,
-        begun: bytes = b"",
-        depth: int = 0,
-    ) -> None:
-        self._binary, self._name, self._size, self._notes = binary, name, size, notes
-        self._path, self._media_type = path or name, media_type
-        self._encoding, self._charset, self._most, self._depth = encoding, charset, most, depth
-        self._first = begun
-        self._copy: BinaryIO | None = None
+    binary: Any
+    name: str
+    size: int
+    notes: Notes
+    path: str = ""
+    media_type: str = ""
+    encoding: str = ""
+    charset: str = ""
+    most: int | None = None
+    first: bytes = b""
+    depth: int = 0
 
     def pieces(self) -> Iterator[str]:
         """Its text."""
-        while len(self._first) < filetypes.PROBE_BYTES and (more := self._read()):
-            self._first += more  # a pipe gives as little as it likes; the beginning decides what kind of file it is
-        first, name = self._first, self._name
-        if self._path.lower().endswith(".dcm") or dicom_file.is_dicom(first):
+        while len(self.first) < filetypes.PROBE_BYTES and (more := self._read()):
+            self.first += more  # a pipe gives as little as it likes, and signatures need the whole beginning
+        first, name, path = self.first, self.name, self.path or self.name
+        if path.lower().endswith(".dcm") or dicom_file.is_dicom(first):
             return iter((dicom_file.dump(self._rewound(), name),))
-        if (packing := _packing(first)) and self._depth < _NESTED:
-            return self._unpacked(packing)
-        mark, found = mark_of(first), find_loader(self._path, self._media_type, first)
-        if found is not None and not found.is_text:
+        if (packing := _packing(first)) and self.depth < _NESTED:
+            return self._unpacked(packing, path)
+        mark, loader = mark_of(first), find_loader(path, self.media_type, first)
+        if loader is not None and not loader.is_text:
             if not mark:
-                return self._loaded(found)
-            found = None  # text by another name
-        if not self._encoding and not (mark and filetypes.is_wide_text(first, mark)):
+                return self._loaded(loader)
+            loader = None  # a byte order mark: text, whatever its name says
+        # A caller who names the encoding has looked; UTF-16 has the NULs and controls that give binary data away.
+        if not self.encoding and not (mark and filetypes.is_wide_text(first, mark)):
             filetypes.refuse_binary(first, name)
-        if found is not None:
-            return self._loaded(found)
+        if loader is not None:
+            return self._loaded(loader)
         data = _chain(first, iter(self._read, b""))
-        return decoded(data, name, self._notes, encoding=self._encoding, charset=self._charset)
+        return decoded(data, name, self.notes, encoding=self.encoding, charset=self.charset)
 
     def _read(self) -> bytes:
-        data = _read(self._binary, self._size, self._name)
+        data = _read(self.binary, self.size, self.name)
         if not isinstance(data, bytes):
-            raise SourceError(f"{self._name}.read() gave text after bytes", source=self._name)
+            raise SourceError(f"{self.name}.read() gave text after bytes", source=self.name)
         return data
 
     def _rewound(self) -> Any:
-        """The file from its first byte again; in memory, if it cannot go back."""
+        """The file from its first byte again; read into memory if it cannot seek."""
         try:
-            self._binary.seek(-len(self._first), io.SEEK_CUR)
+            self.binary.seek(-len(self.first), io.SEEK_CUR)
         except (OSError, AttributeError, ValueError):
-            return io.BytesIO(self._first + self._binary.read())
-        return self._binary
+            return io.BytesIO(self.first + self.binary.read())
+        return self.binary
 
-    def _seekable(self) -> BinaryIO:
-        """The same for formats that are read from their end: a copy, unless it is a real file."""
+    def _seekable(self, stack: ExitStack) -> BinaryIO:
+        """The same for formats that are read from their end: a copy on the disk, unless it is a real file."""
         file: Any = self._rewound()
         if isinstance(file, (io.BytesIO, io.BufferedReader, io.BufferedRandom)):
             return file
-        self._copy = copy = tempfile.TemporaryFile()  # noqa: SIM115  # _loaded() closes it
+        copy = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115  # the stack closes it
         taken = 0
-        while data := _read(file, self._size, self._name):
+        while data := _read(file, self.size, self.name):
             taken += len(data)
             if taken > _MOST_UNPACKED:
-                raise SourceError(f"{self._name} has more than {_MOST_UNPACKED} bytes unpacked", source=self._name)
+                raise SourceError(f"{self.name} has more than {_MOST_UNPACKED} bytes unpacked", source=self.name)
             copy.write(data)
         copy.seek(0)
         return copy
 
-    def _loaded(self, found: Found) -> Iterator[str]:
-        try:
-            yield from text_of(loading(found, self._in_its_charset(), self._name), self._notes.pages, self._name)
-        finally:
-            if self._copy is not None:
-                self._copy.close()
+    def _loaded(self, loader: Found) -> Iterator[str]:
+        with ExitStack() as stack:
+            file = self._in_its_charset(self._seekable(stack))
+            yield from loaded(loader, file, self.name, self.notes.pages)
 
-    def _in_its_charset(self) -> BinaryIO:
-        """The file for a loader; a web page in the encoding that its server named, as UTF-8."""
-        file = self._seekable()
-        if self._charset and self._media_type.endswith("html"):
-            data = file.read()
-            with suppress(LookupError, UnicodeError):
-                data = data if mark_of(data) else data.decode(self._charset).encode("utf-8", "surrogatepass")
-            return io.BytesIO(data)
-        return file
+    def _in_its_charset(self, file: BinaryIO) -> BinaryIO:
+        """A web page in the charset that its server named, as UTF-8; any other file as it is."""
+        if not self.charset or not self.media_type.endswith("html"):
+            return file
+        data = file.read()
+        with suppress(LookupError, UnicodeError):  # servers are often wrong: then the page's own word counts
+            data = data if mark_of(data) else data.decode(self.charset).encode("utf-8", "surrogatepass")
+        return io.BytesIO(data)
 
-    def _unpacked(self, packing: str) -> Iterator[str]:
+    def _unpacked(self, packing: str, path: str) -> Iterator[str]:
         packed = _Counted(self._rewound())
-        with _unpacker(packing, packed, self._name) as binary:
-            limited = _Limited(binary, packed, self._most, self._name)
-            suffix = Path(self._path).suffix.lower()
-            inner = self._path[: -len(suffix)] if suffix in (".gz", ".zst", ".zstd", ".gzip") else self._path
-            packed_type = self._media_type.endswith(("gzip", "zstd", "octet-stream"))
-            yield from _Opened(
-                limited,
-                self._name,
-                self._size,
-                self._notes,
-                path=inner,
-                media_type="" if packed_type else self._media_type,
-                encoding=self._encoding,
-                most=self._most,
-                depth=self._depth + 1,
-            ).pieces()
+        with _unpacker(packing, packed, self.name) as binary:
+            limited = _Limited(binary, packed, self.most, self.name)
+            suffix = Path(path).suffix.lower()
+            inner = path[: -len(suffix)] if suffix in (".gz", ".zst", ".zstd", ".gzip") else path
+            packed_type = self.media_type.endswith(("gzip", "zstd", "octet-stream"))  # it says nothing of the inside
+            media_type = "" if packed_type else self.media_type
+            unpacked = replace(self, binary=limited, path=inner, media_type=media_type, charset="", first=b"")
+            unpacked.depth += 1
+            yield from unpacked.pieces()
 
 
 def _packing(first: bytes) -> str:
@@ -288,7 +270,7 @@ def _unpacker(packing: str, binary: Any, name: str) -> Any:
 
 
 class _Counted:
-    """A packed file, and how many of its bytes were read."""
+    """A packed file that counts the bytes read from it."""
 
     def __init__(self, binary: Any) -> None:
         self._binary, self.taken = binary, 0
@@ -300,8 +282,9 @@ class _Counted:
 
 
 class _Limited:
-    """What is unpacked: of what came from elsewhere no more than a number of bytes, of any file no more than a text of
-    its size holds. A few kilobytes can unpack to terabytes, which would fill the disk and be paid for.
+    """An unpacked file with limits: ``most`` bytes of a Url, and of any file no more than a text of its size holds.
+
+    A few kilobytes can unpack to terabytes, which would fill the disk and be paid for.
     """
 
     def __init__(self, binary: Any, packed: _Counted, most: int | None, name: str) -> None:
@@ -317,8 +300,8 @@ class _Limited:
             message = f"{self._name}: unpacked it has more bytes than are taken (max_bytes)"
             raise UrlRefused(message, rule="max_bytes", url=self._name)
         if self._given > LARGE and self._given > MOST_RATIO * self._packed.taken:
-            told = f"unpacks to over {MOST_RATIO} times its size, as no text does: if this one does, unpack it first"
-            raise SourceError(f"{self._name} {told}", source=self._name)
+            why = f"unpacks to over {MOST_RATIO} times its size, as no text does: if this one does, unpack it first"
+            raise SourceError(f"{self._name} {why}", source=self._name)
         return data
 
 
@@ -339,7 +322,7 @@ def _read(file: Any, size: int, name: str) -> Any:
     except (OSError, io.UnsupportedOperation, ValueError) as error:
         raise SourceError(f"cannot read {name}: {error}", source=name) from error
     except Exception as error:
-        if type(error).__module__.partition(".")[0] != "zstandard":
+        if type(error).__module__.partition(".")[0] != "zstandard":  # an extra: its error cannot be named here
             raise
         raise SourceError(f"{name} is packed, and damaged or cut off", source=name) from None
     if not isinstance(data, (str, bytes)):

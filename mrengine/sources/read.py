@@ -1,4 +1,4 @@
-"""Turns whatever the caller gives into documents with ids. A str is always text, never a path."""
+"""Turns whatever the caller gives, or a folder, into documents with ids. A str is always text, never a path."""
 
 from __future__ import annotations
 
@@ -6,16 +6,18 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from mrengine.errors import ConfigError, SourceError
 from mrengine.records import Document
+from mrengine.sources.encodings import check_encoding
+from mrengine.sources.loaders import Notes
 from mrengine.sources.opening import File, blocks
-from mrengine.sources.pieces import Notes
 from mrengine.sources.seen_ids import SeenIds
 from mrengine.sources.urls import Url
 
-__all__ = ["Reading", "Source", "Unreadable", "documents_of", "is_one", "read_source"]
+__all__ = ["Reading", "Source", "Unreadable", "documents_of", "is_one", "read_folder", "read_source"]
 
 
 LONGEST_ID = 4096  # characters: a path fits
@@ -23,7 +25,7 @@ LONGEST_ID = 4096  # characters: a path fits
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One document to be read: its id, what to read it from, and what the caller says of it."""
+    """One document to be read: its id, what to read it from, and the caller's fields for it."""
 
     id: str
     origin: Any
@@ -31,7 +33,7 @@ class Source:
 
 
 class Unreadable:
-    """Stands for a source that was tried in vain, and cannot or need not be tried again."""
+    """A file object in place of a source that could not be opened: reading it raises the error."""
 
     def __init__(self, error: SourceError) -> None:
         self._error = error
@@ -44,12 +46,12 @@ class Unreadable:
 def documents_of(document: Any) -> Iterator[Source]:
     """The documents of a job: a str, Path, bytes, file object or Document is one; any other iterable is many.
 
-    Without an id of its own a document is named by its path, or by its place: "0", "1", …; a single one "document".
+    A document without an id is named by its path, or by its place: "0", "1", …; a single one "document".
     """
     if is_one(document):
         yield _named(document, "document")
         return
-    if isinstance(document, (Mapping, set, frozenset)):
+    if isinstance(document, (Mapping, set, frozenset)):  # iterables, whose keys or random order nobody means
         raise ConfigError(
             f"a {type(document).__name__} cannot be the documents of a job: give a list of Document(id, source)"
             + (", as [Document(id, text) for id, text in documents.items()]" if isinstance(document, Mapping) else ""),
@@ -61,7 +63,7 @@ def documents_of(document: Any) -> Iterator[Source]:
             f"{type(document).__name__}",
             setting="document",
         )
-    seen = SeenIds()
+    ids = SeenIds()
     for place, item in enumerate(document):
         if not is_one(item):
             raise ConfigError(
@@ -70,15 +72,16 @@ def documents_of(document: Any) -> Iterator[Source]:
                 setting="document",
             )
         source = _named(item, str(place))
-        if (same := seen.add(source.id)) is not None:
+        if (same := ids.add(source.id)) is not None:
+            # Of many ids only digests are kept: a repetition is found later, when the id itself is gone.
             raise _have_one_id(*same, f" {source.id!r}" if same[1] == place else "")
         yield source
-    if (same := seen.end()) is not None:
+    if (same := ids.end()) is not None:
         raise _have_one_id(*same)
 
 
 def _have_one_id(first: int, second: int, name: str = "") -> ConfigError:
-    message = f"documents {first} and {second} have the {'id' if name else 'same id'}{name}: give each one of its own"
+    message = f"documents {first} and {second} have the {'id' if name else 'same id'}{name}: ids must differ"
     return ConfigError(message, setting="document")
 
 
@@ -89,9 +92,9 @@ def _meant(item: Any) -> str:
 
 
 def is_one(item: Any) -> bool:
-    """Whether it is one document, and not many."""
+    """Whether a value is one document, rather than many."""
     if type(item) in (str, Document):
-        return True  # most are; it is quick to see
+        return True  # quick, for jobs of a million rows
     kinds = (str, bytes, bytearray, memoryview, os.PathLike, Document, Url, File)
     return isinstance(item, kinds) or hasattr(item, "read")
 
@@ -100,7 +103,7 @@ def _named(item: Any, default: str) -> Source:
     if type(item) is str:
         return Source(default, item)
     if isinstance(item, Document):
-        name: Any = item.id
+        name: Any = item.id  # Any: callers need not check their types
         if not isinstance(name, str) or not name:
             raise ConfigError("a document's id is a str that is not empty", setting="document")
         if len(name) > LONGEST_ID:
@@ -119,13 +122,13 @@ def _named(item: Any, default: str) -> Source:
 
 
 def read_source(origin: Any, *, name: str = "document") -> Iterator[str]:
-    """The text of one document, in pieces: a str itself; of a Path, Url, bytes or file object whatever kind it is of.
+    """The text of one document, in pieces: a str itself, or what a Path, Url, bytes or file object holds.
 
-    Text is read by its byte order mark, as UTF-8, or as what it looks like, which is then logged as a warning. Of PDF,
-    HTML, DOCX, PPTX, XLSX, Parquet and DICOM, packed with gzip or zstd or not, the text is taken. ``name``: what errors
-    call a source that has no name of its own.
+    Text is decoded by its byte order mark, as UTF-8, or as what it looks like, with a warning in the log. Text is
+    extracted from PDF, HTML, DOCX, PPTX, XLSX, Parquet and DICOM, also packed with gzip or zstd. ``name``: what errors
+    call a source without a name.
 
-    SourceError: it cannot be read, or is binary (it says what it is, and what makes text of it); UrlRefused;
+    Raises SourceError: it cannot be read, or is binary (the message says what it is and how to convert it); UrlRefused;
     MissingExtra.
     """
     _check_one(origin, name)
@@ -137,11 +140,44 @@ def _check_one(origin: Any, name: str) -> None:
         raise ConfigError(f"{name} cannot be read: it is of type {type(origin).__name__}", setting="document")
 
 
-class Reading:
-    """Reads sources one after another, and names all that cannot be read, not the first alone.
+def read_folder(path: str | os.PathLike[str], *, glob: str = "**/*", encoding: str | None = None) -> Iterator[Document]:
+    """The files of a folder, of any kind, as documents of one job; their ids are their paths below it.
 
-    ``skip``: some may be left out, but not all; ``errors`` says which. ``pages``: the marks of the pages of the
-    document that was read last; ``warnings``: for the caller.
+    They come in the order of these paths, without hidden files and folders, links that lead out of the folder, and
+    empty files. ``encoding``: of those that are text, where it is known. A file that cannot be read is a failure of
+    that file alone. SourceError: there is no such folder, or ``glob`` matches no file in it.
+    """
+    if not isinstance(path, (str, os.PathLike)):
+        raise ConfigError(f"read_folder takes a path, not what is of type {type(path).__name__}", setting="path")
+    folder, codec = Path(path), check_encoding(encoding)
+    if not folder.is_dir():
+        what = "is a file, not a folder" if folder.exists() else "does not exist"
+        raise SourceError(f"{folder} {what}", source=str(folder))
+    try:
+        entries = sorted((entry.relative_to(folder).as_posix(), entry) for entry in folder.glob(glob))
+    except (ValueError, NotImplementedError, IndexError) as error:
+        raise ConfigError(f"glob={glob!r}: {error}", setting="glob") from None
+    files = [(name, entry) for name, entry in entries if _is_document(folder, name, entry)]
+    if not files:
+        raise SourceError(f"{folder} has no file that {glob!r} matches", source=str(folder))
+    return (Document(name, File(entry, codec)) for name, entry in files)
+
+
+def _is_document(folder: Path, name: str, entry: Path) -> bool:
+    if any(part.startswith((".", "~$")) for part in name.split("/")):  # "~$": the lock file of an open Office file
+        return False
+    try:
+        inside = not entry.is_symlink() or entry.resolve().is_relative_to(folder.resolve())
+        return entry.is_file() and inside and entry.stat().st_size > 0
+    except OSError:
+        return False
+
+
+class Reading:
+    """Reads sources one after another, and names all that cannot be read, rather than the first alone.
+
+    ``skip``: some may be left out, but not all; ``errors`` has theirs. ``pages``: the page marks of the document that
+    was read last; ``warnings``: for the user.
     """
 
     def __init__(self, *, skip: bool = False) -> None:
@@ -153,7 +189,7 @@ class Reading:
 
     @contextmanager
     def opening(self, document_id: str | None = None) -> Iterator[None]:
-        """The opening of one source; ``check()`` raises its SourceError, after the last."""
+        """Keep the SourceError of one source, which ``check()`` raises after the last one."""
         self._sources += 1
         try:
             yield
@@ -162,7 +198,7 @@ class Reading:
             self.errors.append(error)
 
     def text(self, source: Source) -> Iterator[str]:
-        """The pieces of one document; ``check()`` reports what is wrong with it."""
+        """The pieces of one document; ``check()`` reports its SourceError."""
         with self.opening(source.id):
             notes = Notes()
             self.pages = notes.pages
@@ -171,22 +207,22 @@ class Reading:
             self.warnings += notes.warnings
 
     def given(self) -> None:
-        """A source that was text already."""
+        """Count a source that was text already."""
         self._sources += 1
 
     def exhaust(self, source: Source) -> None:
-        """Read one that was opened before, for its faults alone."""
+        """Read a source that ``opening()`` has counted, only to find its faults."""
         self._sources -= 1
         for _ in self.text(source):
             pass
 
     def unread_message(self) -> str:
-        """What cannot be read, a line each below a first one."""
+        """A line that counts the sources that cannot be read, then a line for each."""
         lines = "".join(f"\n  {error}" for error in self.errors)
         return f"{len(self.errors)} of {self._sources} sources cannot be read:{lines}"
 
     def check(self) -> None:
-        """SourceError: some of them could not be read, and may not be left out; its ``errors`` has one for each."""
+        """SourceError: some sources could not be read and may not be left out; its ``errors`` has one for each."""
         if self._skip and len(self.errors) < self._sources:
             return
         if self._sources == 1 and self.errors:

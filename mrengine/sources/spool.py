@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import fcntl
 import os
 import secrets
@@ -20,20 +21,20 @@ BLOCK_BYTES = 1 << 20
 
 
 def spool_name(digest: bytes) -> str:
-    """A spool is named by the digest of its documents: a chunk table can never meet the text of others."""
+    """The name of the spool of documents with this digest: a chunk table never meets the text of other documents."""
     return f"spool-{digest.hex()}"
 
 
 def sweep_spools(folder: Path, *, keep: Path | None = None) -> None:
-    """Remove all spools of a job folder but one: of earlier inputs, and what killed hosts left half written."""
+    """Remove all spools of a job folder but one: those of earlier inputs, and what killed hosts left half written."""
     for entry in folder.glob("spool*"):
         if (keep is None or entry.name != keep.name) and not _is_being_written(entry):
-            with suppress(FileNotFoundError, IsADirectoryError, PermissionError):  # a folder: none of ours
+            with suppress(FileNotFoundError, IsADirectoryError, PermissionError):  # a folder is none of ours
                 entry.unlink()
 
 
 def _is_being_written(entry: Path) -> bool:
-    """Whether a living process has this file in the making, in whatever container: it holds a lock, and removes it."""
+    """Whether a living process is writing this file. Its lock says so; its pid would mean nothing in a container."""
     if not entry.name.endswith(".new"):
         return False
     try:
@@ -45,7 +46,7 @@ def _is_being_written(entry: Path) -> bool:
     except BlockingIOError:
         return True
     except OSError:
-        return False  # no locks here
+        return False  # a file system without locks
     finally:
         os.close(fd)
     return False
@@ -54,8 +55,8 @@ def _is_being_written(entry: Path) -> bool:
 class Spool:
     """Writes documents to a file beside the spool, which takes its place at ``publish()``. Files are 0600.
 
-    ``optional``: a disk that is full or cannot be written is an error first when the file is needed: a finished job
-    asks for no more than the documents' digests.
+    ``optional``: a full or read-only disk becomes an error only when the file is needed: a finished job asks for no
+    more than the documents' digests.
     """
 
     def __init__(self, folder: Path, *, optional: bool = False) -> None:
@@ -71,9 +72,8 @@ class Spool:
             self._failed(error)
 
     def _failed(self, error: OSError) -> None:
-        """The file cannot be had. What it took is given back at once."""
         self._error = error
-        self.discard()
+        self.discard()  # at once: what it took of a full disk is free again
         if not self._optional:
             self.require()
 
@@ -84,11 +84,11 @@ class Spool:
 
     @property
     def path(self) -> Path:
-        """Where the bytes are now."""
+        """The file's present name."""
         return self._path
 
     def write(self, data: bytes) -> int:
-        """Add what belongs to a document; where it begins."""
+        """Add a part of a document; returns its offset."""
         at = self.size
         self.size += len(data)
         if self._file is not None:
@@ -99,7 +99,7 @@ class Spool:
         return at
 
     def take_back(self, offset: int) -> None:
-        """Forget all from an offset on: the source of the document there ended in an error."""
+        """Forget everything from an offset on: the document there could not be read to its end."""
         self.flush()
         self.size = offset
         if self._file is not None:
@@ -110,19 +110,17 @@ class Spool:
                 self._failed(error)
 
     def publish(self, place: Path) -> None:
-        """Sync the file and give it its name; whatever has that name is no spool. SourceError."""
-        self.flush()
-        self.require()
+        """Sync the file and give it its name, in place of whatever has that name. SourceError."""
+        self.sync()
         assert self._file is not None
         try:
-            os.fsync(self._file.fileno())
             self._file.close()
         except OSError as error:
             raise not_kept(error, self._folder) from error
         self._name(place)
 
     def settle(self, place: Path) -> None:
-        """Give the file its name while it is written: what is there of it is looked at by others from now on."""
+        """Give the file its name while it is written: the workers read what is there from now on."""
         self.flush()
         self.require()
         self._name(place)
@@ -137,7 +135,7 @@ class Spool:
             raise not_kept(error, self._folder) from error
 
     def sync(self) -> None:
-        """Make durable all that was added. SourceError."""
+        """Make everything that was added durable. SourceError."""
         self.flush()
         self.require()
         if self._file is not None:
@@ -147,7 +145,7 @@ class Spool:
                 raise not_kept(error, self._folder) from error
 
     def move(self, folder: Path) -> None:
-        """Go on in another folder of the same file system: that of the job, now that its name is known."""
+        """Move the file into another folder of the same file system: the job's, once its name is known."""
         place = folder / self._path.name
         if self._file is not None:
             try:
@@ -157,7 +155,7 @@ class Spool:
         self._folder, self._path = folder, place
 
     def flush(self) -> None:
-        """Make all that was added readable at ``path``."""
+        """Make everything that was added readable at ``path``."""
         if self._file is not None:
             try:
                 self._file.flush()
@@ -165,7 +163,7 @@ class Spool:
                 self._failed(error)
 
     def read(self, start: int, stop: int) -> bytes | None:
-        """Bytes that were added. None: the file has failed, or has not so many."""
+        """Bytes that were added. None: the file has failed, or does not have that many."""
         self.flush()
         return None if self._file is None else _read(self._file.fileno(), start, stop)
 
@@ -186,7 +184,7 @@ def _make_way(place: Path) -> None:
 
 
 def _locked_file(path: Path) -> BinaryIO:
-    """A new file, which has its name only once it is locked: an unlocked one is swept away."""
+    """A new file, renamed once it is locked: between the two calls another process could sweep it away."""
     unnamed = path.with_name(f"new-{path.name}")
     file = os.fdopen(open_file(unnamed, os.O_RDWR | os.O_CREAT | os.O_EXCL), "wb", BLOCK_BYTES)
     try:
@@ -200,7 +198,7 @@ def _locked_file(path: Path) -> BinaryIO:
 
 
 class Text:
-    """A spool that lay on a disk, to look at. ``why``: what stands in its place; "" where nothing does."""
+    """A spool of an earlier run, to read. ``why``: what is wrong with the file; "" also if there is no file."""
 
     def __init__(self, path: Path) -> None:
         self._fd, self.why = -1, ""
@@ -216,18 +214,18 @@ class Text:
         return self._fd >= 0
 
     def read(self, start: int, stop: int) -> bytes | None:
-        """The bytes between two offsets. None: they are not all there, or the disk cannot read them."""
+        """The bytes between two offsets. None: they are not all there, or cannot be read."""
         return _read(self._fd, start, stop)
 
     def holds(self, offset: int, n_bytes: int, digest: bytes) -> bool:
-        """Whether a document is there as it was."""
-        found = blake2b(digest_size=16)
+        """Whether a document is there unchanged."""
+        hasher = blake2b(digest_size=16)
         for start in range(offset, offset + n_bytes, BLOCK_BYTES):
             data = self.read(start, min(start + BLOCK_BYTES, offset + n_bytes))
             if data is None:
                 return False
-            found.update(data)
-        return found.digest() == digest
+            hasher.update(data)
+        return hasher.digest() == digest
 
     def close(self) -> None:
         """Close the file."""
@@ -247,7 +245,7 @@ def _read(fd: int, start: int, stop: int) -> bytes | None:
     while start < stop:
         try:
             data = os.pread(fd, min(BLOCK_BYTES, stop - start), start)
-        except (OSError, OverflowError):  # a row of the chunk table may tell of anything
+        except (OSError, OverflowError):  # a damaged row of the chunk table may name any offset
             return None
         if not data:
             return None
@@ -256,18 +254,18 @@ def _read(fd: int, start: int, stop: int) -> bytes | None:
     return b"".join(parts)
 
 
-def name_again(known: Path, place: Path) -> None:
-    """Give a spool that has one name already a second one. SourceError."""
+def name_again(spool: Path, place: Path) -> None:
+    """Give a spool a second name. SourceError."""
     try:
         _make_way(place)
-        os.link(known, place)
+        os.link(spool, place)
         _sync_folder(place.parent)
     except OSError as error:
         raise not_kept(error, place.parent) from error
 
 
 def not_kept(error: OSError, folder: Path) -> SourceError:
-    """The error of documents, or of texts of a later round, that the folder cannot take."""
+    """The error of documents, or of a later round's texts, that the folder cannot hold."""
     return SourceError(
         f"the documents cannot be kept in {folder} ({error.strerror}): make room there, or set state_dir=",
         source=str(folder),
@@ -290,6 +288,7 @@ def whole_surrogates(pieces: Iterable[str]) -> Iterator[str]:
 
 
 def _joined(text: str) -> str:
+    # Two halves that stand apart (as "\ud83d" + "\ude00") would be encoded, and digested, as two characters.
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:
@@ -304,19 +303,17 @@ class SpoolReader:
         self._file = os.fdopen(open_file(path, os.O_RDONLY), "rb", BLOCK_BYTES)
 
     def pieces(self, offset: int, n_bytes: int) -> Iterator[str]:
-        """The text of a document in pieces of about a megabyte; of a small one as it is."""
+        """The text of a document in pieces of about a megabyte."""
         self._file.seek(offset)
-        left, rest = n_bytes, b""
+        decoder = codecs.getincrementaldecoder("utf-8")("surrogatepass")  # a piece may end within a character
+        left = n_bytes
         while left:
             data = self._file.read(min(BLOCK_BYTES, left))
             left -= len(data)
-            data = rest + data
-            cut = len(data) if not left else _character_edge(data)
-            rest = data[cut:]
-            yield data[:cut].decode("utf-8", "surrogatepass")
+            yield decoder.decode(data, not left)
 
     def read(self, start: int, stop: int) -> bytes | None:
-        """The bytes between two offsets; ``pieces`` goes on where it was. None: they are not all there."""
+        """The bytes between two offsets, without moving ``pieces``. None: they are not all there."""
         return _read(self._file.fileno(), start, stop)
 
     def __enter__(self) -> SpoolReader:
@@ -326,19 +323,8 @@ class SpoolReader:
         self._file.close()
 
 
-def _character_edge(data: bytes) -> int:
-    """The largest offset, at most 3 bytes before the end, at which no character is cut."""
-    for back in range(1, min(4, len(data)) + 1):
-        byte = data[-back]
-        if byte < 0x80:
-            return len(data)
-        if byte >= 0xC0:
-            need = 2 if byte < 0xE0 else 3 if byte < 0xF0 else 4
-            return len(data) if need <= back else len(data) - back
-    return len(data)
-
-
 def _sync_folder(folder: Path) -> None:
+    # A name is durable once its folder is; fsync of the file alone does not cover it.
     fd = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(fd)

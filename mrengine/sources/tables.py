@@ -12,9 +12,8 @@ from typing import Any
 
 from mrengine.errors import ConfigError, SourceError
 from mrengine.records import Document
-from mrengine.sources.loaders import needs
+from mrengine.sources.loaders import Notes, needs
 from mrengine.sources.opening import File, open_pieces
-from mrengine.sources.pieces import Notes
 from mrengine.sources.read import Unreadable
 
 __all__ = ["read_table"]
@@ -32,11 +31,11 @@ def read_table(
 ) -> Iterator[Document]:
     """The rows of a table as documents: the column ``text`` is read, the others are ``document.fields``.
 
-    ``table``: the path of a CSV, TSV or Parquet file, text packed with gzip or zstd perhaps; a pandas, polars or Arrow
-    table. It is read row by row, as it is asked for. ``id``: the column of ids, which must differ; without it a row is
-    named by its index in pandas, and by its number elsewhere, 0 first. ``columns``: those that become fields, where not
-    all shall. A row whose text is missing is a failure of that row alone. ConfigError: there is no such column;
-    MissingExtra, SourceError.
+    ``table``: the path of a CSV, TSV (also packed with gzip or zstd) or Parquet file, or a pandas, polars or Arrow
+    table. It is read row by row, on demand. ``id``: the column of ids, which must differ; without it a row is named by
+    its index in pandas, and by its number elsewhere, 0 first. ``columns``: those that become fields; None: all others.
+    A row whose text is missing is a failure of that row alone. ConfigError: there is no such column; MissingExtra,
+    SourceError.
     """
     names, rows = _opened(table)
     wanted = [name for name in names if name not in (text, id)] if columns is None else list(columns)
@@ -58,7 +57,7 @@ def _name(value: Any, place: str, column: str) -> str:
     if _is_missing(value) or value == "":
         raise SourceError(f"row {place} of the table has no id in {column!r}", source=place)
     if isinstance(value, float) and value.is_integer():
-        value = int(value)  # of a column of integers, some of which were missing
+        value = int(value)  # pandas makes floats of integers where some are missing
     return str(value)
 
 
@@ -70,7 +69,7 @@ def _text(value: Any, own: str, column: str) -> Any:
 
 
 def _is_missing(value: Any) -> bool:
-    """None, NaN, NaT, pandas.NA: nothing else differs from itself, or cannot say."""
+    """Whether a value is None, NaN, NaT or pandas.NA: nothing else differs from itself, or refuses to compare."""
     try:
         return value is None or bool(value != value)
     except (TypeError, ValueError):
@@ -78,7 +77,7 @@ def _is_missing(value: Any) -> bool:
 
 
 def _plain(value: Any) -> Any:
-    """A value as a field holds it; what is missing is None."""
+    """A value as a field holds it; a missing one is None."""
     if isinstance(value, float) and not math.isnan(value):
         return value
     if not isinstance(value, (list, tuple, dict)) and _is_missing(value):
@@ -92,6 +91,7 @@ def _opened(table: Any) -> tuple[list[str], Iterator[tuple[str, Row]]]:
     """The names of a table's columns, and its rows, each with its place. ConfigError."""
     if isinstance(table, (str, os.PathLike)):
         return _from_path(Path(table))
+    # By the module of its class, so that none of the three libraries is imported to be asked.
     package = next((base.__module__.partition(".")[0] for base in type(table).__mro__[:-1]), "")
     if package == "pandas" and getattr(table, "ndim", 0) == 2:
         return _from_pandas(table)
@@ -119,8 +119,8 @@ def _of_batches(batches: Any) -> Iterator[Row]:
 
 def _from_pandas(frame: Any) -> tuple[list[str], Iterator[tuple[str, Row]]]:
     names = [str(name) for name in frame.columns]
-    if len(set(names)) < len(names):
-        raise ConfigError("two columns of the frame have one name", setting="table")
+    if len(set(names)) < len(names):  # pandas allows it; one would hide the other in a dict
+        raise ConfigError("two columns of the frame have the same name", setting="table")
 
     def rows() -> Iterator[tuple[str, Row]]:
         for place, values in zip(frame.index, frame.itertuples(index=False, name=None), strict=True):
@@ -149,12 +149,11 @@ def _from_parquet(path: Path) -> tuple[list[str], Iterator[tuple[str, Row]]]:
     except ImportError:
         raise needs("parquet", f"{path}, a Parquet file,") from None
     try:
-        # Without buffers of its own it maps nothing: memory is that of one batch.
+        # No map and no buffers ahead: the memory is that of one batch, however large the file is.
         file = parquet.ParquetFile(path, memory_map=False, pre_buffer=False)
     except (ArrowException, OSError) as error:
-        raise SourceError(
-            f"{path} cannot be read as a Parquet file ({type(error).__name__})", source=str(path)
-        ) from None
+        message = f"{path} cannot be read as a Parquet file ({type(error).__name__})"
+        raise SourceError(message, source=str(path)) from None
 
     def rows() -> Iterator[Row]:
         with file:
@@ -172,13 +171,14 @@ def _from_csv(path: Path, delimiters: str) -> tuple[list[str], Iterator[tuple[st
     lines = _lines(open_pieces(File(path), _BLOCK, str(path), notes))
     head = next(lines, "").removeprefix("\ufeff")
     delimiter = max(delimiters, key=lambda mark: len(next(csv.reader([head], delimiter=mark), [])))
+    # Python's own limit, 128 KiB, is less than a document; it is one for the process, and is never lowered.
     csv.field_size_limit(max(csv.field_size_limit(), _LONGEST_FIELD))
     reader = csv.reader(chain((head,), lines), delimiter=delimiter)
     names = _read_row(reader, path) or []
     if not any(names):
         raise SourceError(f"{path} has no line with the names of its columns", source=str(path))
     if len(set(names)) < len(names):
-        raise SourceError(f"{path}: two columns have one name", source=str(path), line=1)
+        raise SourceError(f"{path}: two columns have the same name", source=str(path), line=1)
 
     def rows() -> Iterator[Row]:
         while (cells := _read_row(reader, path)) is not None:
@@ -190,11 +190,11 @@ def _from_csv(path: Path, delimiters: str) -> tuple[list[str], Iterator[tuple[st
 
 
 def _read_row(reader: Any, path: Path) -> list[str] | None:
-    """The next row; None: there is none. SourceError, with its line."""
+    """The next row; None at the end. SourceError, with its line."""
     try:
         return next(reader, None)
     except csv.Error as error:
-        reason = "a field without an end: is a quotation mark never closed?" if "limit" in str(error) else str(error)
+        reason = "a field does not end: is a quotation mark never closed?" if "limit" in str(error) else str(error)
         message = f"{path}, line {reader.line_num}: {reason}"
         raise SourceError(message, source=str(path), line=reader.line_num) from None
 
@@ -203,11 +203,12 @@ def _row(names: Sequence[str], cells: Sequence[str], path: Path, line: int) -> R
     if len(cells) > len(names) and any(cells[len(names) :]):
         message = f"{path}, line {line}: {len(cells)} cells under {len(names)} names: is a comma in a text not quoted?"
         raise SourceError(message, source=str(path), line=line)
+    # Some programs leave out the empty cells at a row's end.
     return {name: cells[at] if at < len(cells) else None for at, name in enumerate(names)}
 
 
 def _lines(pieces: Iterator[str]) -> Iterator[str]:
-    """Lines with their ends, from pieces cut anywhere. CR alone is none: it stands in fields."""
+    """Lines with their ends, from pieces cut anywhere. A CR alone ends none: fields contain it."""
     waiting: list[str] = []
     for piece in pieces:
         first, *others = piece.split("\n")

@@ -42,7 +42,7 @@ def open_tunnel(proxy: str, address: str, port: int, timeout_s: float) -> socket
         sock.sendall(f"{lines}\r\n".encode("latin-1"))
         head = b""
         while not head.endswith(b"\r\n\r\n"):
-            byte = sock.recv(1)  # what follows belongs to the other end
+            byte = sock.recv(1)  # no more: what follows is the other end's, and is read through TLS
             if not byte or len(head) > _MOST_HEAD:
                 raise ConnectionError("the proxy closed the connection")
             head += byte

@@ -1,6 +1,6 @@
 """``Url``, the source, and the rules that its text and its host's addresses must satisfy.
 
-Nothing is sent here; ``fetch`` connects to an address that ``judged()`` has returned, and to no other.
+Nothing is fetched here; ``fetch`` connects only to addresses that ``judged()`` has returned.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from urllib.parse import quote, urlsplit
 from mrengine.errors import ConfigError, UrlRefused
 from mrengine.sources.addresses import address_of, refusal
 
-__all__ = ["Target", "Url", "judged", "parse"]
+__all__ = ["Target", "Url", "judged", "parse", "refused"]
 
 LONGEST = 8192  # characters
 _UNSAFE = re.compile(r"[\x00-\x20\x7f-\xa0\\\u2028\u2029\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
 _HOST = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?)*\.?")
 _HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _OURS = frozenset({"host", "connection", "content-length", "transfer-encoding", "accept-encoding", "te", "upgrade"})
-_HERE = ("localhost", "local", "internal", "localdomain", "home.arpa", "intranet", "lan", "svc", "corp", "home")
+_LOCAL_ZONES = ("localhost", "local", "internal", "localdomain", "home.arpa", "intranet", "lan", "svc", "corp", "home")
 # Ports of protocols that a request can be mistaken for; the list of the Fetch standard.
 _BAD_PORTS = frozenset((
     0, 1, 7, 9, 11, 13, 15, 17, 19, 20, 21, 22, 23, 25, 37, 42, 43, 53, 69, 77,
@@ -41,9 +41,9 @@ class Url:
     """A page or file of the web as a document, fetched through a guard when it is read.
 
     Addresses of the own network are refused, unless ``allow_private``: every address that the host resolves to is
-    judged, at every redirect again, and the connection goes to a judged one. ``headers``: for the host of ``url``
-    alone. ``timeout_s``: for all of it. ``max_bytes``: as sent, and once unpacked. ``env_proxy``: use the proxy
-    that the environment names. ``fetches_per_s``: at most so many from one host, after a few at once; 0: no limit.
+    judged, again at every redirect, and the connection goes to a judged one. ``headers``: sent to the host of ``url``
+    alone. ``timeout_s``: for the whole fetch. ``max_bytes``: as sent, and once unpacked. ``env_proxy``: use the proxy
+    of the environment. ``fetches_per_s``: at most so many from one host, after a few at once; 0: no limit.
     """
 
     url: str
@@ -60,8 +60,8 @@ class Url:
             raise ConfigError(f"a Url is made of a str, not of {type(self.url).__name__}", setting="url")
         for name in ("timeout_s", "max_bytes", "max_redirects", "fetches_per_s"):
             _check_number(name, getattr(self, name), zero=name in ("max_redirects", "fetches_per_s"))
-        given: Mapping[Any, Any] = self.headers or {}
-        for name, value in given.items():
+        headers: Mapping[Any, Any] = self.headers or {}
+        for name, value in headers.items():
             good = isinstance(name, str) and isinstance(value, str) and _HEADER.fullmatch(name)
             if not good or re.search(r"[\r\n\0]", value) or name.lower() in _OURS:
                 raise ConfigError(f"the header {str(name)[:40]!r} cannot be sent", setting="headers")
@@ -90,73 +90,76 @@ class Target(NamedTuple):
 
     @property
     def authority(self) -> str:
-        """What a Host header says."""
+        """The host, and the port unless it is the scheme's own, as in a Host header."""
         name = f"[{self.host}]" if ":" in self.host else self.host
         return name if self.port == (443 if self.scheme == "https" else 80) else f"{name}:{self.port}"
 
     @property
     def shown(self) -> str:
-        """For messages: queries hold keys."""
+        """The URL for messages, without its query, which may hold a key."""
         path, query, _ = self.path.partition("?")
         return f"{self.scheme}://{self.authority}{path}{query and '?…'}"
 
 
+def refused(shown: str, why: str, *, rule: str) -> UrlRefused:
+    """The error of a URL that a rule of the guard refuses. ``shown``: the URL as messages may have it."""
+    return UrlRefused(f"{shown}: {why}", rule=rule, url=shown)
+
+
 def parse(url: str) -> Target:
-    """Take a URL apart, and refuse what different programs read differently. UrlRefused; nothing is looked up."""
+    """Take a URL apart without resolving its host. UrlRefused: also for what different programs read differently."""
     shown = _shown(url)
     if len(url) > LONGEST:
         raise UrlRefused(f"a URL of {len(url)} characters: at most {LONGEST}", rule="length", url=shown)
     scheme, colon, rest = url.partition(":")
     if not colon or scheme.lower() not in ("http", "https"):
-        message = f"{shown}: only http and https are fetched"
-        raise UrlRefused(message, rule="scheme", url=shown)
+        raise refused(shown, "only http and https are fetched", rule="scheme")
     if _UNSAFE.search(url) or not rest.startswith("//") or rest.startswith("///"):
-        raise UrlRefused(f"{shown}: blanks, backslashes and controls are not part of a URL", rule="syntax", url=shown)
+        raise refused(shown, "a URL must not contain blanks, backslashes or control characters", rule="syntax")
     try:
         parts = urlsplit(url)
-        port, given = parts.port, parts.netloc
+        port, netloc = parts.port, parts.netloc
     except ValueError:
-        raise UrlRefused(f"{shown}: its host or port is malformed", rule="syntax", url=shown) from None
-    if "@" in given:
-        message = f"{shown}: names and passwords do not stand in a URL; headers= can carry them"
-        raise UrlRefused(message, rule="userinfo", url=shown)
+        raise refused(shown, "its host or port is malformed", rule="syntax") from None
+    if "@" in netloc:
+        raise refused(shown, "a URL must not contain a name and password; headers= can carry them", rule="userinfo")
     secure = parts.scheme == "https"
     port = (443 if secure else 80) if port is None else port
     if port in _BAD_PORTS:
-        raise UrlRefused(f"{shown}: port {port} belongs to another protocol", rule="port", url=shown)
-    host = _host(given, shown)
-    path = quote(parts.path or "/", safe="/%:@!$&'()*+,;=~-._") + (
-        "?" + quote(parts.query, safe="/?%:@!$&'()*+,;=~-._[]|{}^\"") if parts.query else ""
-    )
+        raise refused(shown, f"port {port} belongs to another protocol", rule="port")
+    host = _host(netloc, shown)
+    path = quote(parts.path or "/", safe="/%:@!$&'()*+,;=~-._")
+    if parts.query:
+        path += "?" + quote(parts.query, safe="/?%:@!$&'()*+,;=~-._[]|{}^\"")
     return Target(parts.scheme, host, port, path)
 
 
 def _shown(url: str) -> str:
-    """A URL for messages, without userinfo, query and fragment, however it is written."""
+    """A URL for messages, without userinfo, query and fragment, also where it cannot be parsed."""
     head = re.split(r"[?#]", url, maxsplit=1)[0]
     head = re.sub(r"(?<=/)[^/\\]*@", "…@", head)[:200]
     clean = "".join(char if char.isprintable() else "\ufffd" for char in head)
     return clean + ("?…" if "?" in url else "")
 
 
-def _host(given: str, shown: str) -> str:
-    if given.startswith("["):
-        inside, bracket, rest = given[1:].partition("]")
+def _host(netloc: str, shown: str) -> str:
+    if netloc.startswith("["):
+        inside, bracket, rest = netloc[1:].partition("]")
         if not bracket or "%" in inside or (rest and not rest.startswith(":")):
-            raise UrlRefused(f"{shown}: its address is malformed", rule="syntax", url=shown)
+            raise refused(shown, "its address is malformed", rule="syntax")
         try:
             return str(ipaddress.IPv6Address(inside))
         except ValueError:
-            raise UrlRefused(f"{shown}: its address is malformed", rule="syntax", url=shown) from None
-    name = given.rpartition(":")[0] if re.search(r":\d*$", given) else given
+            raise refused(shown, "its address is malformed", rule="syntax") from None
+    name = netloc.rpartition(":")[0] if re.search(r":\d*$", netloc) else netloc
     host = _ascii(name)
     if host is None or len(host) > 254 or not _HOST.fullmatch(host):
-        raise UrlRefused(f"{shown}: its host cannot be one", rule="host", url=shown)
+        raise refused(shown, "its host is not a valid name", rule="host")
     return host
 
 
 def _ascii(name: str) -> str | None:
-    """A host's name as resolvers take it. None: it cannot be one."""
+    """A host's name as resolvers take it. None: it cannot be a name."""
     folded = unicodedata.normalize("NFKC", name).casefold() if not name.isascii() else name.lower()
     for dot in "\u3002\uff0e\uff61":
         folded = folded.replace(dot, ".")
@@ -178,7 +181,7 @@ def judged(target: Target, *, allow_private: bool, timeout_s: float) -> list[tup
     UrlRefused: one of them may not be fetched from, or there is none.
     """
     _judge_spelling(target, allow_private)
-    found = []
+    addresses: list[tuple[int, tuple[Any, ...]]] = []
     for family, _, _, _, place in _resolved(target, timeout_s):
         if family not in (socket.AF_INET, socket.AF_INET6):
             continue
@@ -187,51 +190,49 @@ def judged(target: Target, *, allow_private: bool, timeout_s: float) -> list[tup
         except ValueError:
             continue
         why = None if allow_private else refusal(address)
-        if why is not None:
-            raise _refused(target, f"{address} is {why}")
-        if (family, tuple(place)) not in found:
-            found.append((int(family), tuple(place)))
-    if not found:
+        if why is not None:  # also where the others are fine: a public host has no private address
+            raise _private(target, f"{address} is {why}")
+        if (family, tuple(place)) not in addresses:
+            addresses.append((int(family), tuple(place)))
+    if not addresses:
         raise _unknown(target)
-    return found
+    return addresses
 
 
 def _judge_spelling(target: Target, allow_private: bool) -> None:
-    """Hosts that are recognised by their text alone: no resolver is asked."""
+    """Refuse hosts by their text alone, before any resolver is asked about them."""
     name = target.host.removesuffix(".")
     try:
         spelled = address_of(f"[{target.host}]" if ":" in target.host else target.host)
     except ValueError:
-        message = f"{target.shown}: its host looks like an address, and is none"
-        raise UrlRefused(message, rule="host", url=target.shown) from None
+        raise refused(target.shown, "its host looks like an address but is not one", rule="host") from None
     if spelled is not None:
         address, usual = spelled
         why = None if allow_private else refusal(address)
         if why is not None:
-            raise _refused(target, f"{address} is {why}")
-        if not usual:
-            message = f"{target.shown}: write its address as {address}"
-            raise UrlRefused(message, rule="spelling", url=target.shown)
+            raise _private(target, f"{address} is {why}")
+        if not usual:  # "0x7f.1": other programs may read another address in it
+            raise refused(target.shown, f"write its address as {address}", rule="spelling")
     elif not allow_private and _is_of_own_network(name):
-        raise _refused(target, "such names belong to the own network")
+        raise _private(target, "such names belong to the own network")
 
 
 def _is_of_own_network(name: str) -> bool:
     """Whether resolvers find this name in a network's own zone, or by its search list: "router", "x.lan"."""
-    return "." not in name or name.endswith(tuple(f".{end}" for end in _HERE))
+    return "." not in name or name.endswith(tuple(f".{zone}" for zone in _LOCAL_ZONES))
 
 
-def _refused(target: Target, why: str) -> UrlRefused:
+def _private(target: Target, why: str) -> UrlRefused:
     message = f"{target.shown} is refused: {why}; Url(…, allow_private=True) fetches it all the same"
     return UrlRefused(message, rule="address", url=target.shown)
 
 
 def _unknown(target: Target) -> UrlRefused:
-    return UrlRefused(f"{target.shown}: its host has no address", rule="resolve", url=target.shown)
+    return refused(target.shown, "its host has no address", rule="resolve")
 
 
 def _resolved(target: Target, timeout_s: float) -> list[Any]:
-    """What the resolver says. It takes as long as it likes: a thread that waits for it is left behind."""
+    """The answers of the resolver, which has no timeout: a thread asks it, and is left behind if it takes too long."""
     answers: list[Any] = []
     errors: list[BaseException] = []
 
@@ -245,8 +246,7 @@ def _resolved(target: Target, timeout_s: float) -> list[Any]:
     thread.start()
     thread.join(timeout_s)
     if thread.is_alive():
-        message = f"{target.shown}: its host was not resolved in time"
-        raise UrlRefused(message, rule="timeout_s", url=target.shown)
+        raise refused(target.shown, "its host was not resolved in time", rule="timeout_s")
     if errors:
         raise _unknown(target) from None
     return answers

@@ -1,1 +1,1 @@
-"""What summaries are made of: claims and their quotes, prompts, markers, extracts. The front door is ``summarizer``."""
+"""The parts of summaries: claims and their quotes, prompts, markers, extracts. The front door is ``summarizer``."""

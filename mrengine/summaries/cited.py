@@ -13,51 +13,53 @@ from mrengine.summaries.markers import cited_in, each_sentence, renumbered, with
 from mrengine.summaries.names import Vocabulary
 from mrengine.summaries.values import Claim, claims_of
 
-__all__ = ["CitedMerge", "Finished", "Noted", "finished"]
+__all__ = ["CitedMerge", "CitedText", "Finished", "finished"]
 
-_MOST_TOLD = 20  # contradictions that are added to a text
+_MOST_ADDED = 20  # contradictions that are added to a text
 _STOPS = ".!?。！？"
 
 
 @dataclass(frozen=True, slots=True)
-class Noted:
-    """A text with marks, and the numbers of the claims that it stands for; without a text, these alone."""
+class CitedText:
+    """A text with marks, and the numbers of the claims that it rests on. ``text`` "": claims that no call has merged
+    yet.
+    """
 
     text: str
     numbers: tuple[int, ...]
 
 
 class CitedMerge:
-    """Numbers the verified claims of all results: [n] is ``claims[n - 1]``. One that two chunks share counts once."""
+    """Numbers the verified claims of all results: [n] is ``claims[n - 1]``. A claim of two chunks has one number."""
 
     def __init__(self) -> None:
         self.claims: list[Claim] = []
         self.unverified: list[Claim] = []
-        self.chunks: list[set[int]] = []  # of each claim: overlaps make two chunks say the same
+        self.chunks: list[set[int]] = []  # of each claim; the overlap of two chunks gives both the same claims
 
     def first(self, results: Sequence[ChunkResult]) -> list[Any]:
-        """The claims of each chunk. Of the models' claims only those count whose quote was found."""
-        self.__init__()  # type: ignore[misc]
-        known: dict[tuple[str, int | None, int | None, str], int] = {}
-        noted: list[Noted | None] = []
+        """The claims of each chunk whose quotes were found; None for a chunk without any."""
+        self.__init__()  # type: ignore[misc]  # a reduce that is run again begins anew
+        places: dict[tuple[str, int | None, int | None, str], int] = {}
+        texts: list[CitedText | None] = []
         for result in results:
             numbers = []
             for claim in claims_of(result.result, result.document_id, result.chunk_id):
                 key = (claim.document_id, claim.start, claim.end, claim.text)
                 if not claim.verified:
                     self.unverified.append(claim)
-                elif key in known:
-                    self.chunks[known[key]].add(claim.chunk_id)
+                elif key in places:
+                    self.chunks[places[key]].add(claim.chunk_id)
                 else:
-                    known[key] = len(self.claims)
+                    places[key] = len(self.claims)
                     self.claims.append(claim)
                     self.chunks.append({claim.chunk_id})
                     numbers.append(len(self.claims))
-            noted.append(Noted("", tuple(numbers)) if numbers else None)
-        return noted
+            texts.append(CitedText("", tuple(numbers)) if numbers else None)
+        return texts
 
-    def text(self, values: Sequence[Noted]) -> str:
-        """Earlier summaries, then the claims with their quotes, a line each, and what contradicts what."""
+    def text(self, values: Sequence[CitedText]) -> str:
+        """The text that a merge is asked about: earlier summaries, claims with quotes, and their contradictions."""
         parts = [f"A summary of a part:\n{value.text}" for value in values if value.text]
         numbers = sorted({number for value in values for number in value.numbers})
         parts.append("\n".join(self._line(number) for number in numbers))
@@ -65,26 +67,28 @@ class CitedMerge:
         parts.append("\n".join(f"Contradiction: claims [{a}] and [{b}]." for a, b in pairs))
         return "\n\n".join(part for part in parts if part)
 
-    def merged(self, answer: Any, values: Sequence[Noted]) -> Noted:
-        """The answer, with no numbers but those that it was given."""
-        given = {number for value in values for number in value.numbers}
-        text = renumbered(str(answer).strip(), {number: number for number in given})
-        return Noted(text, tuple(cited_in(text)) or tuple(sorted(given)))
+    def merged(self, answer: Any, values: Sequence[CitedText]) -> CitedText:
+        """The answer, without numbers that the model invented."""
+        allowed = {number for value in values for number in value.numbers}
+        text = renumbered(str(answer).strip(), {number: number for number in allowed})
+        # A model that names no number at all is given all of them: the next merge still sees the evidence.
+        return CitedText(text, tuple(cited_in(text)) or tuple(sorted(allowed)))
 
     def contradictions(self, numbers: Sequence[int]) -> list[tuple[int, int]]:
-        """The pairs of these numbers whose claims contradict each other."""
+        """The pairs among these numbers whose claims contradict each other."""
         pairs = contradictions([self.claims[number - 1].text for number in numbers])
         return [(numbers[a], numbers[b]) for a, b in pairs]
 
     def _line(self, number: int) -> str:
         claim = self.claims[number - 1]
+        # In one line each, and without marks of its own: a document may hold "[7]", or lines that look like ours.
         text, quote = (without_brackets(" ".join(part.split())) for part in (claim.text, claim.quote))
         return f'[{number}] "{quote}"' if text == quote else f'[{number}] {text}\n    "{quote}"'
 
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """The texts of a cited summary, by name, and what can be said of them; see ``Summary``."""
+    """The texts of a cited summary, by name, and their evidence; see ``Summary``. ``covered``: ids of chunks."""
 
     texts: dict[str, str]
     claims: tuple[Claim, ...]
@@ -94,13 +98,13 @@ class Finished:
     covered: frozenset[int] = field(default=frozenset())
 
 
-def finished(merge: CitedMerge, answers: Mapping[str, Any], *, tell: bool = True) -> Finished:
-    """Number the claims anew, in order of appearance, and hold each sentence against what it names.
+def finished(merge: CitedMerge, answers: Mapping[str, Any], *, add_contradictions: bool = True) -> Finished:
+    """Number the claims anew, in order of appearance, and hold each sentence against the claims that it names.
 
-    ``answers``: a ``Noted`` for each name, or None. One that no model has made a text of becomes one here, a sentence a
-    claim. ``tell``: add what contradicts itself in the document and was not told as such.
+    ``answers``: a ``CitedText`` for each name, or None. Claims that no model has merged become a text here, a sentence
+    each. ``add_contradictions``: append those of the documents that the text does not name.
     """
-    whole = {name: _whole(merge, noted, tell=tell) for name, noted in answers.items()}
+    whole = {name: _whole(merge, cited, add_contradictions) for name, cited in answers.items()}
     by_number: dict[int, int] = {}
     for text in whole.values():
         for number in cited_in(text):
@@ -119,22 +123,22 @@ def finished(merge: CitedMerge, answers: Mapping[str, Any], *, tell: bool = True
     )
 
 
-def _whole(merge: CitedMerge, noted: Noted | None, *, tell: bool) -> str:
-    if noted is None:
+def _whole(merge: CitedMerge, cited: CitedText | None, add_contradictions: bool) -> str:
+    if cited is None:
         return ""
-    text = noted.text or " ".join(_sentence(merge.claims[n - 1].text, n) for n in noted.numbers)
-    if not tell:
+    text = cited.text or " ".join(_sentence(merge.claims[n - 1].text, n) for n in cited.numbers)
+    if not add_contradictions:
         return text
-    cited = [set(cited_in(sentence)) for sentence, _ in each_sentence(text)]
-    own = {merge.claims[number - 1].document_id for number in noted.numbers}
+    named = [set(cited_in(sentence)) for sentence, _ in each_sentence(text)]
+    own = {merge.claims[number - 1].document_id for number in cited.numbers}
     numbers = [n for n, claim in enumerate(merge.claims, 1) if claim.document_id in own]
-    seen: set[tuple[str, str]] = set()
+    added: set[tuple[str, str]] = set()  # the same words twice in a document make the same pair twice
     for a, b in merge.contradictions(numbers):
         first, second = merge.claims[a - 1], merge.claims[b - 1]
         key = (first.text.casefold(), second.text.casefold())
-        if key in seen or len(seen) == _MOST_TOLD or any({a, b} <= named for named in cited):
+        if key in added or len(added) == _MOST_ADDED or any({a, b} <= numbers_of for numbers_of in named):
             continue
-        seen.add(key)
+        added.add(key)
         text += f" {_bare(first.text)} [{a}], but also: {_sentence(second.text, b)}"
     return text
 

@@ -17,8 +17,8 @@ from mrengine.summaries.quotes import QuoteFinder, page_of
 __all__ = ["CLAIMS", "ClaimMap"]
 
 _BRACE = re.compile(r"\{(?=\s*\")")
-_VERSION = 2  # of what is done with an answer
-_MOST = 200  # claims of one chunk: what is beyond is a model in a loop
+_VERSION = 2  # of the code that treats answers; raised, it makes stored results of this map function invalid
+_MOST = 200  # claims of one chunk; a model that writes more is in a loop
 _WIDEST = 4_000  # characters of one claim, or of one quote
 _TEXT = {"type": "string", "description": "One statement that the text makes, in one sentence."}
 _QUOTE = {
@@ -45,25 +45,26 @@ CLAIMS: Mapping[str, Any] = {
 
 @dataclass(frozen=True)
 class ClaimMap:
-    """``{"claims": [{text, quote, start, end, page, verified}, …]}`` of a chunk: places are those of the document."""
+    """``{"claims": [{text, quote, start, end, page, verified}, …]}`` for a chunk; offsets are those of the document."""
 
     prompt: PromptMap
 
     def __call__(self, chunk: Any, context: Any) -> dict[str, Any]:
-        """Ask, and look the quotes up."""
+        """Ask the model, and look its quotes up."""
         finder = QuoteFinder(chunk.text)
-        found: dict[tuple[Any, ...], dict[str, Any]] = {}
-        for given in self._asked(chunk, context)["claims"][:_MOST]:
-            claim = _checked(given["text"][:_WIDEST], given["quote"][:_WIDEST], finder, chunk)
+        claims: dict[tuple[Any, ...], dict[str, Any]] = {}
+        for answer in self._answers(chunk, context)["claims"][:_MOST]:
+            claim = _checked(answer["text"][:_WIDEST], answer["quote"][:_WIDEST], finder, chunk)
             if claim["text"]:
-                found.setdefault((claim["text"], claim["quote"], claim["start"]), claim)
-        return {"claims": list(found.values())}
+                claims.setdefault((claim["text"], claim["quote"], claim["start"]), claim)
+        return {"claims": list(claims.values())}
 
-    def _asked(self, chunk: Any, context: Any) -> Any:
-        """The model's claims. Of a list that has no end, however often it is continued, what is whole is taken."""
+    def _answers(self, chunk: Any, context: Any) -> Any:
+        """The model's claims; of a list that does not end, however often it is continued, the complete ones."""
         try:
             return self.prompt(chunk, context)
         except (TruncatedAnswer, InvalidAnswer):
+            # Without the provider's own schema the answer may end anywhere, and be taken as far as it goes.
             plain = context.complete(
                 self.prompt.fill(chunk.fenced) + in_words(CLAIMS),
                 system=self.prompt.system,
@@ -74,7 +75,7 @@ class ClaimMap:
 
     @property
     def map_version(self) -> str:
-        """The prompt's, and the version of what is done with its answers."""
+        """The prompt's version, and that of the code that treats its answers."""
         return f"claims-{_VERSION}-{self.prompt.map_version}"
 
     @property
@@ -84,22 +85,25 @@ class ClaimMap:
 
 
 def _whole_ones(text: str) -> list[dict[str, str]]:
-    """The claims in a list that has no end."""
-    found: list[dict[str, str]] = []
+    """The complete claims of a list that was cut off."""
+    claims: list[dict[str, str]] = []
     decode = json.JSONDecoder().raw_decode
     for brace in _BRACE.finditer(text):
         try:
             value, _ = decode(text, brace.start())
         except (ValueError, RecursionError):
-            continue
+            continue  # the last one, which was cut off, or no claim
         if isinstance(value, dict) and all(isinstance(value.get(name), str) for name in ("text", "quote")):
-            found.append({"text": value["text"], "quote": value["quote"]})
-    return found
+            claims.append({"text": value["text"], "quote": value["quote"]})
+    return claims
 
 
 def _checked(text: str, quote: str, finder: QuoteFinder, chunk: Any) -> dict[str, Any]:
-    """A claim. Where it says what its quote does not say, as far as code can tell, the quote itself is what is said."""
+    """A claim with its quote looked up. If its text says more than the quote, as far as code can tell, the quote
+    replaces it.
+    """
     text = " ".join(text.split())
+    # Of several places one in the chunk's own part is better: its overlap is the part of the chunk before.
     place = finder.find(quote, prefer_from=chunk.overlap)
     if place is None:
         return {"text": text, "quote": quote, "start": None, "end": None, "page": None, "verified": False}

@@ -1,4 +1,4 @@
-"""Summaries without a model: the sentences that fit the query best or, without one, what the text mostly speaks of."""
+"""Summaries without a model: the sentences that fit the query best or, without one, the text's main subjects."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from mrengine.summaries.values import Claim
 
 __all__ = ["EXTRACT_TOKENS", "ExtractMap", "extracted", "select_sentences"]
 
-EXTRACT_TOKENS = 400  # of a summary that says nothing else
-_THEMES = 30  # words that stand for what a text speaks of
+EXTRACT_TOKENS = 400  # of a summary without max_tokens
+_THEMES = 30  # words that stand for the subjects of a text
 _LEAST_WORDS = 3
 
 
 def select_sentences(text: str, query: str | None, token_budget: int) -> list[str]:
-    """The sentences of ``text`` that have most to do with the query, as they stand in it and in its order.
+    """The sentences of ``text`` that have most to do with the query, verbatim and in order.
 
-    ``token_budget``: of all together, by tiktoken's count. ``query`` None: those that speak of what the text does.
+    ``token_budget``: of all together, by tiktoken's count. ``query`` None: those about the text's main subjects.
     ConfigError: the extra ``select`` is not installed.
     """
     if type(token_budget) is not int or token_budget < 1:
@@ -38,17 +38,17 @@ def _selected(text: str, query: str | None, budget: int) -> list[tuple[int, int]
 
 
 def _chosen(texts: Sequence[str], query: str | None, budget: int) -> list[int]:
-    from mrengine.chunking.tokens import tokenizer
+    from mrengine.chunking.tokens import tokenizer  # it loads a vocabulary, which only this method needs
 
     ranks = scores(texts, query if query is not None and query.strip() else _themes(texts))
-    least = None if not query else 1e-9  # what has no word of the query says nothing about it
+    least = None if not query else 1e-9  # a sentence without a word of the query says nothing about it
     return best(ranks, k=None, budget=budget, size=lambda at: tokenizer.count(texts[at]), min_score=least)
 
 
 def _themes(texts: Sequence[str]) -> str:
-    """The words that most of the texts have, but not nearly all: those hold sentences together and name nothing."""
+    """The words that stand in most texts, but in no more than a third of them."""
     counts = Counter(word for text in texts for word in set(words_of(text)))
-    most = max(2, len(texts) // 3)
+    most = max(2, len(texts) // 3)  # more frequent words hold sentences together in any language, and name nothing
     named = [(count, word) for word, count in counts.items() if count <= most]
     return " ".join(word for _, word in sorted(named, key=lambda one: (-one[0], one[1]))[:_THEMES])
 
@@ -59,13 +59,13 @@ def _says_something(sentence: str) -> bool:
 
 @dataclass(frozen=True)
 class ExtractMap:
-    """The map function: the best sentences of a chunk, as claims whose quotes they are themselves."""
+    """The map function: the best sentences of a chunk, as claims that quote themselves."""
 
     query: str | None
     token_budget: int
 
     def __call__(self, chunk: Any, context: Any) -> dict[str, Any]:
-        """As ``ClaimMap``."""
+        """As ``ClaimMap``; sentences in the overlap are left to the chunk before."""
         base = chunk.start - chunk.overlap
         claims = [
             {
@@ -83,7 +83,7 @@ class ExtractMap:
 
     @property
     def map_version(self) -> str:
-        """All that decides what is taken."""
+        """A digest of all that decides which sentences are taken."""
         packed = repr((1, self.query, self.token_budget)).encode("utf-8", "surrogatepass")
         return "extract-" + blake2b(packed, digest_size=8).hexdigest()
 
@@ -94,5 +94,5 @@ class ExtractMap:
 
 
 def extracted(claims: Sequence[Claim], query: str | None, token_budget: int) -> list[int]:
-    """The claims of all chunks that are in the summary, by index, in order."""
+    """The indexes of the claims that are in the summary, in order."""
     return _chosen([claim.quote for claim in claims], query, token_budget)

@@ -15,10 +15,11 @@ _ACTIVE = re.compile(r"!(?=\[)|<(?=[A-Za-z/!?])|(?<=\])(?=\()")  # an image, a t
 
 
 def of_document(summary: Summary, name: str) -> Summary:
-    """The part of a summary that is about one document, its claims numbered from 1."""
+    """The part of a summary that is about one document, with claims numbered from 1."""
     text = summary.texts[name]
     numbers = {number: place for place, number in enumerate(cited_in(text), 1)}
     citations = tuple(summary.citations[number - 1] for number in numbers)
+    # A text of one document cites its own claims alone; those that it does not cite follow.
     own = [claim for claim in summary.claims if claim.document_id == name and claim not in citations]
     chunks = {result.chunk_id for result in summary.run.results if result.document_id == name}
     chunks |= {failure.chunk_id for failure in summary.run.failures if failure.document_id == name}
@@ -36,21 +37,20 @@ def of_document(summary: Summary, name: str) -> Summary:
 
 
 def footnotes(summary: Summary) -> str:
-    """A line for each number of the text: the document, the page or the characters, and the quote. Then which claims
-    contradict each other, and the sentences that no claim supports.
+    """A line for each number of the text: document, page, characters and quote. Then the claims that contradict each
+    other, and the sentences that no claim supports: a reader of a file does not see ``--json``.
     """
-    lines = [f"[{number}] {_place(claim)}" for number, claim in enumerate(summary.citations, 1)]
-    if lines:
-        known = summary.citations
-        lines += [
-            f"\nContradiction: {_name(one, known)}; {_name(other, known)}" for one, other in summary.contradictions
-        ]
-        lines += [f"\nWithout support: {' '.join(sentence.split())}" for sentence in summary.unsupported]
+    cited = summary.citations
+    if not cited:
+        return ""
+    lines = [f"[{number}] {_place(claim)}" for number, claim in enumerate(cited, 1)]
+    lines += [f"\nContradiction: {_name(one, cited)}; {_name(other, cited)}" for one, other in summary.contradictions]
+    lines += [f"\nWithout support: {' '.join(sentence.split())}" for sentence in summary.unsupported]
     return "\n".join(lines)
 
 
-def _name(claim: Claim, known: Sequence[Claim]) -> str:
-    return f"[{known.index(claim) + 1}]" if claim in known else _place(claim)
+def _name(claim: Claim, cited: Sequence[Claim]) -> str:
+    return f"[{cited.index(claim) + 1}]" if claim in cited else _place(claim)
 
 
 def _place(claim: Claim) -> str:
@@ -59,5 +59,8 @@ def _place(claim: Claim) -> str:
 
 
 def in_markdown(text: str) -> str:
-    """A text for a Markdown file: what a model or a document put there loads no image, runs no tag, links nowhere."""
-    return _ACTIVE.sub(lambda found: {"!": "\\!", "<": "&lt;", "": " "}[found[0]], text)
+    """Escape a text for a Markdown file, so that nothing that a model or a document put there is active.
+
+    No image is loaded, no tag is run, and nothing links elsewhere.
+    """
+    return _ACTIVE.sub(lambda match: {"!": "\\!", "<": "&lt;", "": " "}[match[0]], text)

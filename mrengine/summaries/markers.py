@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import regex
 
@@ -14,8 +14,8 @@ _NUMBERS = r"\d{1,9}(?:\s*(?:,|;|、|，|-|–|and|und|et|y|&)\s*(?:\#|claims?\s
 _MARK = regex.compile(rf"[\[【［]\s*(?:\^|\#|(?:claims?|evidence|sources?)[\s:\#]*)?({_NUMBERS})\s*[\]】］]", regex.I)
 _RUN = regex.compile(rf"(\s*)({_MARK.pattern}(?:\s*[,;]?\s*{_MARK.pattern})*)", regex.I)
 _PART = regex.compile(r"(\d+)(?:\s*[-–]\s*(\d+))?")
-_WIDEST = 50  # claims that a range may name
-_MINE = regex.compile(r"\[(\d+(?:, \d+)*)\]")
+_WIDEST = 50  # claims of a range "[3-9]"; a longer one is taken for its two ends
+_MINE = regex.compile(r"\[(\d+(?:, \d+)*)\]")  # as renumbered() writes them
 
 
 def cited_in(text: str) -> list[int]:
@@ -23,34 +23,33 @@ def cited_in(text: str) -> list[int]:
     return list(dict.fromkeys(number for mark in _MARK.finditer(text) for number in _numbers(mark[1])))
 
 
-def renumbered(text: str, numbers: Mapping[int, int] | Callable[[int], int | None]) -> str:
-    """The text with each mark as ``[1]`` or ``[2, 3]``, by other numbers. One that ``numbers`` does not know is none
-    of ours, and goes.
+def renumbered(text: str, numbers: Mapping[int, int]) -> str:
+    """The text with each mark as ``[1]`` or ``[2, 3]``, by new numbers. Numbers without a new one are removed: the
+    model invented them.
     """
-    known = numbers.get if isinstance(numbers, Mapping) else numbers
 
-    def mark(found: regex.Match[str]) -> str:
-        own = [known(number) for one in _MARK.finditer(found[2]) for number in _numbers(one[1])]
-        kept = sorted({number for number in own if number is not None})
-        return f"{found[1]}[{', '.join(map(str, kept))}]" if kept else ""
+    def mark(run: regex.Match[str]) -> str:
+        new = [numbers.get(number) for one in _MARK.finditer(run[2]) for number in _numbers(one[1])]
+        kept = sorted({number for number in new if number is not None})
+        return f"{run[1]}[{', '.join(map(str, kept))}]" if kept else ""
 
     return _RUN.sub(mark, text)
 
 
 def each_sentence(text: str) -> list[tuple[str, list[int]]]:
-    """The sentences of a text whose marks are ours, each with the numbers that it names. Headings are none."""
-    found = []
+    """The sentences of a renumbered text, without headings, each with the numbers that it names."""
+    cited = []
     for start, end in sentences(text):
         sentence = text[start:end].strip()
         if _says_something(sentence):
             named = [int(one) for mark in _MINE.finditer(sentence) for one in mark[1].split(", ")]
-            found.append((sentence, named))
-    return found
+            cited.append((sentence, named))
+    return cited
 
 
 def without_brackets(text: str) -> str:
-    """A text to be shown to a model beside numbered claims: what looks like a mark in it is put into round ones."""
-    return _MARK.sub(lambda found: f"({found[1]})", text)
+    """A text with round brackets where it looks like a mark, so that a model cannot take it for a claim's number."""
+    return _MARK.sub(lambda mark: f"({mark[1]})", text)
 
 
 def _says_something(sentence: str) -> bool:

@@ -1,4 +1,4 @@
-"""Finds names, as far as capitals tell them: in scripts that have some, and in languages that keep them for names."""
+"""Finds names by their capitals, in scripts that have capitals and languages that reserve them for names."""
 
 from __future__ import annotations
 
@@ -13,41 +13,42 @@ from mrengine.summaries.words import FUNCTION_WORDS
 __all__ = ["Vocabulary", "has_name", "has_nouns", "names_in", "plain_words"]
 
 _TOKEN = regex.compile(r"\p{L}[\p{L}\p{M}\p{N}]*(?:['’.&-]?\p{L}[\p{L}\p{M}\p{N}]*|-\p{N}+)*")
-_OPENS = regex.compile(r"[:\"“„«(\[•–—*|]\s*$")  # behind these, a capital may be that of a beginning
+_OPENS = regex.compile(r"[:\"“„«(\[•–—*|]\s*$")  # behind these a capital may only mean a beginning
 _POSSESSIVE = regex.compile(r"['’]s?$")
 _ACRONYM = regex.compile(r".*\p{Lu}.*\p{Lu}|\p{Lu}+-?\p{N}")
 _SPACED = regex.compile(r"[\p{Latin}\p{Greek}\p{Cyrillic}\p{Armenian}]")
 _TITLED = regex.compile(r"\b(?:Frau|Herrn?|Dr\.|Prof\.|Familie)\s+(?:Dr\.\s+)?(\p{Lu}\p{L}+)")
 _ARTICLES = "der die das dem den des und ist ein eine einen einem einer im am zum zur mit nicht wurde auf für bei von"
-_GERMAN = frozenset(_ARTICLES.split())  # of a language whose nouns have capitals, too
-_OF_GERMAN = 0.08  # of the words of a text
+_GERMAN = frozenset(_ARTICLES.split())  # the language whose nouns have capitals, too
+_OF_GERMAN = 0.08  # of the words of a text: more of the above, and it is German
 _ADDRESSES = "mr mrs ms miss dr prof sir madam frau herr herrn familie mme mlle sr sra i"
 _TITLES = frozenset(_ADDRESSES.split())
-_LEAST_TITLE = 3  # longer words, all with a capital: a title
+_LEAST_TITLE = 3  # words of more letters than that, all with a capital, make a title of a line
 _LEAST_STEM = 4
 
 
 def plain_words(text: str) -> set[str]:
-    """All words of a text as names are compared: without case and possessive, compounds and their parts."""
-    found: set[str] = set()
+    """All words of a text in the form in which names are compared: without case and possessive, compounds and their
+    parts.
+    """
+    words: set[str] = set()
     for token in _TOKEN.findall(text):
         whole = _plain(token)
-        found |= {whole, *regex.split(r"['’.&-]", whole)}
-    return found - {""}
+        words |= {whole, *regex.split(r"['’.&-]", whole)}
+    return words - {""}
 
 
 def has_nouns(text: str) -> bool:
-    """Whether a text is of a language whose nouns have capitals."""
+    """Whether a text is in a language whose nouns have capitals."""
     tokens = [token.lower() for token in _TOKEN.findall(text)]
     return sum(token in _GERMAN for token in tokens) > _OF_GERMAN * len(tokens)
 
 
-def names_in(text: str, known: Collection[str] = (), *, nouns: bool | None = None) -> list[str]:
-    """The names of a text, in order. A sentence's first word is one where it is ``known``, or has more capitals.
-    ``nouns``: these have capitals, too; None: as the text looks.
+def names_in(text: str, known: Collection[str] = (), *, nouns: bool) -> list[str]:
+    """The names of a text, in order. A sentence's first word is one if it is ``known`` or has more than one capital.
+    ``nouns``: nouns have capitals, too.
     """
-    nouns = has_nouns(text) if nouns is None else nouns
-    found: list[str] = []
+    names: list[str] = []
     for start, end in sentences(text):
         sentence = text[start:end]
         tokens = list(_TOKEN.finditer(sentence))
@@ -58,10 +59,10 @@ def names_in(text: str, known: Collection[str] = (), *, nouns: bool | None = Non
                 continue
             begins = place == 0 or _OPENS.search(sentence, 0, token.start()) is not None
             certain = _ACRONYM.match(token[0]) is not None if begins or nouns else True
-            if (certain and not title) or name in known:
-                found.append(name)
-        found += [_plain(name) for name in _TITLED.findall(sentence)]
-    return list(dict.fromkeys(found))
+            if (certain and not title) or name in known:  # in a title all words have capitals
+                names.append(name)
+        names += [_plain(name) for name in _TITLED.findall(sentence)]
+    return list(dict.fromkeys(names))
 
 
 def _is_title(tokens: list[str]) -> bool:
@@ -74,9 +75,10 @@ def _plain(token: str) -> str:
 
 
 def has_name(words: Collection[str], name: str) -> bool:
-    """Whether these words have the name, or another form of it: "Germany" and "German", "Анна" and "Анну"."""
+    """Whether these words contain the name or another form of it: "Germany" and "German", "Анна" and "Анну"."""
     if name in words:
         return True
+    # Names decline: in Russian or Greek by up to two letters at the end, in Latin scripts by adding some.
     stem = name[: max(3, len(name) - 2)] if not name.isascii() and not _latin(name) else ""
     return any(
         (stem and word.startswith(stem))
@@ -95,8 +97,8 @@ def _begins(one: str, other: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
-    """What all claims tell of words. ``nouns``: these have capitals, too; ``names``: have one within a sentence;
-    ``first``: words that begin one and never go without a capital, so that they may be names, too.
+    """What all claims show about words. ``nouns``: nouns have capitals; ``names``: words with a capital within a
+    sentence; ``first``: words that begin a sentence and never stand without a capital, so that they may be names, too.
     """
 
     nouns: bool = False
@@ -105,7 +107,7 @@ class Vocabulary:
 
     @classmethod
     def of(cls, texts: Iterable[str]) -> Vocabulary:
-        """Of the claims' texts and quotes."""
+        """The vocabulary of claims, from their texts and quotes."""
         texts = list(texts)
         nouns = has_nouns(" ".join(texts))
         names: set[str] = set()
@@ -115,16 +117,16 @@ class Vocabulary:
             names.update(names_in(text, nouns=nouns))
             lower.update(_plain(token) for token in _TOKEN.findall(text) if token[0].islower())
             for start, end in sentences(text):
-                found = _TOKEN.search(text, start, end)
-                if found and _SPACED.match(found[0]) and found[0][0].isupper():
-                    first.add(_plain(found[0]))
+                match = _TOKEN.search(text, start, end)
+                if match and _SPACED.match(match[0]) and match[0][0].isupper():
+                    first.add(_plain(match[0]))
         return cls(nouns, frozenset(names), frozenset(first - lower - FUNCTION_WORDS - _TITLES))
 
     def certain(self, text: str) -> list[str]:
-        """The names of a text, with those that other texts tell of."""
+        """The names of a text, including first words that are names in other texts."""
         return names_in(text, self.names, nouns=self.nouns or has_nouns(text))
 
     def likely(self, text: str) -> list[str]:
-        """The same, with what may be a name."""
+        """The same, including first words that may be names."""
         nouns = self.nouns or has_nouns(text)
         return names_in(text, self.names if nouns else self.names | self.first, nouns=nouns)

@@ -1,8 +1,7 @@
 """Looks a quote up in a text: code, not a model, decides whether it is there, and where.
 
-Both sides are folded: white space is dropped, quotation marks, dashes, ligatures and composed characters are made
-alike, and hyphens between letters go, as they may be those of a line's end. What is found are offsets of the text as
-it stands.
+Both sides are folded: white space is dropped, quotation marks, dashes, ligatures and composed characters are unified,
+and hyphens between letters are dropped, as they may belong to a line's end. Offsets are those of the original text.
 """
 
 from __future__ import annotations
@@ -65,10 +64,10 @@ class QuoteFinder:
         self._folded, self._at = _fold(text)
 
     def find(self, quote: str, *, prefer_from: int = 0) -> tuple[int, int] | None:
-        """Where the quote stands, as offsets of the text; None: nowhere.
+        """The offsets of a quote in the text; None: it is not there.
 
-        ``prefer_from``: of several places, the first one at or behind this offset. A quote that begins or ends within
-        a word or a number of the text is not there: "5 mg" is no quote of "25 mg".
+        ``prefer_from``: of several places, take the first at or behind this offset. A place that begins or ends within
+        a word or a number does not count: "5 mg" is no quote of "25 mg".
         """
         whole = self._one(quote, prefer_from)
         return whole if whole is not None else self._elided(quote, prefer_from)
@@ -77,23 +76,23 @@ class QuoteFinder:
         for form in _forms(quote):
             folded = _fold(form)[0]
             if not _is_enough(folded):
-                return None
-            found = self._place(folded, prefer_from)
-            if found is not None:
-                return found
+                return None  # no later form is longer
+            place = self._place(folded, prefer_from)
+            if place is not None:
+                return place
         return None
 
     def _elided(self, quote: str, prefer_from: int) -> tuple[int, int] | None:
-        """A quote that leaves something out: the span from its first to its last part, as it stands in the text."""
+        """The span of a quote that leaves something out, from its first to its last part."""
         parts = [part for part in _ELLIPSIS.split(quote.strip(_AROUND)) if part.strip()]
         if len(parts) < 2:
             return None
         start = end = -1
         for part in parts:
-            found = self._one(part, max(prefer_from, end))
-            if found is None or (end >= 0 and not 0 <= found[0] - end <= _WIDEST_GAP):
+            place = self._one(part, max(prefer_from, end))
+            if place is None or (end >= 0 and not 0 <= place[0] - end <= _WIDEST_GAP):
                 return None
-            start, end = (found[0] if start < 0 else start), found[1]
+            start, end = (place[0] if start < 0 else start), place[1]
         return start, end
 
     def _place(self, folded: str, prefer_from: int) -> tuple[int, int] | None:
@@ -101,7 +100,7 @@ class QuoteFinder:
         at = self._folded.find(folded)
         while at >= 0:
             start, end = self._at[at], self._behind(at + len(folded) - 1)
-            if not self._within_word(start, end):
+            if not (_joined(self._text, start) or _joined(self._text, end)):
                 if start >= prefer_from:
                     return start, end
                 first = first or (start, end)
@@ -109,18 +108,14 @@ class QuoteFinder:
         return first
 
     def _behind(self, last: int) -> int:
-        """The end of the character (with its combining marks) that the folded one at ``last`` was made of."""
+        """The end of the character, with its combining marks, that the folded one at ``last`` comes from."""
         start = self._at[last]
-        found = _CLUSTER.match(self._text, start)
-        return found.end() if found else start + 1
-
-    def _within_word(self, start: int, end: int) -> bool:
-        text = self._text
-        return _joined(text, start) or _joined(text, end)
+        cluster = _CLUSTER.match(self._text, start)
+        return cluster.end() if cluster else start + 1
 
 
 def _joined(text: str, at: int) -> bool:
-    """Whether a cut at this offset is one within a word or a number."""
+    """Whether a cut at this offset is within a word or a number."""
     if not 0 < at < len(text):
         return False
     left, right = text[at - 1], text[at]
@@ -132,7 +127,7 @@ def _joined(text: str, at: int) -> bool:
 
 
 def _forms(quote: str) -> list[str]:
-    """The quote, and as models vary it: without marks around it, without its last stop, with another first letter."""
+    """The quote, and how models change one: quotation marks around it, a last stop, the case of the first letter."""
     bare = quote.strip(_AROUND)
     forms = [quote.strip(), bare, bare.rstrip(_ENDS + _AROUND)]
     if bare[:1].isalpha():
@@ -147,7 +142,7 @@ def _is_enough(folded: str) -> bool:
 
 
 def _fold(text: str) -> tuple[str, array[int]]:
-    """The folded text, and for each of its characters the offset in ``text`` that it comes from."""
+    """The folded text, and for each of its characters its offset in ``text``."""
     folded: list[str] = []
     origin: array[int] = array("Q")
     for start, cluster in _clusters(text):
@@ -166,26 +161,27 @@ def _fold(text: str) -> tuple[str, array[int]]:
 
 
 def _clusters(text: str) -> list[tuple[int, str]]:
-    """Each character with its offset; composed (NFC), with the marks behind it, where the text is not."""
+    """Each character with its offset; in a text that is not NFC, with its combining marks, composed."""
     if unicodedata.is_normalized("NFC", text):
         return list(enumerate(text))
-    return [(found.start(), unicodedata.normalize("NFC", found.group())) for found in _CLUSTER.finditer(text)]
+    return [(match.start(), unicodedata.normalize("NFC", match.group())) for match in _CLUSTER.finditer(text)]
 
 
 def numbers_in(text: str) -> set[str]:
-    """The numbers that a text names, in one form: "1,500" and "1500", "2.50" and "2.5", "three" and "3"."""
+    """The numbers in a text, in one form: "1,500" and "1500", "2.50" and "2.5", "three" and "3"."""
     return {form for _, form in _forms_of(unicodedata.normalize("NFKC", text))}
 
 
 def number_places(text: str) -> list[tuple[str, str, str]]:
-    """The numbers of a text, in order, each in one form, with the word before it and the one behind it."""
+    """The numbers of a text in order, each in its one form with the words before and behind it."""
     text = unicodedata.normalize("NFKC", text)
-    found = []
+    places = []
     for match, form in _forms_of(text):
+        # Near only: a search from the beginning for every number takes quadratic time in a long quote.
         before = _BEFORE.search(text, max(0, match.start() - _NEAR), match.start())
         behind = _BEHIND.match(text, match.end())
-        found.append((form, before[1] if before else "", behind[1] if behind else ""))
-    return found
+        places.append((form, before[1] if before else "", behind[1] if behind else ""))
+    return places
 
 
 def _forms_of(text: str) -> Iterator[tuple[regex.Match[str], str]]:
@@ -209,9 +205,10 @@ def _from_han(run: str | None) -> str | None:
 
 
 def _plain(number: str) -> str:
-    """Digits without marks between thousands, a point before decimals, no zeros that say nothing."""
+    """Digits without thousands separators, with a point before decimals and no redundant zeros."""
     whole, mark, rest = number, "", ""
     at = max(number.rfind("."), number.rfind(","))
+    # Three digits behind a mark are thousands, in "1,500" and "1.500" alike; behind a 0 they can only be decimals.
     if at >= 0 and (len(number) - at - 1 != 3 or number[:at] in ("0", "")):
         whole, mark, rest = number[:at], ".", number[at + 1 :].rstrip("0")
     digits = "".join(char for char in whole if char.isdigit()).lstrip("0") or "0"
@@ -220,6 +217,6 @@ def _plain(number: str) -> str:
 
 def page_of(chunk: Any, offset: int) -> int | None:
     """The page that an offset of the chunk's document lies on; None: the document has no pages."""
-    found = getattr(chunk, "page_at", None)
-    page = found(offset) if callable(found) else None
+    page_at = getattr(chunk, "page_at", None)
+    page = page_at(offset) if callable(page_at) else None
     return page if isinstance(page, int) else None

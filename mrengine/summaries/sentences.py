@@ -1,4 +1,4 @@
-"""Finds the sentences of any script, as spans: joined they are the text, but for the white space between them."""
+"""Finds the sentences of any script, as spans that cover the text except for the white space between them."""
 
 from __future__ import annotations
 
@@ -19,23 +19,18 @@ _WORD = regex.compile(r"[\p{L}\p{M}\p{N}.]+$")
 _AMOUNT = regex.compile(r"\d\s?\p{L}{1,4}$")
 _BLANK = regex.compile(r"[ \t\u3000]+")
 _THAI = regex.compile(r"[\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]")
-_LONG = 120  # characters: in a script without full stops, blanks end what is longer than that
-_LONGEST = 2_000
+_LONG = 120  # characters; in a script without full stops, a blank behind so many ends a sentence
+_LONGEST = 2_000  # characters; in any script
 
 
 def sentences(text: str, *, wrapped: bool = False) -> list[tuple[int, int]]:
-    """The spans of the sentences. ``wrapped``: a line's end may stand within a sentence; else it ends one."""
-    found: list[tuple[int, int]] = []
-    for start, end in _blocks(text, wrapped=wrapped):
-        for span in _of_block(text, start, end):
-            trimmed = _trimmed(text, *span)
-            if trimmed is not None:
-                found.append(trimmed)
-    return found
+    """The spans of the sentences. ``wrapped``: a sentence may go on over a line's end; else that ends one."""
+    spans = (span for block in _blocks(text, wrapped=wrapped) for span in _of_block(text, *block))
+    return [trimmed for span in spans if (trimmed := _trimmed(text, *span)) is not None]
 
 
 def _blocks(text: str, *, wrapped: bool) -> list[tuple[int, int]]:
-    """Lines; or paragraphs, of which items and headings are some."""
+    """Lines; if ``wrapped``, paragraphs, items and headings."""
     blocks: list[tuple[int, int]] = []
     open_until = -1  # where the line before ends, if this one may go on with it
     for line in _LINE.finditer(text):
@@ -47,7 +42,7 @@ def _blocks(text: str, *, wrapped: bool) -> list[tuple[int, int]]:
             blocks[-1] = (blocks[-1][0], line.end())
         else:
             blocks.append(line.span())
-        open_until = line.end() if not line.group().lstrip().startswith("#") else -1
+        open_until = line.end() if not line.group().lstrip().startswith("#") else -1  # a heading ends with its line
     return blocks
 
 
@@ -65,7 +60,7 @@ def _of_block(text: str, start: int, end: int) -> list[tuple[int, int]]:
 
 
 def _goes_on(text: str, begin: int, stop: regex.Match[str], end: int) -> bool:
-    """Whether this full stop is one of an abbreviation, a number or initials."""
+    """Whether a full stop belongs to an abbreviation, a number or initials."""
     following = text[stop.end() : min(end, stop.end() + 8)].lstrip()
     if following[:1].islower():
         return True
@@ -82,7 +77,7 @@ def _goes_on(text: str, begin: int, stop: regex.Match[str], end: int) -> bool:
 
 
 def _short(text: str, start: int, end: int) -> list[tuple[int, int]]:
-    """A span without a full stop in it, in parts where its script has none, or where it is longer than any sentence."""
+    """A span without a full stop, cut at blanks if its script has none, or if it is longer than any sentence."""
     if end - start <= _LONG or not (_THAI.search(text, start, end) or end - start > _LONGEST):
         return [(start, end)]
     least = _LONG if end - start <= _LONGEST or _THAI.search(text, start, end) else _LONGEST // 2

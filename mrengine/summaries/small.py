@@ -1,4 +1,4 @@
-"""How the embedded model of 135 million parameters is asked: for prose alone, in short, whole sentences."""
+"""The prompts of the embedded model of 135 million parameters: short, about prose alone."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from mrengine.reducers.tree import TreeReduce
 
 __all__ = ["SmallPrompt", "small_functions"]
 
-FAN_IN = 24  # a summary of summaries of summaries by the embedded model falls into loops: one level, if it can be
+FAN_IN = 24  # so that one level is mostly enough: over its own summaries of summaries the model falls into loops
 
 
 def small_functions(query: str | None) -> tuple[SmallPrompt, TreeReduce]:
     """The map and the reduce function."""
-    about = f" about {' '.join(query.split())}" if query else ""  # fenced, it would be taken for the text
+    about = f" about {' '.join(query.split())}" if query else ""  # not fenced: the model would take it for the text
     one = SmallPrompt(f"Summarize the following text{about} in one sentence.", 80, prose_only=True)
     all_ = SmallPrompt(f"Summarize the following text{about} in one paragraph.", 120)
     return one, TreeReduce(all_, fan_in=FAN_IN)
@@ -25,9 +25,7 @@ def small_functions(query: str | None) -> tuple[SmallPrompt, TreeReduce]:
 
 @dataclass(frozen=True, slots=True)
 class SmallPrompt:
-    """A prompt for the embedded model of 135 million parameters: prose alone, short, and only whole sentences of its
-    answer.
-    """
+    """A map function by the embedded model. It shows the model prose alone, and keeps whole sentences of the answer."""
 
     instruction: str
     max_tokens: int
@@ -42,12 +40,12 @@ class SmallPrompt:
             f"{self.instruction}\n\n{fence(text)}",
             max_tokens=self.max_tokens,
             temperature=0.0,
-            on_truncation="allow",
+            on_truncation="allow",  # the whole sentences before the cut are good
         )
         return plain_prose.sentences(completion.text)
 
     @property
     def map_version(self) -> str:
-        """All that makes the prompt, and the version of what is done with the text around it."""
+        """A digest of the prompt, and the version of the code around it."""
         packed = repr((1, self.instruction, self.max_tokens, self.prose_only)).encode()
         return "small-" + blake2b(packed, digest_size=8).hexdigest()

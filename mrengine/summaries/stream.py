@@ -1,4 +1,4 @@
-"""A summary that is watched: progress, then the text as the model writes it, from a thread that does the work."""
+"""A summary while it is made: progress, then the text as the model writes it. A thread does the work."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _OPEN = regex.compile(r"[\s,;]*(?:[\[【［][^\[\]【】［］\n]{0,80}[\]】］
 class SummaryStream(Iterator["SummaryProgress | str"]):
     """Iterate over it: ``SummaryProgress``, then pieces of the text; afterwards ``summary`` is the whole.
 
-    The pieces make the text, ``"".join(pieces) == summary.text``. Where a call had to be made again, or the whole
-    answer was found to be another, a SummaryProgress with the stage "again" comes first, and the text from its
-    beginning. Leaving the loop, or ``close()``, stops the job; it can be resumed. Raises what ``summarize()`` raises.
+    The pieces make the text, ``"".join(pieces) == summary.text``. If a call had to be repeated, or the final text
+    differs from what was shown, a SummaryProgress of the stage "again" comes, and then the text from its beginning.
+    Leaving the loop, or ``close()``, stops the job; it can be resumed. Raises what ``summarize()`` raises.
     """
 
     def __init__(self, work: Callable[[Callable[[Any], None]], Summary], stop: Callable[[], None]) -> None:
-        """``work(tell)``: makes the summary; ``stop()``: have it end soon."""
+        """``work(report)``: makes the summary; ``stop()``: makes it end soon."""
         self._work, self._stop = work, stop
         self._updates: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
@@ -36,7 +36,7 @@ class SummaryStream(Iterator["SummaryProgress | str"]):
 
     @property
     def summary(self) -> Summary:
-        """The whole. Iterates to the end first, where nobody has."""
+        """The whole summary; iterates to the end first."""
         if self._summary is None:
             for _ in self:
                 pass
@@ -51,6 +51,7 @@ class SummaryStream(Iterator["SummaryProgress | str"]):
         if self._ended:
             raise StopIteration
         if self._thread is None:
+            # A daemon: a program that leaves the loop and ends must not hang on a job of hours.
             self._thread = threading.Thread(target=self._run, name="mrengine-summary", daemon=True)
             self._thread.start()
         try:
@@ -81,19 +82,19 @@ class SummaryStream(Iterator["SummaryProgress | str"]):
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def __del__(self) -> None:
+    def __del__(self) -> None:  # a loop that was left with break, without a with block
         if self._thread is not None and not self._ended:
             self._stop()
 
     def _run(self) -> None:
         try:
             self._updates.put(self._work(self._updates.put))
-        except BaseException as error:  # noqa: BLE001  # raised again, where the stream is read
+        except BaseException as error:  # noqa: BLE001  # __next__ raises it in the reader's thread
             self._updates.put(error)
 
 
 def part_text(value: Any) -> str:
-    """The text of one result of a map or reduce call, without marks: their numbers are known in the end."""
+    """The text of one result of a map or reduce call, without marks: their numbers are not final yet."""
     if isinstance(value, Mapping):
         claims = value.get("claims") or ()
         return " ".join(claim["text"] for claim in claims if claim["verified"])
@@ -102,22 +103,22 @@ def part_text(value: Any) -> str:
 
 
 class Writing:
-    """The text so far, as it will stand in the summary, from the pieces that a model writes.
+    """Turns the pieces that a model writes into the text so far, as it will be in the summary.
 
-    ``cited``: marks are numbered as they appear, as in the end, and held back until they are whole.
+    ``cited``: marks are numbered in order of appearance, as in the end, and held back until they are complete.
     """
 
-    def __init__(self, tell: Callable[[Any], None], *, cited: bool) -> None:
-        self._tell, self._cited = tell, cited
+    def __init__(self, report: Callable[[Any], None], *, cited: bool) -> None:
+        self._report, self._cited = report, cited
         self._raw = self._shown = ""
 
     def piece(self, at: int, piece: str) -> None:
-        """What stands in the answer from the character ``at`` on."""
+        """Take a piece of the answer, which begins at the character ``at``: a repeated call begins at 0 again."""
         self._raw = self._raw[:at] + piece
         self._show(self._safe())
 
     def end(self, text: str) -> None:
-        """The whole text."""
+        """Show the rest of the final text."""
         self._show(text)
 
     def _safe(self) -> str:
@@ -131,9 +132,9 @@ class Writing:
     def _show(self, text: str) -> None:
         if not text.startswith(self._shown):
             if self._shown.startswith(text):
-                return  # a call that was made again is not as far yet
-            self._tell(SummaryProgress("again", 0, 1, 0.0))
+                return  # a repeated call has not come as far yet
+            self._report(SummaryProgress("again", 0, 1, 0.0))
             self._shown = ""
         if new := text[len(self._shown) :]:
-            self._tell(new)
+            self._report(new)
             self._shown = text

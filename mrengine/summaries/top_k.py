@@ -1,4 +1,4 @@
-"""The map function of a ``top_k`` summary: it asks only about the chunks that the query is about."""
+"""The map function of a ``top_k`` summary: it asks only about the chunks that are closest to the query."""
 
 from __future__ import annotations
 
@@ -22,25 +22,27 @@ class TopKMap:
     chosen: frozenset[int] | None = field(default=None, repr=False)
 
     def prepared(self, chunks: Iterable[Any], room_tokens: int) -> TopKMap:
-        """The same with its choice among these chunks: ``k`` at most, of as many tokens as a call has room for."""
+        """A copy that has chosen among these chunks: at most ``k``, with as many tokens as one call has room for."""
         ids, texts, sizes = [], [], []
-        for chunk in chunks:
+        for chunk in chunks:  # in one pass: their texts are read from the spool as they come
             ids.append(chunk.id)
             texts.append(text_of(chunk))
             sizes.append(chunk.tokens)
         ranks = scores(texts, self.query)
+        # At least the largest chunk: with a budget below it, the best one might be passed over.
         taken = best(ranks, k=self.k, budget=max([room_tokens, *sizes]), size=sizes.__getitem__)
         return replace(self, chosen=frozenset(ids[at] for at in taken))
 
     def __call__(self, chunk: Any, context: Any) -> Any:
-        """The result of ``inner``, if this chunk is one of those."""
+        """The result of ``inner`` for a chosen chunk."""
         if self.chosen is not None and chunk.id not in self.chosen:
             return {"left_out": True}
         return self.inner(chunk, context)
 
     @property
     def map_version(self) -> str:
-        """That of ``inner``, and what decides the choice."""
+        """The version of ``inner``, and a digest of what decides the choice."""
+        # Without ``chosen``, which follows from the documents.
         packed = repr((1, self.query, self.k)).encode("utf-8", "surrogatepass")
         inner: Any = self.inner
         return f"top-{blake2b(packed, digest_size=8).hexdigest()}-{inner.map_version}"

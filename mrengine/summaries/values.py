@@ -1,4 +1,4 @@
-"""The values of a summary: itself, its claims, and its progress."""
+"""The values that users get: a summary, its claims, and its progress."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ __all__ = ["Claim", "Summary", "SummaryProgress"]
 class Claim:
     """A statement, and the passage that it rests on.
 
-    ``verified``: code has found the quote in its chunk. Then ``quote`` is ``document[start:end]``, as it stands in the
-    document's text (characters), and ``page`` is where it begins, for a document that has pages. Else ``quote`` is what
-    the model gave for one, and the places are None.
+    ``verified``: code has found the quote in its chunk. Then ``quote`` is ``document[start:end]``, verbatim
+    (characters), and ``page`` is where it begins, if the document has pages. Otherwise ``quote`` is what the model
+    returned as one, and the places are None.
     """
 
     text: str = field(repr=False)
@@ -34,9 +34,9 @@ class Claim:
 class Summary:
     """``str()`` is the text. ``texts``: the summary of each document, by its id; ``run``: results, failures, usage.
 
-    ``claims``: all that was found, those that the text names first: ``[n]`` in it is ``claims[n - 1]``. ``citations``:
-    these alone, all of them verified. ``unsupported``: sentences of the text without a verified claim. ``uncovered``:
-    ids of the chunks that the text names no claim of. ``contradictions``: pairs of verified claims that contradict
+    ``claims``: all claims, beginning with those that the text cites: ``[n]`` in it is ``claims[n - 1]``. ``citations``:
+    the cited ones, all of them verified. ``unsupported``: sentences of the text without a verified claim.
+    ``uncovered``: ids of the chunks without a cited claim. ``contradictions``: pairs of verified claims that contradict
     each other. ``left_out``: ids of the chunks that ``top_k`` left out.
     """
 
@@ -69,11 +69,12 @@ class Summary:
 
 @dataclass(frozen=True, slots=True)
 class SummaryProgress:
-    """How far a summary is. ``stage``: "map", a chunk is done; "reduce", a merge of its level is (0 of so many results:
-    they begin); "document", with ``together=False``, a document's summary is; "again": the text begins anew.
+    """The progress of a summary. ``stage``: "map", a chunk is done; "reduce", a merge is done (``done`` 0: merging
+    ``total`` results begins); "document", with ``together=False``, a document's summary is done; "again", the text
+    begins anew.
 
-    ``done`` of ``total`` of this stage or level, 0 to 1 as ``progress``. ``text``: the summary of the part, or of the
-    document, that was just finished, without marks.
+    ``done`` of ``total`` in this stage or level, also as ``progress`` from 0 to 1. ``text``: the summary of the part
+    or document that was just finished, without marks.
     """
 
     stage: str
@@ -87,5 +88,5 @@ class SummaryProgress:
 
 def claims_of(result: Any, document_id: str, chunk_id: int) -> list[Claim]:
     """The claims in one chunk's result, as ``ClaimMap`` made it."""
-    found = result.get("claims") if isinstance(result, Mapping) else None
-    return [Claim(document_id=document_id, chunk_id=chunk_id, **fields) for fields in found or ()]
+    claims = result.get("claims") if isinstance(result, Mapping) else None
+    return [Claim(document_id=document_id, chunk_id=chunk_id, **fields) for fields in claims or ()]

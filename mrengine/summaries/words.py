@@ -1,4 +1,4 @@
-"""The words that name nothing, those that negate, and those that say the opposite of each other."""
+"""Word lists: words that name nothing, words that negate, and pairs of opposites."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _OTHERS = (
     "uma e do da em no na и в на с по из не что он она они это был была"
 )
 FUNCTION_WORDS = SMALL | frozenset(_OTHERS.split())
-# Pairs of words of which only one can be true of a thing at a time.
+# Pairs of words that cannot both be true of one thing.
 _OPPOSITES = (
     "positive negative increased decreased increase decrease rose fell rising falling higher lower high low more fewer "
     "more less gained lost improved worsened  normal abnormal benign malignant present absent alive dead "
@@ -62,11 +62,11 @@ _OPPOSITES_UNSPACED = (
 
 def _pairs(words: str) -> dict[str, set[str]]:
     listed = words.split()
-    found: dict[str, set[str]] = {word: set() for word in listed}
+    opposites: dict[str, set[str]] = {word: set() for word in listed}
     for one, other in zip(listed[::2], listed[1::2], strict=True):
-        found[one].add(other)
-        found[other].add(one)
-    return found
+        opposites[one].add(other)
+        opposites[other].add(one)
+    return opposites
 
 
 _OPPOSITE, _OPPOSITE_UNSPACED = _pairs(_OPPOSITES), _pairs(_OPPOSITES_UNSPACED)
@@ -78,18 +78,18 @@ _STEM = 5
 
 
 def content_words(text: str) -> set[str]:
-    """The words of a text that name something: not "the", nor numbers, which are compared by themselves."""
+    """The words of a text that name something: without "the", and without numbers, which are compared apart."""
     plain = _NUMBER.sub(" ", text)
     return {word for word in words_of(plain) if word not in FUNCTION_WORDS and not numbers_in(word)}
 
 
 def stem(word: str) -> str:
-    """An English word without its ending: "accepted" and "accept" say the same."""
+    """An English word without its ending: "accepted" and "accept" become one."""
     return _ENDING.sub("", word) if len(word) > _LEAST_STEM and word.isascii() else word
 
 
 def stems(text: str) -> set[str]:
-    """What the content words of a text begin with: in most languages it is the end that changes."""
+    """The beginnings of a text's content words: in most languages words change at their ends."""
     return {word[:_STEM] for word in content_words(text)}
 
 
@@ -105,14 +105,14 @@ def is_negated(word: str) -> bool:
 
 
 def without_negations(text: str) -> str:
-    """A text of a script without spaces, without its characters for "not"."""
+    """A text without the characters for "not" of scripts without spaces."""
     return _NOT_UNSPACED.sub("", text)
 
 
 def opposed(text: str, evidence: str) -> bool:
-    """Whether a text has a word whose opposite stands in its evidence, where it does not stand itself."""
-    said, known = _words(text), _words(evidence)
-    if any(word not in known and _OPPOSITE[word] & known for word in said & _OPPOSITE.keys()):
+    """Whether a text has a word that its evidence lacks, while the evidence has its opposite."""
+    own, theirs = _words(text), _words(evidence)
+    if any(word not in theirs and _OPPOSITE[word] & theirs for word in own & _OPPOSITE.keys()):
         return True
     return any(
         one in text and one not in evidence and any(other in evidence and other not in text for other in others)

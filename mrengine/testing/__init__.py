@@ -1,5 +1,5 @@
-"""For tests of programs that use mrengine: a deterministic model, a context for map functions, and a real LLM server
-on loopback.
+"""For the tests of programs that use mrengine: a deterministic model, a context for map functions, and a real LLM
+server on loopback.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["BatchRules", "FakeContext", "LLMServer", "fake", "fake_chunk"]
 
+# Imported when used: tests of map functions need neither the server nor asyncio.
 _HOME_OF = {"BatchRules": "batches", "FakeContext": "context", "fake_chunk": "context", "LLMServer": "server"}
 
 

@@ -1,4 +1,4 @@
-"""The bytes of the test server's batch APIs: lines, files and batches as OpenAI and Anthropic show them."""
+"""The JSON of the test server's batch APIs: lines, files and batches in the shapes of OpenAI and Anthropic."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class RequestLine:
 
     @property
     def prompt(self) -> str:
-        """The first thing that the user says."""
+        """The text of the first user message."""
         content = next((m["content"] for m in self.body["messages"] if m["role"] == "user"), "")
         return content if isinstance(content, str) else "".join(part.get("text", "") for part in content)
 
@@ -39,7 +39,7 @@ class RequestLine:
         return {"id": "batch_req_x", "custom_id": self.custom_id, "response": None, "error": fault}
 
     def anthropic(self, answer: tuple[int, bytes] | None, state: str) -> dict[str, Any]:
-        """A line of the results."""
+        """A line of the results. ``answer`` None: the request was not executed."""
         if answer is None:
             result: dict[str, Any] = {"type": "canceled" if state == "cancelled" else "expired"}
         elif answer[0] == 200:
@@ -49,6 +49,7 @@ class RequestLine:
         return {"custom_id": self.custom_id, "result": result}
 
 
+# Anthropic's names of HTTP statuses, in the results of its batches.
 _TYPES = {400: "invalid_request_error", 401: "authentication_error", 403: "permission_error", 404: "not_found_error",
           413: "request_too_large", 429: "rate_limit_error", 500: "api_error", 529: "overloaded_error"}  # fmt: skip
 
@@ -59,7 +60,7 @@ def _typed(answer: tuple[int, bytes]) -> dict[str, Any]:
 
 
 def openai_line(line: bytes) -> RequestLine:
-    """A line of an input file. KeyError, ValueError: it is none."""
+    """The request in a line of an input file. KeyError, ValueError: the line is invalid."""
     data = json.loads(line)
     if data["method"] != "POST" or data["url"] != "/v1/chat/completions":
         raise ValueError("a line is a POST to /v1/chat/completions")
@@ -89,10 +90,9 @@ def _counts(run: Run) -> tuple[int, int]:
 def shown_openai(run: Run, state: str, window_s: float) -> dict[str, Any]:
     """A batch object."""
     good, bad = _counts(run)
+    # No file for no lines: clients must not expect an error file, nor an output file where all failed.
     output, errors = (name if name not in ("", "-") else None for name in run.outputs)
-    times = dict.fromkeys(
-        (f"{name}_at" for name in ("in_progress", "finalizing", "completed", "failed", "expired", "cancelling")), None
-    )
+    steps = ("in_progress", "finalizing", "completed", "failed", "expired", "cancelling", "cancelled")
     listed = None
     if run.failure is not None and state == "failed":
         row = {"code": run.failure[0], "message": run.failure[1], "param": None, "line": None}
@@ -109,15 +109,14 @@ def shown_openai(run: Run, state: str, window_s: float) -> dict[str, Any]:
         "error_file_id": errors,
         "created_at": int(run.created),
         "expires_at": int(run.created + window_s),
-        **times,
-        "cancelled_at": None,
+        **{f"{step}_at": None for step in steps},
         "request_counts": {"total": len(run.lines), "completed": good, "failed": bad},
         "metadata": run.metadata or None,
     }
 
 
 def shown_message_batch(run: Run, state: str, window_s: float, root: str) -> dict[str, Any]:
-    """A message batch. Anthropic counts only what is over: while it runs, all are ``processing``."""
+    """A message batch. Anthropic counts requests only once it has ended: until then all are ``processing``."""
     ended = state in ("completed", "expired", "cancelled", "failed")
     good, bad = _counts(run) if ended else (0, 0)
     left = len(run.lines) - good - bad

@@ -11,12 +11,12 @@ from typing import Any
 
 from mrengine.providers.fake import example
 
-__all__ = ["Asked", "answer", "error", "framed", "models", "read", "thinking"]
+__all__ = ["ApiRequest", "answer", "error", "framed", "models", "read", "thinking"]
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """A request as the server sees it. A word is a token. ``answered``: words of answers in the turns so far."""
+class ApiRequest:
+    """A parsed request. A word is a token. ``answered``: words of the answers in the turns so far."""
 
     shape: str
     model: str
@@ -30,15 +30,15 @@ class Asked:
 
     @property
     def default(self) -> str:
-        """The default answer, which depends on the prompt alone."""
+        """The default answer, which depends on prompt and schema alone."""
         if self.schema is not None:
             return json.dumps(example(self.schema))
         digest = blake2b(self.prompt.encode("utf-8", "surrogatepass"), digest_size=6).hexdigest()
         return f"An answer to prompt {digest} of {self.words} words."
 
 
-def read(path: str, body: bytes) -> Asked | None:
-    """A Chat Completions or Messages request; None for what is neither."""
+def read(path: str, body: bytes) -> ApiRequest | None:
+    """Parse a Chat Completions or Messages request; None: it is neither."""
     try:
         data = json.loads(body)
         messages = [(m["role"], _text(m["content"])) for m in data["messages"]]
@@ -46,11 +46,11 @@ def read(path: str, body: bytes) -> Asked | None:
     except (ValueError, KeyError, TypeError):
         return None
     texts = [text for _, text in messages]
-    texts += [_text(data["system"])] if data.get("system") else []
+    texts += [_text(data["system"])] if data.get("system") else []  # Anthropic's stands beside the messages
     shape = "anthropic" if path.endswith("/messages") else "openai"
     schema, param = _schema(data, shape)
     answered = sum(len(text.split()) for role, text in messages if role == "assistant") if schema is None else 0
-    return Asked(
+    return ApiRequest(
         shape=shape,
         model=str(model),
         prompt=next((text for role, text in messages if role == "user"), ""),
@@ -69,26 +69,31 @@ def _text(content: Any) -> str:
 
 def _schema(data: Mapping[str, Any], shape: str) -> tuple[Mapping[str, Any] | None, str]:
     if shape == "anthropic":
-        tools = data.get("tools") or ()
+        tools = data.get("tools") or ()  # a schema is asked for as the input of a tool
         return (tools[0]["input_schema"], "tools") if tools else (None, "")
     wanted = data.get("response_format") or {}
     return (wanted["json_schema"]["schema"], "response_format") if wanted.get("type") == "json_schema" else (None, "")
 
 
 def answer(
-    asked: Asked, text: str, cut: bool, tokens: tuple[int, int], *, usage: Callable[[int, int], Any] | None = None
+    request: ApiRequest,
+    text: str,
+    cut: bool,
+    tokens: tuple[int, int],
+    *,
+    usage: Callable[[int, int], Any] | None = None,
 ) -> bytes:
     """The JSON of an answer. ``cut``: ``max_tokens`` ended it. ``tokens``: input, output; ``usage`` replaces them."""
-    data = _message(asked, text, cut, tokens) if asked.shape == "anthropic" else _chat(asked, text, cut, tokens)
+    data = _message(request, text, cut, tokens) if request.shape == "anthropic" else _chat(request, text, cut, tokens)
     if usage is not None:
         data["usage"] = usage(*tokens)
     return json.dumps(data).encode()
 
 
-def thinking(asked: Asked, body: bytes, thoughts: str, *, where: str) -> bytes:
+def thinking(request: ApiRequest, body: bytes, thoughts: str, *, where: str) -> bytes:
     """An answer with reasoning before it, in a "field" of its own or in the "text"."""
     data = json.loads(body)
-    if asked.shape == "anthropic":
+    if request.shape == "anthropic":
         data["content"].insert(0, {"type": "thinking", "thinking": thoughts, "signature": ""})
         return json.dumps(data).encode()
     message = data["choices"][0]["message"]
@@ -103,22 +108,22 @@ def thinking(asked: Asked, body: bytes, thoughts: str, *, where: str) -> bytes:
     return json.dumps(data).encode()
 
 
-def _chat(asked: Asked, text: str, cut: bool, tokens: tuple[int, int]) -> dict[str, Any]:
+def _chat(request: ApiRequest, text: str, cut: bool, tokens: tuple[int, int]) -> dict[str, Any]:
     message = {"role": "assistant", "content": text, "refusal": None}
     return {
         "id": "chatcmpl-1",
         "object": "chat.completion",
         "created": 1700000000,
-        "model": asked.model,
+        "model": request.model,
         "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": "length" if cut else "stop"}],
         "usage": {"prompt_tokens": tokens[0], "completion_tokens": tokens[1], "total_tokens": sum(tokens)},
     }
 
 
-def _message(asked: Asked, text: str, cut: bool, tokens: tuple[int, int]) -> dict[str, Any]:
+def _message(request: ApiRequest, text: str, cut: bool, tokens: tuple[int, int]) -> dict[str, Any]:
     block: dict[str, Any] = {"type": "text", "text": text}
     reason = "max_tokens" if cut else "end_turn"
-    if asked.schema is not None and not cut:
+    if request.schema is not None and not cut:
         try:
             block = {"type": "tool_use", "id": "toolu_1", "name": "answer", "input": json.loads(text)}
             reason = "tool_use"
@@ -128,7 +133,7 @@ def _message(asked: Asked, text: str, cut: bool, tokens: tuple[int, int]) -> dic
         "id": "msg_1",
         "type": "message",
         "role": "assistant",
-        "model": asked.model,
+        "model": request.model,
         "content": [block],
         "stop_reason": reason,
         "stop_sequence": None,
@@ -138,27 +143,26 @@ def _message(asked: Asked, text: str, cut: bool, tokens: tuple[int, int]) -> dic
 
 def error(code: str, message: str, *, param: str | None = None) -> bytes:
     """An error body that fits both APIs."""
-    return json.dumps(
-        {"type": "error", "error": {"message": message, "type": code, "code": code, "param": param}}
-    ).encode()
+    fault = {"message": message, "type": code, "code": code, "param": param}
+    return json.dumps({"type": "error", "error": fault}).encode()
 
 
 def models(names: Sequence[str] | None, window: int | None) -> bytes:
-    """The list of models, with ``max_model_len`` as vLLM has it."""
+    """The list of models, with the window as vLLM names it."""
     listed = [{"id": name, "object": "model", "max_model_len": window} for name in names or ["any"]]
     return json.dumps({"object": "list", "data": listed}).encode()
 
 
-def framed(status: int, body: bytes, extra: Mapping[str, str], *, chunked: bool = False) -> bytes:
+def framed(status: int, body: bytes, extra: Mapping[str, str], *, chunked: bool) -> bytes:
     """A whole HTTP/1.1 answer."""
     try:
         phrase = HTTPStatus(status).phrase
     except ValueError:
-        phrase = "Overloaded"
+        phrase = "Overloaded"  # 529, Anthropic's own
     extra = {"content-type": "application/json", **extra}
     lines = [f"HTTP/1.1 {status} {phrase}\r\n"]
     lines += [f"{name}: {value}\r\n" for name, value in extra.items()]
-    if chunked:
+    if chunked:  # with an extension and a trailer, which clients must skip
         middle = len(body) // 2
         parts = [part for part in (body[:middle], body[middle:]) if part]
         framed_parts = b"".join(b"%x;part=1\r\n%b\r\n" % (len(part), part) for part in parts)

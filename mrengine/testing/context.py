@@ -19,14 +19,24 @@ __all__ = ["FakeContext", "fake_chunk"]
 
 
 class FakeContext(Context):
-    """A ``context`` whose calls a fake answers: ``context.run(map_fn, "some text")`` gives what a job would store.
+    """A ``context`` whose calls a fake answers: ``context.run(map_fn, "some text")`` returns what a job would store.
 
     ``answer``: a str, a callable(Request) → str, Completion or exception, or a model of ``fake()``; None: the ``fake``
-    model's own, which is the smallest value that fits a ``response_model``. An exception is raised as a real call
-    raises it after its retries. ``requests``: all requests, re-asks included; ``grants``: what ``budget()`` reserved.
+    model's own answer, the smallest value that fits a ``response_model``. An exception is raised as a real call raises
+    it after its retries. ``requests``: all requests, repeated ones included; ``grants``: what ``budget()`` reserved.
     """
 
-    __slots__ = ("_attempt", "_job_id", "_model", "_priority", "_provider", "_worker_id", "chunk", "grants", "requests")
+    # Slots in place of the properties of Context, which ask the services of a worker.
+    __slots__ = (
+        *("attempt", "job_id", "model", "priority", "traceparent", "worker_id"),
+        *("_provider", "chunk", "grants", "requests"),
+    )
+    attempt: int
+    job_id: str
+    model: str
+    priority: str
+    traceparent: str
+    worker_id: int
 
     def __init__(
         self,
@@ -38,49 +48,22 @@ class FakeContext(Context):
         priority: str = "P1_user",
         job_id: str = "test",
     ) -> None:
-        spec = answer if isinstance(answer, ModelSpec) else _spec(answer, model)
-        self._provider = _provider(spec)
-        self._model, self._worker_id, self._attempt = spec.name, worker_id, attempt
-        self._priority, self._job_id = priority, job_id
+        if isinstance(answer, ModelSpec):
+            spec = answer
+        else:
+            spec = ModelSpec(model, provider="fake") if answer is None else fake(answer, name=model)
+        self._provider: Any = spec.provider(spec) if isinstance(spec.provider, type) else FakeProvider(spec)
+        self.model, self.worker_id, self.attempt = spec.name, worker_id, attempt
+        self.priority, self.job_id, self.traceparent = priority, job_id, ""
         self.chunk: Chunk | None = None
         self.requests: list[Request] = []
         self.grants: list[ExternalCall] = []
 
-    @property
-    def model(self) -> str | None:
-        """The model of the chunk."""
-        return self._model
-
-    @property
-    def worker_id(self) -> int:
-        """As given."""
-        return self._worker_id
-
-    @property
-    def attempt(self) -> int:
-        """As given; 1 is the first."""
-        return self._attempt
-
-    @property
-    def priority(self) -> str:
-        """As given."""
-        return self._priority
-
-    @property
-    def job_id(self) -> str:
-        """As given."""
-        return self._job_id
-
-    @property
-    def traceparent(self) -> str:
-        """No trace."""
-        return ""
-
     def run(self, map_fn: Callable[[Any, Any], Any], chunk: Chunk | str, *, result_type: Any = None) -> Any:
-        """Call ``map_fn(chunk, self)``; returns its value as the result of a job, normalised and with its type.
+        """Call ``map_fn(chunk, self)``; returns its value as a job would return it, normalised and with its type.
 
-        ``chunk``: a Chunk, or the text of one. Raises what the map function raises, and the TypeError with which a
-        chunk fails whose value cannot be stored.
+        ``chunk``: a Chunk, or the text of one. Raises what the map function raises, and TypeError for a value that
+        cannot be stored, with which a chunk fails.
         """
         kind = check_result_type(result_type if result_type is not None else getattr(map_fn, "result_type", None))
         self.chunk = fake_chunk(chunk) if isinstance(chunk, str) else chunk
@@ -104,9 +87,9 @@ class FakeContext(Context):
     ) -> Completion:
         """The fake's answer, checked, continued and validated like that of a model."""
         check_call(prompt, system, max_tokens, temperature, on_truncation)
-        keep = check_cache(cache, prefix)
+        keep = check_cache(cache, prefix)  # the checks of a real call: a test must not pass where a job would fail
         request = Request(
-            model=model or self._model,
+            model=model or self.model,
             prompt=prompt,
             system=system,
             max_tokens=max_tokens,
@@ -114,7 +97,7 @@ class FakeContext(Context):
             schema=None if response_model is None else schema_of(response_model),
             chunk_id=None if self.chunk is None else self.chunk.id,
             document_id=None if self.chunk is None else self.chunk.document_id,
-            attempt=self._attempt,
+            attempt=self.attempt,
             cache=keep,
             prefix=prefix,
         )
@@ -122,14 +105,14 @@ class FakeContext(Context):
 
     def _send(self, request: Request) -> Completion:
         self.requests.append(request)
-        completion: Completion = self._provider.complete(request)
+        completion: Completion = self._provider.complete(request)  # a custom class may return anything
         return completion
 
     @contextmanager
     def budget(self, tokens: int, *, max_tokens: int = 0, model: str | None = None) -> Iterator[ExternalCall]:
-        """Grant at once. Whatever ``used()`` reports is in ``grants``."""
+        """Grant at once; ``grants`` keeps what ``used()`` reports."""
         check_tokens(tokens, max_tokens)
-        grant = ExternalCall(model or self._model, tokens, max_tokens)
+        grant = ExternalCall(model or self.model, tokens, max_tokens)
         self.grants.append(grant)
         yield grant
 
@@ -137,15 +120,7 @@ class FakeContext(Context):
 def fake_chunk(
     text: str, *, id: int = 0, document_id: str = "document", start: int = 0, overlap: int = 0, kind: str = "prose"
 ) -> Chunk:
-    """A chunk of this text, as a job would cut it. ``start``: where it begins after its ``overlap`` characters."""
+    """A chunk of this text, as a job would cut it. ``start``: where it begins, behind its ``overlap`` characters."""
     from mrengine.chunking.tokens import tokenizer
 
     return Chunk(id, document_id, start, start + len(text) - overlap, overlap, tokenizer.count(text), kind, text)
-
-
-def _spec(answer: Answer | None, name: str) -> ModelSpec:
-    return ModelSpec(name, provider="fake") if answer is None else fake(answer, name=name)
-
-
-def _provider(spec: ModelSpec) -> Any:
-    return spec.provider(spec) if isinstance(spec.provider, type) else FakeProvider(spec)

@@ -1,4 +1,4 @@
-"""Counts what the test server received, on its own clock."""
+"""The test server's account of what it received and answered, on its own clock."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ __all__ = ["Counts", "Stats"]
 class Stats:
     """The server's account. Times are seconds of its own monotonic clock.
 
-    ``distinct``: different requests. ``ok``: real answers. ``paid_twice``: those beyond the first to the same request.
-    ``batched``: those of them that batches held. ``read_calls``: answers whose prompt was partly read from the cache,
-    ``read_tokens`` and ``written_tokens`` of all. ``billed_usd``: the bill, by the server's own prices. ``early``:
-    requests repeated before their ``Retry-After`` was over. ``span_s``: first request to last answer.
+    ``distinct``: different requests. ``ok``: real answers. ``paid_twice``: answers to a request that had one already.
+    ``batched``: answers in batches. ``read_calls``: answers whose prompt was partly read from the cache;
+    ``read_tokens`` and ``written_tokens``: the cache's, of all answers. ``billed_usd``: the bill, by the server's own
+    prices. ``early``: requests repeated before their ``Retry-After`` was over.
     """
 
     requests: int = 0
@@ -60,66 +60,60 @@ class Counts:
 
     def __init__(self) -> None:
         self.connections = 0
-        self._asked: Counter[bytes] = Counter()
-        self._answered: Counter[bytes] = Counter()
+        self._requests: Counter[bytes] = Counter()
+        self._answers: Counter[bytes] = Counter()
         self._statuses: Counter[str] = Counter()
         self._models: Counter[str] = Counter()
-        self._in_flight = self._in_flight_max = self._early = 0
-        self._input = self._output = self._read_calls = self._read = self._written = self._batched = 0
-        self._usd = Decimal(0)
+        self._sums: Counter[str] = Counter()  # by the names of Stats
+        self._in_flight = self._in_flight_max = 0
+        self._usd = Decimal(0)  # exact: tests compare it with the job's own sum
         self._first: float | None = None
         self._last: float | None = None
 
     def arrived(self, now: float, digest: bytes, model: str, *, early: bool) -> None:
-        """A request has arrived."""
-        self._first = now if self._first is None else self._first
-        self._asked[digest] += 1
+        """Count a request that has arrived."""
+        self._first = now if self._first is None else self._first  # 0.0 is a time, too
+        self._requests[digest] += 1
         self._models[model] += 1
-        self._early += early
+        self._sums["early"] += early
         self._in_flight += 1
         self._in_flight_max = max(self._in_flight_max, self._in_flight)
 
     def billed(self, billed: Billed, usd: Decimal | None) -> None:
-        """Add the tokens of an answer, and what it costs."""
-        self._input += billed.input
-        self._output += billed.output
-        self._read_calls += billed.read > 0
-        self._read += billed.read
-        self._written += billed.written + billed.written_1h
+        """Add the tokens of an answer, and its price."""
+        self._sums["input_tokens"] += billed.input
+        self._sums["output_tokens"] += billed.output
+        self._sums["read_calls"] += billed.read > 0
+        self._sums["read_tokens"] += billed.read
+        self._sums["written_tokens"] += billed.written + billed.written_1h
         self._usd += usd or 0
 
     def batched(self, digest: bytes, model: str) -> None:
-        """A request of a batch was answered."""
-        self._asked[digest] += 1
-        self._answered[digest] += 1
+        """Count a request of a batch, with its answer."""
+        self._requests[digest] += 1
+        self._answers[digest] += 1
         self._models[model] += 1
-        self._batched += 1
+        self._sums["batched"] += 1
 
     def left(self, now: float, digest: bytes, status: int, *, good: bool) -> None:
-        """Its answer was sent, or its connection ended (status 0). ``good``: a real answer, which costs money."""
+        """Count an answer that was sent, or a connection that ended (status 0). ``good``: a real answer."""
         self._last = now
         self._in_flight -= 1
         self._statuses[str(status or "dropped")] += 1
         if good:
-            self._answered[digest] += 1
+            self._answers[digest] += 1
 
     def stats(self, cpu_s: float) -> dict[str, Any]:
         """The fields of ``Stats``."""
-        ok = sum(self._answered.values())
+        ok = self._answers.total()
         return {
-            "requests": sum(self._asked.values()),
+            **self._sums,
+            "requests": self._requests.total(),
             "ok": ok,
-            "distinct": len(self._asked),
-            "paid_twice": ok - len(self._answered),
-            "early": self._early,
+            "distinct": len(self._requests),
+            "paid_twice": ok - len(self._answers),
             "in_flight_max": self._in_flight_max,
             "connections": self.connections,
-            "input_tokens": self._input,
-            "output_tokens": self._output,
-            "batched": self._batched,
-            "read_calls": self._read_calls,
-            "read_tokens": self._read,
-            "written_tokens": self._written,
             "billed_usd": float(self._usd),
             "first_request_s": self._first,
             "last_answer_s": self._last,

@@ -1,4 +1,4 @@
-"""Odd answers with status 200, as gateways, local servers and reasoning models really send them."""
+"""Answers with status 200 that are no answers, as gateways, local servers and reasoning models really send them."""
 
 from __future__ import annotations
 
@@ -13,51 +13,53 @@ __all__ = ["ODD", "odd", "streamed"]
 Tokens = tuple[int, int]
 
 
-def _answer(asked: bodies.Asked, tokens: Tokens) -> dict[str, Any]:
-    answer: dict[str, Any] = json.loads(bodies.answer(asked, "", False, tokens))
+def _answer(request: bodies.ApiRequest, tokens: Tokens) -> dict[str, Any]:
+    answer: dict[str, Any] = json.loads(bodies.answer(request, "", False, tokens))
     return answer
 
 
-def _no_choices(asked: bodies.Asked, tokens: Tokens) -> dict[str, Any]:
-    answer = _answer(asked, tokens)
-    return {**answer, ("content" if asked.shape == "anthropic" else "choices"): None}
+def _no_choices(request: bodies.ApiRequest, tokens: Tokens) -> dict[str, Any]:
+    answer = _answer(request, tokens)
+    return {**answer, ("content" if request.shape == "anthropic" else "choices"): None}
 
 
-def _choice_error(asked: bodies.Asked, tokens: Tokens) -> dict[str, Any]:
-    answer = _answer(asked, tokens)
+# Gateways answer 200 also when the model behind them has failed.
+def _choice_error(request: bodies.ApiRequest, tokens: Tokens) -> dict[str, Any]:
+    answer = _answer(request, tokens)
     error = {"code": 502, "message": "Provider returned error"}
-    if asked.shape == "anthropic":
+    if request.shape == "anthropic":
         return {"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}
     answer["choices"][0] |= {"finish_reason": "error", "error": error}
     return answer
 
 
-def _error_text(asked: bodies.Asked, tokens: Tokens) -> dict[str, Any]:
+def _error_text(request: bodies.ApiRequest, tokens: Tokens) -> dict[str, Any]:
     return {"error": "the model is busy"}
 
 
-def _no_path(asked: bodies.Asked, tokens: Tokens) -> dict[str, Any]:
+def _no_path(request: bodies.ApiRequest, tokens: Tokens) -> dict[str, Any]:
     return {"error": "Unexpected endpoint or method. (POST /chat/completions)"}
 
 
-def _load(asked: bodies.Asked, tokens: Tokens) -> dict[str, Any]:
-    answer = _answer(asked, (0, 0))
-    if asked.shape == "anthropic":
-        return _no_choices(asked, (0, 0))
+# Local servers answer so while they load a model.
+def _load(request: bodies.ApiRequest, tokens: Tokens) -> dict[str, Any]:
+    answer = _answer(request, (0, 0))
+    if request.shape == "anthropic":
+        return _no_choices(request, (0, 0))
     answer["choices"][0]["finish_reason"] = "load"
     return answer
 
 
-def _thoughts_only(asked: bodies.Asked, tokens: Tokens) -> dict[str, Any]:
-    answer = _answer(asked, tokens)
-    if asked.shape == "anthropic":
+def _thoughts_only(request: bodies.ApiRequest, tokens: Tokens) -> dict[str, Any]:
+    answer = _answer(request, tokens)
+    if request.shape == "anthropic":
         answer["content"] = [{"type": "thinking", "thinking": "Well, well.", "signature": ""}]
     else:
         answer["choices"][0]["message"]["reasoning_content"] = "Well, well."
     return answer
 
 
-ODD: dict[str, tuple[Callable[[bodies.Asked, Tokens], dict[str, Any]], bool]] = {
+ODD: dict[str, tuple[Callable[[bodies.ApiRequest, Tokens], dict[str, Any]], bool]] = {
     "no_choices": (_no_choices, True),
     "choice_error": (_choice_error, True),
     "error_text": (_error_text, False),
@@ -68,22 +70,22 @@ ODD: dict[str, tuple[Callable[[bodies.Asked, Tokens], dict[str, Any]], bool]] = 
 """Fault → (its body, whether it is billed)."""
 
 
-def odd(fault: str, asked: bodies.Asked, tokens: Tokens) -> tuple[bytes, Tokens]:
-    """The body of an odd answer, and the tokens it is billed for."""
+def odd(fault: str, request: bodies.ApiRequest, tokens: Tokens) -> tuple[bytes, Tokens]:
+    """The body of an odd answer, and the tokens that it is billed for."""
     make, billed = ODD[fault]
-    data = make(asked, tokens)
+    data = make(request, tokens)
     return json.dumps(data).encode(), tokens if billed and "usage" in data else (0, 0)
 
 
-def streamed(asked: bodies.Asked, body: bytes) -> bytes:
+def streamed(request: bodies.ApiRequest, body: bytes) -> bytes:
     """An answer as the events of a stream."""
     data = json.loads(body)
-    events = _message_events(data) if asked.shape == "anthropic" else _chunks(data)
+    events = _message_events(data) if request.shape == "anthropic" else _chunks(data)
     lines = [
         (f"event: {event['type']}\n" if "type" in event else "") + f"data: {json.dumps(event)}\n" for event in events
     ]
-    end = [] if asked.shape == "anthropic" else ["data: [DONE]\n"]
-    return "\n".join([": keep-alive\n", *lines, *end, ""]).encode()
+    end = [] if request.shape == "anthropic" else ["data: [DONE]\n"]
+    return "\n".join([": keep-alive\n", *lines, *end, ""]).encode()  # a comment first, which clients must skip
 
 
 def _chunks(data: dict[str, Any]) -> list[dict[str, Any]]:
@@ -115,6 +117,6 @@ def _message_events(data: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _parts(text: str) -> list[str]:
-    """Up to eight parts of a text; two at least, that cut a word."""
+    """A text in up to eight parts, and in two at least: clients must join words that are cut."""
     size = max(1, -(-len(text) // 8)) if len(text) > 16 else max(1, len(text) // 2)
     return [text[at : at + size] for at in range(0, len(text), size)]

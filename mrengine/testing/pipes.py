@@ -1,4 +1,4 @@
-"""Messages over a private pipe between a test and its server: ``u32 length``, cloudpickle."""
+"""Messages over the private pipes between a test and its server: ``u32 length``, cloudpickle."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["pack", "receive", "send", "unpack"]
 
 
 def pack(message: Any) -> bytes:
-    """One framed message. Functions travel by value."""
+    """One framed message. Functions travel by value: a test's own are in no module that the server could import."""
     import cloudpickle
 
     data: bytes = cloudpickle.dumps(message)
@@ -17,7 +17,7 @@ def pack(message: Any) -> bytes:
 
 
 def unpack(buffer: bytes) -> tuple[Any, bytes] | None:
-    """The first message of a buffer and what follows it, or None while it is not complete."""
+    """The first message of a buffer, and what follows it; None: it is not complete yet."""
     import pickle
 
     if len(buffer) < 4:
@@ -38,10 +38,8 @@ def send(pipe: IO[bytes], message: Any) -> None:
 def receive(pipe: IO[bytes]) -> Any:
     """Read a message. Raises EOFError when the other side is gone."""
     head = pipe.read(4)
-    if len(head) < 4:
+    # A short read means the end: the pipe is buffered, and read() waits for all that it was asked for.
+    message = unpack(head + pipe.read(struct.unpack("<I", head)[0])) if len(head) == 4 else None
+    if message is None:
         raise EOFError("the test server has ended")
-    body = pipe.read(struct.unpack("<I", head)[0])
-    found = unpack(head + body)
-    if found is None:
-        raise EOFError("the test server has ended")
-    return found[0]
+    return message[0]

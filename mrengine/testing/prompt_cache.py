@@ -1,10 +1,10 @@
 """The test server's prompt cache, by the rules that vendors publish, and its bill, by arithmetic of its own.
 
-Anthropic: what stands before a ``cache_control`` mark, tools and system first, is written under the mark and read by
-later calls whose beginning is the same, block by block, up to 20 blocks before a mark; nothing shorter than the minimum
-is cached; at most four marks. OpenAI: the longest beginning that an earlier call had, in steps, from the minimum on,
-without a mark. In both, what is being written can be read once the answer of its writer has begun: a cold fan-out
-reads nothing. A word is a token.
+Anthropic: what precedes a ``cache_control`` mark, tools and system first, is written at the mark. Later calls that
+begin with the same blocks read it, up to 20 blocks before a mark. Nothing shorter than the minimum is cached; a request
+may have four marks. OpenAI: the longest beginning that an earlier call had, in steps from the minimum on, without
+marks. In both, what a call writes can be read once its answer has begun: calls that start together read nothing. A word
+is a token.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ from typing import Any
 __all__ = ["Billed", "PromptCache", "TooManyMarks", "dollars", "usage"]
 
 _TTL_S = {"5m": 300.0, "1h": 3600.0}
-_LOOK_BACK = 20
+_LOOK_BACK = 20  # blocks before a mark
 _MOST_MARKS = 4
+_STEP = 128  # tokens, by which OpenAI's cached beginnings grow
 
 
 class TooManyMarks(ValueError):
@@ -43,8 +44,8 @@ class Billed:
         return self.fresh + self.read + self.written + self.written_1h
 
 
-def dollars(price: Mapping[str, Any], billed: Billed, *, factor: float = 1.0) -> Decimal:
-    """The bill of one answer, exact. ``price``: US dollars of a million tokens, with ``long`` for prompts of more than
+def dollars(price: Mapping[str, Any], billed: Billed, *, factor: float) -> Decimal:
+    """The exact bill of one answer. ``price``: US dollars per million tokens, with ``long`` for prompts of more than
     ``long_above``; ``factor``: of a batch.
     """
     if billed.input > price.get("long_above", billed.input):
@@ -56,12 +57,13 @@ def dollars(price: Mapping[str, Any], billed: Billed, *, factor: float = 1.0) ->
         "cache_write": billed.written,
         "cache_write_1h": billed.written_1h,
     }
+    # Decimal: the job's own sum in floats is compared with this one, and must not share its rounding.
     total = sum((Decimal(str(price.get(name, price["input"]))) * count for name, count in each.items()), Decimal(0))
     return total * Decimal(str(factor)) / 1_000_000
 
 
 def usage(shape: str, billed: Billed) -> dict[str, Any]:
-    """As the vendors tell it: Anthropic's input leaves out what the cache had or got, OpenAI's does not."""
+    """The usage in a vendor's shape: Anthropic's input is without cached tokens, OpenAI's includes them."""
     if shape == "anthropic":
         return {
             "input_tokens": billed.fresh,
@@ -89,20 +91,21 @@ class _Entry:
 
 
 class PromptCache:
-    """One cache for each key and model. ``minimum``: tokens of the shortest prefix; ``step``: of OpenAI's steps."""
+    """The caches of all keys and models. ``minimum``: tokens of the shortest prefix."""
 
-    def __init__(self, minimum: int, step: int = 128) -> None:
-        self._minimum, self._step = minimum, step
+    def __init__(self, minimum: int) -> None:
+        self._minimum = minimum
         self._entries: dict[bytes, _Entry] = {}
 
     def bill(self, shape: str, body: Mapping[str, Any], output: int, *, key: str, now: float, delay_s: float) -> Billed:
-        """Look a request up, write what it writes, and say what it comes to. TooManyMarks."""
-        whose = f"{key}\0{body.get('model')}\0"
+        """Look a request up, write what it writes, and return its bill. TooManyMarks."""
+        whose = f"{key}\0{body.get('model')}\0"  # part of each digest, so that one dict holds all caches
         if shape == "anthropic":
             return self._marked(whose, _blocks(body), output, now, now + delay_s)
         return self._automatic(whose, _words(body), output, now, now + delay_s)
 
     def _marked(self, whose: str, blocks: Sequence[_Block], output: int, now: float, ready: float) -> Billed:
+        # The digest of every beginning that ends with a block; reads look at up to 20 of them for each mark.
         ends, tokens, hasher = [], 0, blake2b(whose.encode(), digest_size=16)
         for block in blocks:
             tokens += block.tokens
@@ -112,7 +115,7 @@ class PromptCache:
         if len(marks) > _MOST_MARKS:
             raise TooManyMarks
         looked = sorted({n for mark in marks for n in range(max(0, mark - _LOOK_BACK), mark + 1)}, reverse=True)
-        read = next((ends[n][0] for n in looked if self._reads(ends[n][1], now)), 0)
+        read = next((ends[n][0] for n in looked if self._reads(ends[n][1], now)), 0)  # the longest one
         written, upto = {"5m": 0, "1h": 0}, read
         for mark in marks:
             total, digest = ends[mark]
@@ -124,7 +127,7 @@ class PromptCache:
 
     def _automatic(self, whose: str, words: Sequence[str], output: int, now: float, ready: float) -> Billed:
         read, hasher, begun = 0, blake2b(whose.encode(), digest_size=16), 0
-        for end in range(self._minimum, len(words) + 1, self._step):
+        for end in range(self._minimum, len(words) + 1, _STEP):
             hasher.update(("\0".join(words[begun:end]) + "\0").encode("utf-8", "surrogatepass"))
             begun, digest = end, hasher.digest()
             if self._reads(digest, now):
@@ -137,7 +140,7 @@ class PromptCache:
         entry = self._entries.get(digest)
         if entry is None or not entry.readable_at <= now < entry.until:
             return False
-        entry.until = now + entry.ttl_s
+        entry.until = now + entry.ttl_s  # each read renews it
         return True
 
     def _write(self, digest: bytes, ready: float, ttl: str) -> None:
@@ -153,12 +156,12 @@ class _Block:
 
 def _blocks(body: Mapping[str, Any]) -> list[_Block]:
     """All blocks of a request to Messages, in the order of the cache: tools, system, messages."""
-    found = [_block(tool, "tool") for tool in body.get("tools") or ()]
+    blocks = [_block(tool, "tool") for tool in body.get("tools") or ()]
     system = body.get("system")
-    found += [_block(one, "system") for one in _listed(system)]
+    blocks += [_block(one, "system") for one in _listed(system)]
     for message in body.get("messages") or ():
-        found += [_block(one, str(message.get("role"))) for one in _listed(message.get("content"))]
-    return found
+        blocks += [_block(one, str(message.get("role"))) for one in _listed(message.get("content"))]
+    return blocks
 
 
 def _listed(content: Any) -> list[Any]:
@@ -167,18 +170,19 @@ def _listed(content: Any) -> list[Any]:
     return content if isinstance(content, list) else [{"type": "text", "text": content}]
 
 
-def _block(given: Mapping[str, Any], role: str) -> _Block:
-    mark = given.get("cache_control")
+def _block(content: Mapping[str, Any], role: str) -> _Block:
+    mark = content.get("cache_control")
     ttl = str(mark.get("ttl", "5m")) if isinstance(mark, dict) else ""
-    plain = {name: value for name, value in given.items() if name != "cache_control"}
+    plain = {name: value for name, value in content.items() if name != "cache_control"}
     text = plain["text"] if plain.get("type") == "text" else json.dumps(plain.get("input_schema", plain))
+    # Without the mark: the same text is the same beginning, wherever an earlier call had its marks.
     return _Block(json.dumps([role, plain], sort_keys=True).encode(), len(text.split()), ttl)
 
 
 def _words(body: Mapping[str, Any]) -> list[str]:
-    """All words of a request to Chat Completions; its schema stands before the messages."""
-    shown = body.get("response_format")
-    words = json.dumps(shown).split() if shown else []
+    """All words of a request to Chat Completions; its schema precedes the messages."""
+    schema = body.get("response_format")
+    words = json.dumps(schema).split() if schema else []
     for message in body.get("messages") or ():
         content = message.get("content")
         text = content if isinstance(content, str) else " ".join(str(part.get("text", "")) for part in content or ())

@@ -1,4 +1,4 @@
-"""The test server's process: sockets, timers, and the pipe to the test that started it."""
+"""The test server's process: sockets, timers, and the pipes to the test that started it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mrengine.testing.pipes import pack, unpack
 
 __all__ = ["main"]
 
-_RESET = struct.pack("ii", 1, 0)  # SO_LINGER on, 0 s: close() sends RST
+_RESET = struct.pack("ii", 1, 0)  # SO_LINGER on, 0 s: close() sends RST, as a crashed server's kernel does
 
 
 class _Server:
@@ -34,7 +34,7 @@ class _Server:
         if self.simulator is None:
             return "error: not started"
         if what == "reset":
-            connections = self.simulator.counts.connections
+            connections = self.simulator.counts.connections  # they stay open, and are not made again
             self.simulator = Simulator(argument, time.monotonic())
             self.simulator.counts.connections = connections
             return None
@@ -62,7 +62,7 @@ class _Server:
 
 
 class _Connection(asyncio.Protocol):
-    """One client connection. Its requests are answered one after the other."""
+    """One client connection. Its requests are answered in turn."""
 
     def __init__(self, server: _Server) -> None:
         self._server = server
@@ -75,6 +75,7 @@ class _Connection(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
         self._simulator().counts.connections += 1
         sock = transport.get_extra_info("socket")
+        # Otherwise Nagle's algorithm holds the second part of an answer back for 40 ms, and latencies are wrong.
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._rest()
 
@@ -103,14 +104,14 @@ class _Connection(asyncio.Protocol):
         headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines[1:])}
         size = int(headers.get("content-length", "0"))
         if len(self._buffer) < end + 4 + size:
-            return
+            return  # more of the body is on its way
         body = self._buffer[end + 4 : end + 4 + size]
         self._buffer = self._buffer[end + 4 + size :]
         if self._idle is not None:
             self._idle.cancel()
         self._busy = True
         method, path = lines[0].split(" ")[:2]
-        simulator = self._simulator()
+        simulator = self._simulator()  # reset() may replace it before the reply is sent, which counts in the old one
         reply = simulator.decide(path, headers, body, time.monotonic(), method)
         close = headers.get("connection", "").lower() == "close"
         if reply.delay_s > 0:
@@ -119,7 +120,7 @@ class _Connection(asyncio.Protocol):
             self._reply(simulator, reply, close)
 
     def _reply(self, simulator: Simulator, reply: Reply, close: bool) -> None:
-        if reply.digest:
+        if reply.digest:  # a request that was counted when it arrived; others were no calls to a model
             simulator.counts.left(time.monotonic(), reply.digest, reply.status, good=reply.good)
         if reply.ending == "hang" or self._transport.is_closing():
             return
@@ -127,7 +128,7 @@ class _Connection(asyncio.Protocol):
             self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
             self._transport.abort()
             return
-        if reply.pace_s:
+        if reply.pace_s:  # event by event, so that a client can show the text while it is written
             self._pour(reply.data.split(b"\n\n"), reply, close)
             return
         if reply.data:
@@ -135,7 +136,7 @@ class _Connection(asyncio.Protocol):
         self._replied(reply, close)
 
     def _pour(self, events: list[bytes], reply: Reply, close: bool) -> None:
-        """Write a stream one event after the other."""
+        """Write a stream event by event."""
         if self._transport.is_closing():
             return
         if len(events) > 1:
@@ -152,11 +153,11 @@ class _Connection(asyncio.Protocol):
         self._busy = False
         self._rest()
         if self._buffer:
-            self._next()
+            self._next()  # a client may have sent its next request already
 
 
 class _Control(asyncio.Protocol):
-    """The pipe to the test. It closes when the test ends, and the server ends with it."""
+    """The pipe from the test. The kernel closes it however the test ends, and the server ends with it."""
 
     def __init__(self, server: _Server, gone: asyncio.Event) -> None:
         self._server, self._gone = server, gone
@@ -165,10 +166,10 @@ class _Control(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data
-        while (found := unpack(self._buffer)) is not None:
-            (what, argument), self._buffer = found
+        while (message := unpack(self._buffer)) is not None:
+            (what, argument), self._buffer = message
             task = asyncio.get_running_loop().create_task(self._answer(what, argument))
-            self._tasks.add(task)
+            self._tasks.add(task)  # the loop itself holds tasks only weakly
             task.add_done_callback(self._tasks.discard)
 
     async def _answer(self, what: str, argument: Any) -> None:

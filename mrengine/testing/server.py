@@ -1,4 +1,4 @@
-"""A real LLM server on loopback, in a process of its own, that speaks Chat Completions and Messages and misbehaves on
+"""A real LLM server on loopback, in a process of its own. It speaks Chat Completions and Messages, and misbehaves on
 demand.
 
 ::
@@ -28,9 +28,8 @@ _START_S = 20.0
 class LLMServer:
     """The handle of a test server. Options are those of ``Behaviour``; ``tls`` is ``(certificate file, key file)``.
 
-    ``url`` is the base URL of OpenAI's shape (it ends with ``/v1``), ``root`` that of Anthropic's. The server ends
-    with ``close()``, with the ``with`` block, and with the process that started it, however that ends: it holds a
-    pipe to it.
+    ``url`` is the base URL of OpenAI's shape (it ends with ``/v1``), ``root`` that of Anthropic's. The server ends with
+    ``close()``, with the ``with`` block, and with the process that started it, however that ends, as their pipe closes.
     """
 
     def __init__(self, *, port: int = 0, tls: tuple[str, str] | None = None, **options: Any) -> None:
@@ -43,7 +42,7 @@ class LLMServer:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env={**os.environ, "PYTHONPATH": path},
-            start_new_session=True,
+            start_new_session=True,  # Ctrl-C at the terminal is for the test, which still wants its counts
         )
         try:
             self.port = int(self._ask("start", {"behaviour": behaviour, "port": port, "tls": tls}))
@@ -59,23 +58,20 @@ class LLMServer:
         return Stats(**self._ask("stats", None))
 
     def requests(self) -> list[dict[str, Any]]:
-        """The last requests, ``headers`` and ``body``; ``record`` limits their number."""
-        kept: list[dict[str, Any]] = self._ask("requests", None)
-        return kept
+        """The last requests, each with ``headers`` and ``body``; ``record`` limits their number."""
+        return list(self._ask("requests", None))
 
     def reset(self, **options: Any) -> None:
         """Reset the counts, and change the behaviour. Connections stay open."""
         self._ask("reset", Behaviour(**options))
 
     def batches(self) -> list[dict[str, Any]]:
-        """Every batch, in the order in which it was created: id, state, requests, executed, custom_ids, metadata."""
-        batches: list[dict[str, Any]] = self._ask("batches", None)
-        return batches
+        """All batches in the order of their creation: id, state, requests, executed, custom_ids, metadata."""
+        return list(self._ask("batches", None))
 
     def advance(self, seconds: float) -> list[dict[str, Any]]:
-        """Move the clock of the batches; every batch, as it then is."""
-        batches: list[dict[str, Any]] = self._ask("advance", seconds)
-        return batches
+        """Move the clock of the batches; returns all batches as they are then."""
+        return list(self._ask("advance", seconds))
 
     def close(self) -> None:
         """Stop the server. Calls in flight are dropped."""
@@ -85,7 +81,7 @@ class LLMServer:
         try:
             process.wait(timeout=5)
         except subprocess.TimeoutExpired:
-            process.kill()
+            process.kill()  # a callable of the behaviour hangs
             process.wait()
         if process.stdout is not None:
             process.stdout.close()
@@ -99,6 +95,7 @@ class LLMServer:
     def _ask(self, what: str, argument: Any) -> Any:
         from mrengine.testing.pipes import receive, send
 
+        # A read from a pipe has no timeout: a server that hangs is killed, which ends the read.
         watchdog = threading.Timer(_START_S, self._process.kill)
         watchdog.start()
         try:

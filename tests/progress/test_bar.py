@@ -31,7 +31,7 @@ from mrengine.events import (
 )
 from mrengine.progress import Bar, Meter, Silent, describe, open_progress
 from mrengine.progress import meter as meter_module
-from mrengine.progress.log_lines import Lines
+from mrengine.progress.watching import Lines
 from mrengine.records import RunSummary, Usage
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from mrengine.events import JobStart
 from mrengine.progress import Silent, open_progress
-from mrengine.progress.log_lines import Lines
+from mrengine.progress.watching import Lines
 
 
 class Clock:

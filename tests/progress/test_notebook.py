@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mrengine.html_views import facts_html, rows_html
-from mrengine.progress.notebook import NotebookBar, in_notebook
+from mrengine.progress.bar import NotebookBar, in_notebook
 from mrengine.records import ChunkFailure, Estimate, JobStatus, RunSummary
 
 BAD = "<img src=x onerror=alert(1)>\"'&"

@@ -18,7 +18,7 @@ import pytest
 from mrengine import Document, MapReduceRunner, Url, read_folder, read_source
 from mrengine.errors import ConfigError, MissingExtra, SourceError
 from mrengine.sources import loaders
-from mrengine.sources.pieces import Loader, Piece
+from mrengine.sources.loaders import Loader, Piece
 from tests.sources import files
 from tests.sources.pages import page, site
 

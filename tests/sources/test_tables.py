@@ -83,7 +83,7 @@ def test_tables_that_cannot_be_read_say_where(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     for text, told in (
         ("note,b\nx,1\ny,2,3\n", "line 3: 3 cells under 2 names"),
-        ("note,note\nx,1\n", "two columns have one name"),
+        ("note,note\nx,1\n", "two columns have the same name"),
         ("", "no line with the names"),
     ):
         path.write_text(text)

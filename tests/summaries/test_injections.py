@@ -16,7 +16,7 @@ from mrengine.cli.output import printable
 from mrengine.prompts import PromptMap
 from mrengine.records import fence
 from mrengine.reducers.tree import RefinePrompt, refine
-from mrengine.summaries.prompts import Asked
+from mrengine.summaries.prompts import SummaryPrompts
 from mrengine.testing import FakeContext, fake
 from tests.summaries import models
 from tests.summaries.models import FENCED, document, obedient, options, outside
@@ -128,7 +128,7 @@ def test_titles_columns_names_and_metadata_stand_in_no_prompt_but_as_data(
 @pytest.mark.parametrize("text", [*ATTACKS, "".join(ATTACKS)])
 def test_a_text_stands_in_a_prompt_once_and_changes_nothing_around_it(text: str) -> None:
     """Whatever it holds: what comes before and behind it is byte for byte what it is for any other text."""
-    asked = Asked(f"what of $text? {text}", None, None)
+    asked = SummaryPrompts(f"what of $text? {text}", None, None)
     for prompt in (asked.map(), asked.reduce(), asked.claims().prompt, asked.cited()):
         assert isinstance(prompt, PromptMap)
         fenced = fence(text)
@@ -176,7 +176,7 @@ def test_a_refused_answer_is_shown_as_data() -> None:
         return json.dumps({"claims": [{"text": PWNED, "quote": 7}]}) if not request.turns else '{"claims": []}'
 
     context = FakeContext(answer)
-    context.run(Asked(None, None, None).claims().prompt, "Some text.")
+    context.run(SummaryPrompts(None, None, None).claims().prompt, "Some text.")
     again = context.requests[-1].turns[-1][1]
     assert "not what was asked for" in again
     schema_of_strings = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}

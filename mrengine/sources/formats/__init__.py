@@ -1,1 +1,1 @@
-"""Loaders of files that are no text: one module a format, each with ``load(binary)``. They import what they need."""
+"""Loaders of files that are no text: functions from an open file to pieces. They import what they need when called."""

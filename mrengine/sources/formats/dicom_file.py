@@ -10,20 +10,18 @@ from mrengine.errors import MissingExtra, SourceError
 __all__ = ["dump", "is_dicom"]
 
 _UNDEFINED = 0xFFFFFFFF  # the length of an element that ends with a mark of its own (PS3.5, 7.1)
-_PREAMBLE = 132  # bytes a DICOM file begins with, the letters DICM last (PS3.10, 7.1)
 
 
 def is_dicom(data: bytes) -> bool:
     """Whether these are the first bytes of a DICOM file: 128 bytes of preamble, then ``DICM`` (PS3.10, 7.1)."""
-    return data[128:_PREAMBLE] == b"DICM"
+    return data[128:132] == b"DICM"
 
 
 def dump(source: Any, name: str) -> str:
-    """The text of a DICOM file's metadata, as pydicom prints it; pixel data is not read. ``source``: path or file.
+    """The metadata of a DICOM file as pydicom prints it. ``source``: a path or file.
 
-    A value that breaks a rule of DICOM is printed as it stands: files of good use are full of them.
-    Raises MissingExtra without pydicom, SourceError for a file that pydicom cannot read, that has nothing but a header,
-    or that ends inside an element. Neither the error nor a warning quotes a value: it may be a patient's name.
+    Raises MissingExtra without pydicom; SourceError for a file that pydicom cannot read, that has nothing but a header,
+    or that ends inside an element.
     """
     try:
         import pydicom
@@ -32,6 +30,7 @@ def dump(source: Any, name: str) -> str:
         raise MissingExtra(message, extra="dicom", source=name) from None
     try:
         with warnings.catch_warnings():
+            # Real files are full of values that break a rule; a warning would quote them, and may name a patient.
             warnings.simplefilter("ignore")
             data = pydicom.dcmread(source, stop_before_pixels=True)
             fault = _fault(data)
@@ -48,7 +47,7 @@ def _unreadable(name: str, fault: str) -> SourceError:
 
 
 def _fault(data: Any) -> str:
-    """What is wrong with a data set that pydicom has read without complaint; empty if nothing is."""
+    """What is wrong with a data set that pydicom has read without complaint; "": nothing."""
     if not len(data):
         return "it has no elements"
     for tag in list(data.keys()):

@@ -1,4 +1,4 @@
-"""Parquet as a document, by ``pyarrow``: its rows as JSON Lines, a batch at a time. ``read_table`` has one a row."""
+"""A Parquet file as one document, by ``pyarrow``: its rows as JSON Lines. ``read_table`` makes a document of each."""
 
 from __future__ import annotations
 
@@ -6,12 +6,9 @@ import json
 from collections.abc import Iterator
 from typing import BinaryIO
 
-from mrengine.sources.loaders import needs
-from mrengine.sources.pieces import Piece
+from mrengine.sources.loaders import Piece, needs
 
-__all__ = ["BATCH_ROWS", "load"]
-
-BATCH_ROWS = 4096
+__all__ = ["load"]
 
 
 def load(binary: BinaryIO) -> Iterator[Piece]:
@@ -20,6 +17,6 @@ def load(binary: BinaryIO) -> Iterator[Piece]:
         from pyarrow import parquet
     except ImportError:
         raise needs("parquet", "a Parquet file") from None
-    for batch in parquet.ParquetFile(binary).iter_batches(batch_size=BATCH_ROWS):
+    for batch in parquet.ParquetFile(binary).iter_batches(batch_size=4096):  # rows that are in memory at once
         for row in batch.to_pylist():
             yield Piece(json.dumps(row, ensure_ascii=False, default=str) + "\n")

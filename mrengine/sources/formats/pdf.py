@@ -1,4 +1,4 @@
-"""PDF, by ``pypdf``: page by page in reading order, without the lines that every page repeats, words made whole."""
+"""PDF, by ``pypdf``: pages in reading order, without the lines that every page repeats, with words joined again."""
 
 from __future__ import annotations
 
@@ -9,16 +9,15 @@ from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO, NamedTuple
 
 from mrengine.errors import SourceError
-from mrengine.sources.loaders import needs
-from mrengine.sources.pieces import Piece
+from mrengine.sources.loaders import Piece, needs
 
 __all__ = ["load"]
 
 _EDGE_LINES = 2  # of a page's head, and of its foot
-_REPEATED = 0.3  # of the pages: heads of left and right pages differ
-_LEAST_ROWS = 5  # that are side by side, of a page in two columns that was written row by row
-_LEAST_MEAN = 20  # characters of their halves: cells of tables are shorter
-_NEAR = 3.0  # points
+_REPEATED = 0.3  # of the pages have a repeated line; no more, as heads of left and right pages differ
+_LEAST_ROWS = 5  # with text on both sides, to take a page for one of two columns
+_LEAST_MEAN = 20  # characters of a side; cells of tables are shorter
+_NEAR = 3.0  # points within which lines of a column begin
 _LIGATURES = {0xFB00: "ff", 0xFB01: "fi", 0xFB02: "fl", 0xFB03: "ffi", 0xFB04: "ffl", 0xFB05: "st", 0xFB06: "st"}
 _NUMBER = re.compile(r"\d+")
 _WORD_END = re.compile(r"(\w*[^\W\d_])[-\u2010\u00ad]$")
@@ -52,7 +51,7 @@ def load(binary: BinaryIO) -> Iterator[Piece]:
 
 
 def _open(reader: Any, pypdf: Any) -> None:
-    """Many files are encrypted with no password, against changes alone."""
+    """Open an encrypted file that has no password: many are encrypted only against changes."""
     try:
         opened = reader.decrypt("")
     except pypdf.errors.DependencyError:
@@ -71,16 +70,12 @@ def _lines(page: Any) -> list[str]:
             rows[-1].append(_Fragment(float(place[4]), first))
         rows.extend([_Fragment(float(place[4]), other)] if other else [] for other in others)
 
-    text = page.extract_text(visitor_text=visit)
-    width = float(page.mediabox.width)
-    lines = ["".join(fragment.text for fragment in row) for row in rows]
-    whole = _by_columns(rows, width) if _same(lines, text) else str(text).split("\n")
-    return [_SURROGATES.sub("\ufffd", line.translate(_LIGATURES)).rstrip() for line in whole]
-
-
-def _same(lines: Sequence[str], text: str) -> bool:
-    """Whether the fragments are all of the text."""
-    return "".join("".join(lines).split()) == "".join(text.split())
+    text = str(page.extract_text(visitor_text=visit))
+    fragments = "".join(fragment.text for row in rows for fragment in row)
+    # Where the visitor was not shown all of the text, it is more important to have it than to have it in columns.
+    complete = "".join(fragments.split()) == "".join(text.split())
+    lines = _by_columns(rows, float(page.mediabox.width)) if complete else text.split("\n")
+    return [_SURROGATES.sub("\ufffd", line.translate(_LIGATURES)).rstrip() for line in lines]
 
 
 def _by_columns(rows: Sequence[list[_Fragment]], width: float) -> list[str]:
@@ -102,7 +97,7 @@ def _by_columns(rows: Sequence[list[_Fragment]], width: float) -> list[str]:
 
 
 def _halves(row: Sequence[_Fragment], gutter: float) -> tuple[str, str] | None:
-    """The text on both sides of the gutter; None: the row does not have a part that begins there."""
+    """The text on both sides of the gutter; None: no fragment of the row begins there."""
     if not any(abs(fragment.x - gutter) <= _NEAR for fragment in row):
         return None
     left = "".join(fragment.text for fragment in row if fragment.x < gutter - _NEAR)
@@ -111,7 +106,7 @@ def _halves(row: Sequence[_Fragment], gutter: float) -> tuple[str, str] | None:
 
 
 def _gutter(rows: Sequence[list[_Fragment]], width: float) -> float:
-    """Where the second column begins, of a page that was written row by row; 0: it has none."""
+    """Where the second column of a page begins; 0: it has one column, or was written column by column."""
     starts = Counter(
         round(fragment.x)
         for row in rows
@@ -128,9 +123,9 @@ def _gutter(rows: Sequence[list[_Fragment]], width: float) -> float:
 
 
 def _without_repeats(pages: Sequence[list[str]]) -> list[list[str]]:
-    """The pages without head and foot lines that many of them have; the first of its kind stays, so nothing is lost.
+    """The pages without repeated head and foot lines. The first of each stays, so that nothing is lost.
 
-    Lines are the same where they differ at most in a number that counts with the pages.
+    Two lines are the same if they differ only in a number that counts with the pages.
     """
     if len(pages) < 2:
         return list(pages)
@@ -138,15 +133,15 @@ def _without_repeats(pages: Sequence[list[str]]) -> list[list[str]]:
     for number, lines in enumerate(pages):
         counts.update({key for at in _edges(lines) for key in _keys(lines[at].strip(), number)})
     least = max(2.0, _REPEATED * len(pages))
-    seen: set[Any] = set()
+    earlier: set[Any] = set()
     kept = []
     for number, lines in enumerate(pages):
         gone = set()
         for at in _edges(lines):
             keys = {key for key in _keys(lines[at].strip(), number) if counts[key] >= least}
-            if keys & seen:
+            if keys & earlier:
                 gone.add(at)
-            seen |= keys
+            earlier |= keys
         kept.append([line for at, line in enumerate(lines) if at not in gone])
     return kept
 
@@ -157,15 +152,15 @@ def _edges(lines: Sequence[str]) -> list[int]:
 
 
 def _keys(line: str, page: int) -> Iterator[Any]:
-    """What a line is known by: itself, and itself with each number as its distance from the page."""
+    """The keys of a line: itself, and itself with each number as its distance from the page's."""
     yield line
-    for found in _NUMBER.finditer(line):
-        if len(found[0]) < 6:
-            yield line[: found.start()], int(found[0]) - page, line[found.end() :]
+    for number in _NUMBER.finditer(line):
+        if len(number[0]) < 6:
+            yield line[: number.start()], int(number[0]) - page, line[number.end() :]
 
 
 def _joined(pages: Sequence[list[str]]) -> Iterator[Piece]:
-    """Each page's text. A word that a line's end, or a page's, has cut is made whole; its rest stays on its page."""
+    """The text of each page, with words joined that a line's or page's end has cut; their rest stays on its page."""
     words = Counter(word.lower() for lines in pages for line in lines for word in _WORD.findall(line))
     hyphened = {found.lower() for lines in pages for line in lines for found in re.findall(r"\w+-\w+", line)}
     filled = [(line, number) for number, lines in enumerate(pages, start=1) for line in lines if line.strip()]
@@ -182,11 +177,13 @@ def _joined(pages: Sequence[list[str]]) -> Iterator[Piece]:
 
 
 def _end_of(line: str, following: str, words: Counter[str], hyphened: set[str]) -> tuple[str, bool]:
-    """A line as it is joined to the next one: without its hyphen where that only marks the end of the line."""
-    found = _WORD_END.search(line)
+    """A line as it precedes the next one, and whether its last word goes on there. A hyphen stays if it is the word's
+    own: the document has the word with it elsewhere, and never without.
+    """
+    begin = _WORD_END.search(line)
     rest = _WORD.match(following.lstrip())
-    if found is None or rest is None or not rest[0][0].islower():
+    if begin is None or rest is None or not rest[0][0].islower():
         return line.removesuffix("\u00ad"), False
-    first, second = found[1].lower(), rest[0].lower()
+    first, second = begin[1].lower(), rest[0].lower()
     soft = line[-1] == "\u00ad" or words[first + second] or f"{first}-{second}" not in hyphened
     return (line[:-1] if soft else line), True

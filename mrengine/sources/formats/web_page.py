@@ -1,4 +1,4 @@
-"""HTML, by ``trafilatura``: the page's own text as Markdown, without menus and the like. Where it finds none, all."""
+"""HTML, by ``trafilatura``: a page's main text as Markdown, without menus and the like; all its text if it has none."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from mrengine.errors import SourceError
-from mrengine.sources.loaders import needs
-from mrengine.sources.pieces import Piece
+from mrengine.sources.filetypes import mark_of
+from mrengine.sources.loaders import Piece, needs
 
 __all__ = ["load"]
 
@@ -50,12 +50,12 @@ def load(binary: BinaryIO) -> Iterator[Piece]:
 
 
 def _decoded(data: bytes) -> str:
-    """The page as text: by mark, by what it says of itself, else UTF-8, else as browsers read it."""
-    from mrengine.sources.encodings import mark_of
-
+    """The page as text: by its byte order mark, as UTF-8, as it declares itself, else as browsers read it."""
     declared = _CHARSET.search(data[:4096])
     named = (declared[1] or declared[2]).decode("ascii").lower() if declared else ""
+    # Browsers read these as Windows-1252, so that is what pages with these names are written in.
     named = "cp1252" if named in ("iso-8859-1", "latin1", "latin-1", "us-ascii") else named
+    # UTF-8 before the declared encoding: hardly a text in another encoding is valid UTF-8.
     for encoding in (mark_of(data), "utf-8-sig", named):
         try:
             if encoding:
@@ -67,13 +67,13 @@ def _decoded(data: bytes) -> str:
 
 def _title(page: str, text: str) -> str:
     """The title as a heading, where the text does not begin with it."""
-    found = _TITLE.search(page)
-    title = " ".join(html.unescape(_TAG.sub("", found[1])).split()) if found else ""
+    match = _TITLE.search(page)
+    title = " ".join(html.unescape(_TAG.sub("", match[1])).split()) if match else ""
     return f"# {title}\n\n" if title and title not in text[: len(title) + 200] else ""
 
 
 def _visible(page: str) -> str:
-    """All that a page shows, of one that has no main part."""
+    """All text that a page shows."""
     text = _TAG.sub("", _BLOCK.sub("\n", _HIDDEN.sub(" ", page)))
     lines = (" ".join(line.split()) for line in html.unescape(text).split("\n"))
     return "\n".join(line for line in lines if line)
