@@ -27,9 +27,10 @@ class Fences:
         end = text.rfind("\n") + 1
         position = max(0, self._seen - base)
         ticks = tildes = -1
-        tilded = text.find("~", position, end) >= 0  # one character is found ten times as fast as three
-        while position < end:
-            ticks = _find(text, "```", position, end, ticks)
+        # One character is found ten times as fast as three.
+        ticked, tilded = text.find("`", position, end) >= 0, text.find("~", position, end) >= 0
+        while position < end and (ticked or tilded):
+            ticks = _find(text, "```", position, end, ticks) if ticked else end
             tildes = _find(text, "~~~", position, end, tildes) if tilded else end
             found = min(ticks, tildes)
             if found == end:

@@ -2,31 +2,32 @@
 
 from __future__ import annotations
 
-import re
 from bisect import bisect_left
 from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
 
 __all__ = ["Headings"]
 
 _LONGEST = 200  # characters of a title
 _NONE = 1 << 30  # a level that no heading has
 _MARK = 4  # characters: a mark, and the newline before it, are no longer
+_NEWLINE, _BLANK, _ASCII = 10, 32, 128
 _RULES = ("=", "-", "~", "^", '"', "*", "+")  # what the line below a title may be made of
 
 
 class Headings:
     """The headings in force at one place after another; the text is read once.
 
-    ``mark``: what a heading, or the rule below one, begins with; the begin of its line is looked for here. ``read(text,
-    offset)``: level (1 is outermost) and title of what has its mark there; None if that is no heading. ``least``: the
-    least level of a heading with this first character of a mark.
+    ``rules``: the characters that the rule below a heading may be made of; the begins of such lines, and of those with
+    hashes, are looked for here. ``read(text, offset)``: level (1 is outermost) and title of what has its mark there;
+    None if that is no heading. ``least``: the least level of a heading with this first character of a mark.
     """
 
     def __init__(
-        self, mark: str, read: Callable[[str, int], tuple[int, str] | None], least: Callable[[str], int]
+        self, rules: str, read: Callable[[str, int], tuple[int, str] | None], least: Callable[[str], int]
     ) -> None:
-        self._first = re.compile(mark).match
-        self._marks = re.compile(rf"\n(?={mark})").finditer  # one pass over the newlines
+        self._rules = rules
         self._read = read
         self._least = least
         self._stack: list[tuple[int, str]] = []
@@ -34,10 +35,9 @@ class Headings:
         self._known = -1  # the last mark found
         self._seen = 0  # characters of the document
 
-    def look_for(self, mark: str) -> None:
-        """Another expression for the marks, before any text was read."""
-        self._first = re.compile(mark).match
-        self._marks = re.compile(rf"\n(?={mark})").finditer
+    def look_for(self, rules: str) -> None:
+        """Other characters for the rules, before any text was read."""
+        self._rules = rules
 
     def above(self, text: str, base: int, start: int, inside: Callable[[int], object] | None = None) -> tuple[str, ...]:
         """The titles above ``start`` of the window, outermost first. ``inside``: whether a place has no headings."""
@@ -55,11 +55,9 @@ class Headings:
 
     def _find(self, text: str, base: int) -> None:
         """Find the marks in the text that is new; one at its end may not be complete yet."""
-        if self._seen == 0 and self._first(text):
-            self._places.append(0)
         low = max(0, self._seen - base - _MARK)
         last = max(self._places[-1] if self._places else -1, self._known)
-        found = [match.start() + 1 + base for match in self._marks(text, low)]
+        found = [place + low + base for place in _marks(text[low:], self._rules, first=self._seen == 0)]
         self._places += [place for place in found if place > last]
         self._known = max(self._known, self._places[-1]) if self._places else self._known
         self._seen = base + len(text)
@@ -93,3 +91,34 @@ class Headings:
         while self._stack and self._stack[-1][0] >= least:
             self._stack.pop()
         self._stack += reversed(new)
+
+
+def _marks(text: str, rules: str, *, first: bool) -> list[int]:
+    """Where lines begin like a heading, or like the rule below one. ``first``: whether a line begins with the text.
+
+    At the text's end, where a line may go on, they are found that may become one.
+    """
+    import numpy
+
+    made_of, alone = _tables(rules)
+    data = numpy.frombuffer(text.encode("utf-32-le", "surrogatepass"), numpy.uint32)
+    begins = numpy.flatnonzero(data[:-1] == _NEWLINE) + 1
+    if first:
+        begins = numpy.concatenate(([0], begins)) if len(data) else begins
+    mark = data.take(begins)
+    begins = begins[made_of.take(mark, mode="clip")]
+    mark, behind = data.take(begins), data.take(begins + 1, mode="clip")
+    is_mark: Any = (behind == mark) | (alone.take(mark) & (behind <= _BLANK))
+    found: list[int] = begins[is_mark].tolist()
+    return found
+
+
+@lru_cache(maxsize=8)
+def _tables(rules: str) -> tuple[Any, Any]:
+    """Of each character, and of all others last: whether it is a mark, and whether it may be one without a second."""
+    import numpy
+
+    made_of, alone = numpy.zeros(_ASCII, numpy.bool_), numpy.zeros(_ASCII, numpy.bool_)
+    made_of[[ord(mark) for mark in "#" + rules]] = True
+    alone[[ord(mark) for mark in "#="]] = True
+    return made_of, alone
