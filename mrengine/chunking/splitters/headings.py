@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -21,15 +21,15 @@ class Headings:
 
     ``rules``: the characters that the rule below a heading may be made of; the begins of such lines, and of those with
     hashes, are looked for here. ``read(text, offset)``: level (1 is outermost) and title of what has its mark there;
-    None if that is no heading. ``least``: the least level of a heading with this first character of a mark.
+    None if that is no heading. ``leasts``: the least level of a heading by the first character of its mark.
     """
 
     def __init__(
-        self, rules: str, read: Callable[[str, int], tuple[int, str] | None], least: Callable[[str], int]
+        self, rules: str, read: Callable[[str, int], tuple[int, str] | None], leasts: Mapping[str, int]
     ) -> None:
         self._rules = rules
         self._read = read
-        self._least = least
+        self._leasts = leasts
         self._stack: list[tuple[int, str]] = []
         self._places: list[int] = []  # where marks are that were not read yet; in characters of the document
         self._known = -1  # the last mark found
@@ -56,9 +56,8 @@ class Headings:
     def _find(self, text: str, base: int) -> None:
         """Find the marks in the text that is new; one at its end may not be complete yet."""
         low = max(0, self._seen - base - _MARK)
-        last = max(self._places[-1] if self._places else -1, self._known)
-        found = [place + low + base for place in _marks(text[low:], self._rules, first=self._seen == 0)]
-        self._places += [place for place in found if place > last]
+        found = _marks(text[low:], self._rules, first=self._seen == 0) + (low + base)
+        self._places += found[found > self._known].tolist()
         self._known = max(self._known, self._places[-1]) if self._places else self._known
         self._seen = base + len(text)
 
@@ -78,8 +77,10 @@ class Headings:
         new: list[tuple[int, str]] = []
         least = _NONE
         deeper = "#" * 7
+        leasts = self._leasts
         for place in reversed(places):
-            if text.startswith(deeper, place) or self._least(text[place]) >= least:
+            mark = text[place]
+            if leasts[mark] >= least or (mark == "#" and text.startswith(deeper, place)):
                 continue
             found = self._read(text, place)
             if found and found[0] < least and not (inside and inside(place)):
@@ -93,7 +94,7 @@ class Headings:
         self._stack += reversed(new)
 
 
-def _marks(text: str, rules: str, *, first: bool) -> list[int]:
+def _marks(text: str, rules: str, *, first: bool) -> Any:
     """Where lines begin like a heading, or like the rule below one. ``first``: whether a line begins with the text.
 
     At the text's end, where a line may go on, they are found that may become one.
@@ -101,16 +102,17 @@ def _marks(text: str, rules: str, *, first: bool) -> list[int]:
     import numpy
 
     made_of, alone = _tables(rules)
-    data = numpy.frombuffer(text.encode("utf-32-le", "surrogatepass"), numpy.uint32)
+    if text.isascii():
+        data: Any = numpy.frombuffer(text.encode("ascii"), numpy.uint8)
+    else:
+        data = numpy.frombuffer(text.encode("utf-32-le", "surrogatepass"), numpy.uint32)
     begins = numpy.flatnonzero(data[:-1] == _NEWLINE) + 1
     if first:
         begins = numpy.concatenate(([0], begins)) if len(data) else begins
     mark = data.take(begins)
     begins = begins[made_of.take(mark, mode="clip")]
     mark, behind = data.take(begins), data.take(begins + 1, mode="clip")
-    is_mark: Any = (behind == mark) | (alone.take(mark) & (behind <= _BLANK))
-    found: list[int] = begins[is_mark].tolist()
-    return found
+    return begins[(behind == mark) | (alone.take(mark) & (behind <= _BLANK))]
 
 
 @lru_cache(maxsize=8)

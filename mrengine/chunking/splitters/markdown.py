@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from mrengine.chunking.boundaries import (
     ALWAYS,
@@ -13,7 +13,6 @@ from mrengine.chunking.boundaries import (
     PARAGRAPH,
     SECTION,
     SOFT,
-    STEP,
     WHOLE,
     Boundary,
     Context,
@@ -23,7 +22,7 @@ from mrengine.chunking.boundaries import (
 from mrengine.chunking.splitters.fenced import Fenced
 from mrengine.chunking.splitters.fences import Fences
 from mrengine.chunking.splitters.headings import Headings
-from mrengine.chunking.splitters.lines import each_line
+from mrengine.chunking.splitters.lines import Line, each_line
 from mrengine.chunking.splitters.prose import TITLES, Prose
 from mrengine.chunking.splitters.titles import Titles
 
@@ -57,7 +56,7 @@ class Markdown(Stateless):
         self._titles = Titles()
         self._prose = Prose(target, titles=False)
         self._fences = Fences()
-        self._headings = Headings(_RULES, self._titles.read, self._titles.least)
+        self._headings = Headings(_RULES, self._titles.read, self._titles.leasts)
         self._base = self._seen = 0
         self._last = 0  # where the chunk before began; in characters of the document
         self._header = ""  # of the table in which it began
@@ -107,14 +106,7 @@ class Markdown(Stateless):
         """As the boundaries say; behind a fenced block, the next line that is not blank."""
         fence = self._fences.around(low) if level < _DEEP else None
         if fence is None:
-            step = STEP
-            while low < high:
-                stop = min(high, low + step)
-                for place, outer, _ in self._each(text, low, stop):
-                    if outer <= level and place > low:
-                        return place
-                low, step = stop, 2 * step
-            return 0
+            return super().after(text, level, low, high)
         begin = fence[1]
         while text[begin : begin + 1] in _BLANK:
             begin += 1
@@ -123,17 +115,15 @@ class Markdown(Stateless):
 
     def boundaries(self, text: str, low: int, high: int) -> list[Boundary]:
         """Headings, paragraphs, items, rows; fenced blocks, and what is in them."""
-        return list(self._each(text, low, high))
-
-    def _each(self, text: str, low: int, high: int) -> Iterable[Boundary]:
-        """The same; outside of fenced blocks those that nobody asks for cost nothing."""
         fences = self._fences.between(low, high)
         if not fences:
             return self._outside(text, low, high, fences, _start(text, low))
         begins = {begin for begin, _ in fences}
-        found = self._outside(text, low, high, fences, max(0, low - _MORE))
-        inside = self._in_fences(text, low, high, fences)
-        return sorted([*(boundary for boundary in found if boundary[0] not in begins), *inside])
+        outside = self._outside(text, low, high, fences, max(0, low - _MORE))
+        found = [boundary for boundary in outside if boundary[0] not in begins]
+        found += self._in_fences(text, low, high, fences)
+        found.sort()
+        return found
 
     def near(self, text: str, low: int, high: int) -> list[Boundary]:
         """All of them; of a long block that began before, what is in it from farther back, too."""
@@ -148,76 +138,79 @@ class Markdown(Stateless):
         where others are known.
         """
         low = max(low, 0)
-        begin = self._last_paragraph(text, low, high) if below < _ANY else 0
-        if begin and not self._may_hold(text, begin - 1, high + _MORE):
+        begin = self._last_paragraph(text, low, high)
+        if begin and below < _ANY and not self._may_hold(text, begin - 1, high + _MORE):
             return []
         if not self._fences.around(high) and not self._may_hold(text, low, high):
             return []
         if begin:
-            found = list(self._outside(text, low, high, [], begin - 1, _line_above(text, low, begin)))
+            found = self._outside(text, low, high, [], begin - 1, self._line_above(text, low, begin))
             if found and found[0][0] == begin and found[0][1] <= PARAGRAPH:
                 return found
         return self.boundaries(text, low, high)
 
     def _last_paragraph(self, text: str, low: int, high: int) -> int:
-        """Where the last paragraph between these places begins that is no item: what is to stay whole, and begins before
-        it, lies no farther out. 0 if that is not quickly known.
+        """Where the last paragraph between these places begins that is no item; 0 if that is not quickly known.
+
+        What is to stay whole, and begins before it, lies no farther out.
         """
-        if self._prose.outermost < PARAGRAPH or text.find("\r", low, high) >= 0 or self._fences.between(low, high):
+        if self._prose.outermost < PARAGRAPH or text.find("\r", low, high) >= 0:
             return 0
         blank = text.rfind("\n\n", low, high)
         while blank >= 0 and not _PARAGRAPH.match(text, blank + 2):
             blank = text.rfind("\n\n", low, blank)
-        return blank + 2 if blank >= 0 else 0
+        return blank + 2 if blank >= 0 and not self._fences.between(blank + 2, high) else 0
+
+    def _line_above(self, text: str, low: int, begin: int) -> str:
+        """The last line before ``begin`` that is not blank, if it begins near ``low`` or behind; else empty.
+
+        Empty, too, if it is one of a fenced block.
+        """
+        first = max(0, low - _MORE)
+        before = text[first:begin].rstrip()
+        newline = before.rfind("\n")
+        return "" if newline < 0 or self._fences.around(first + newline + 1) else before[newline + 1 :].strip()
 
     def _may_hold(self, text: str, low: int, high: int) -> bool:
         """Whether what is to stay whole may begin between these places."""
         return _HELD.search(text, low, high + 1) is not None or self._prose.may_hold(text, low, high)
 
     def _outside(
-        self, text: str, low: int, high: int, fences: list[tuple[int, int]], begin: int, above: str = ""
-    ) -> Iterator[Boundary]:
+        self, text: str, low: int, high: int, fences: list[tuple[int, int]], first: int, above: str = ""
+    ) -> list[Boundary]:
         """What begins in ``low + 1 .. high`` outside of fenced blocks. What a line is, the one below it may change.
 
-        ``begin``: from here on lines are looked at. ``above``: the line above the first of them.
+        ``first``: from here on lines are looked at. ``above``: the line above the first of them.
         """
-        last: Boundary | None = None
+        found: list[Boundary] = []
+        if fences and fences[0][0] < low and fences[0][1] > high:
+            return found
+        lines = each_line(text, first, high)
         behind_rule = above_rule = False
-        inside, until = fences[0] if fences else (high, high)
-        if inside < low and until > high:
-            return
         is_inner = self._prose.is_inner
-        for begin, line, after_blank in each_line(text, begin, high):
-            if begin > inside:
-                while begin >= until:
-                    inside, until = next((span for span in fences if span[1] > begin), (high, high + 1))
-                if begin > inside:
-                    above = ""
-                    continue
+        for begin, line, after_blank in _outer(lines, fences) if fences else lines:
             body = line.strip()
-            if body[0].isalpha():
-                rule = is_rule = False
-            else:
-                rule = self._titles.is_rule(body)
-                is_rule = rule or (body[0] in "=-|:" and (not body.strip("=") or not body.strip("-:| ")))
+            if not body:
+                above = ""
+                continue
+            told = body[0].isalpha()
+            rule = not told and self._titles.is_rule(body)
+            is_rule = rule or (not told and _is_rule(body))
             if is_rule and not after_blank and above:
-                if last and begin > low:
-                    last = self._headed(last, body, over=above_rule)
+                if found and begin > low:
+                    found[-1] = self._headed(found[-1], body, over=above_rule)
                 behind_rule = "|" in body
             elif begin > low and not (behind_rule and not after_blank):
-                if after_blank or not body[0].isalpha() or not is_inner(body, above):
-                    boundary = self._line(begin, line, body, above, after_blank)
-                    if boundary:
-                        if last:
-                            yield last
-                        last = boundary
+                inner = told and not after_blank and is_inner(body, above)
+                boundary = None if inner else self._line(begin, line, body, above, after_blank)
+                if boundary:
+                    found.append(boundary)
                 behind_rule, above_rule = rule, False
             else:
                 above_rule = behind_rule and not after_blank
                 behind_rule = rule
             above = body
-        if last:
-            yield last
+        return found
 
     def _headed(self, boundary: Boundary, rule: str, *, over: bool) -> Boundary:
         """The boundary of a line below which there is a rule: of a title, or of a table's header."""
@@ -286,19 +279,26 @@ class Markdown(Stateless):
         return self._header
 
 
+def _outer(lines: Iterator[Line], fences: list[tuple[int, int]]) -> Iterator[Line]:
+    """The lines; those that lie in a fenced block are empty."""
+    inside, until = fences[0]
+    for begin, line, after_blank in lines:
+        while begin > inside and begin >= until:
+            inside, until = next((span for span in fences if span[1] > begin), (_ANY, _ANY))
+        yield begin, "" if begin > inside else line, after_blank
+
+
+def _is_rule(body: str) -> bool:
+    """Whether a line is the rule below a heading, or below a table's header."""
+    return body[0] in "=-|:" and (not body.strip("=") or not body.strip("-:| "))
+
+
 def _start(text: str, low: int) -> int:
     """Where to begin to look, so that it is known what stands above the first line behind ``low``."""
     floor = max(0, low - _MORE)
     blank = text.rfind("\n\n", floor, max(low, 0))
     # Whatever stands above the line behind a blank one changes nothing below that line.
     return blank + 1 if blank >= 0 and text[blank + 2 : blank + 3] not in _BLANK else floor
-
-
-def _line_above(text: str, low: int, begin: int) -> str:
-    """The last line before ``begin`` that is not blank, if it begins near ``low`` or behind; else empty."""
-    before = text[max(0, low - _MORE) : begin].rstrip()
-    newline = before.rfind("\n")
-    return before[newline + 1 :].strip() if newline >= 0 else ""
 
 
 def _is_plain(text: str, begin: int) -> bool:

@@ -31,7 +31,8 @@ class Titles:
     def __init__(self) -> None:
         self.is_rst = False
         self._levels: dict[tuple[str, bool], int] = {}  # of a mark, and whether a rule stands above, too
-        self._leasts = {**{mark: 1 if mark == "=" else 2 for mark in RULES}, "#": 1}  # by the mark
+        # The least level that what begins with a mark may have: told before it is read.
+        self.leasts = {**{mark: 1 if mark == "=" else 2 for mark in RULES}, "#": 1}
         self._looked = False
 
     def see(self, text: str) -> None:
@@ -45,11 +46,7 @@ class Titles:
             for under, over in _makes(text):
                 self._levels.setdefault((under, over), len(self._levels) + 1)
             for mark in RULES.replace("#", ""):
-                self._leasts[mark] = min(self.level(mark, over=True), self.level(mark, over=False))
-
-    def least(self, mark: str) -> int:
-        """The least level that what begins with such a mark may have: told before it is read."""
-        return self._leasts[mark]
+                self.leasts[mark] = min(self.level(mark, over=True), self.level(mark, over=False))
 
     def level(self, mark: str, *, over: bool) -> int:
         """How deep a title with such a rule lies."""
