@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Mapping
-from functools import lru_cache
-from typing import Any
+
+from mrengine.chunking.splitters.marks import doubled
 
 __all__ = ["Headings"]
 
 _LONGEST = 200  # characters of a title
 _NONE = 1 << 30  # a level that no heading has
 _MARK = 4  # characters: a mark, and the newline before it, are no longer
-_NEWLINE, _BLANK, _ASCII = 10, 32, 128
 _RULES = ("=", "-", "~", "^", '"', "*", "+")  # what the line below a title may be made of
 
 
@@ -27,7 +26,7 @@ class Headings:
     def __init__(
         self, rules: str, read: Callable[[str, int], tuple[int, str] | None], leasts: Mapping[str, int]
     ) -> None:
-        self._rules = rules
+        self._marks = "#" + rules
         self._read = read
         self._leasts = leasts
         self._stack: list[tuple[int, str]] = []
@@ -37,7 +36,7 @@ class Headings:
 
     def look_for(self, rules: str) -> None:
         """Other characters for the rules, before any text was read."""
-        self._rules = rules
+        self._marks = "#" + rules
 
     def above(self, text: str, base: int, start: int, inside: Callable[[int], object] | None = None) -> tuple[str, ...]:
         """The titles above ``start`` of the window, outermost first. ``inside``: whether a place has no headings."""
@@ -56,7 +55,7 @@ class Headings:
     def _find(self, text: str, base: int) -> None:
         """Find the marks in the text that is new; one at its end may not be complete yet."""
         low = max(0, self._seen - base - _MARK)
-        found = _marks(text[low:], self._rules, first=self._seen == 0) + (low + base)
+        found = doubled(text[low:], self._marks, first=self._seen == 0) + (low + base)
         self._places += found[found > self._known].tolist()
         self._known = max(self._known, self._places[-1]) if self._places else self._known
         self._seen = base + len(text)
@@ -92,35 +91,3 @@ class Headings:
         while self._stack and self._stack[-1][0] >= least:
             self._stack.pop()
         self._stack += reversed(new)
-
-
-def _marks(text: str, rules: str, *, first: bool) -> Any:
-    """Where lines begin like a heading, or like the rule below one. ``first``: whether a line begins with the text.
-
-    At the text's end, where a line may go on, they are found that may become one.
-    """
-    import numpy
-
-    made_of, alone = _tables(rules)
-    if text.isascii():
-        data: Any = numpy.frombuffer(text.encode("ascii"), numpy.uint8)
-    else:
-        data = numpy.frombuffer(text.encode("utf-32-le", "surrogatepass"), numpy.uint32)
-    begins = numpy.flatnonzero(data[:-1] == _NEWLINE) + 1
-    if first:
-        begins = numpy.concatenate(([0], begins)) if len(data) else begins
-    mark = data.take(begins)
-    begins = begins[made_of.take(mark, mode="clip")]
-    mark, behind = data.take(begins), data.take(begins + 1, mode="clip")
-    return begins[(behind == mark) | (alone.take(mark) & (behind <= _BLANK))]
-
-
-@lru_cache(maxsize=8)
-def _tables(rules: str) -> tuple[Any, Any]:
-    """Of each character, and of all others last: whether it is a mark, and whether it may be one without a second."""
-    import numpy
-
-    made_of, alone = numpy.zeros(_ASCII, numpy.bool_), numpy.zeros(_ASCII, numpy.bool_)
-    made_of[[ord(mark) for mark in "#" + rules]] = True
-    alone[[ord(mark) for mark in "#="]] = True
-    return made_of, alone

@@ -9,16 +9,19 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from mrengine.chunking.splitters.marks import doubled
+
 __all__ = ["RULES", "Titles"]
 
 RULES = "=-~^\"*+`'.:#_"
-_MARKS = ("\n.. ", ":`", "\n^^^^", "\n****", "\n++++", '\n""""')  # one of them has whatever the expression finds
-_RST = re.compile(r"\n\.\. (?:[\w:-]+::|_)|:\w+:`|\n([\^\"*+])\1{3,}[ \t]*\n")
+_RST = re.compile(r"\.\. (?:[\w:-]+::|_)|([\^\"*+])\1{3,}[ \t]*\n").match  # a line that no other text has
+_OF_RST = '.^"*+'  # it begins with one of these, twice
+_WORD = re.compile(r"\w+").fullmatch
 _TITLED = re.compile(
     rf"(?:^|\n)(?:(?P<over>(?P<o>[{RULES}])(?P=o){{2,}})[ \t]*\n)?[ \t]*[^\s\n][^\n]*"
     rf"\n(?P<u>[{RULES}])(?P=u){{2,}}[ \t]*(?=\n|$)"
 )
-_RULE = re.compile(rf"\n(?=[{RULES}])([{RULES}])\1{{2,}}[ \t]*(?=\n|$)").finditer
+_RULE = re.compile(rf"([{RULES}])\1{{2,}}[ \t]*(?=\n|$)").match
 _NO_TITLE = "-*+>#`~="  # so begins no title of Markdown
 _SEEN = 60_000  # characters
 _DEEPEST = 6
@@ -41,7 +44,7 @@ class Titles:
             return
         self._looked = True
         text = "\n" + text[:_SEEN]
-        self.is_rst = any(mark in text for mark in _MARKS) and _RST.search(text) is not None
+        self.is_rst = _is_rst(text)
         if self.is_rst:
             for under, over in _makes(text):
                 self._levels.setdefault((under, over), len(self._levels) + 1)
@@ -88,16 +91,32 @@ class Titles:
         return (self.level(mark, over=True), title.strip()) if title.strip() and rule == line else None
 
 
+def _is_rst(text: str) -> bool:
+    """Whether a text has a directive, a target, a rule of its own, or a role: a name between colons before a tick."""
+    if any(_RST(text, place) for place in doubled(text, _OF_RST, first=False).tolist()):
+        return True
+    role = text.find(":`") if "`" in text else -1
+    while role >= 0:
+        colon = text.rfind(":", 0, role)
+        if colon >= 0 and _WORD(text, colon + 1, role):
+            return True
+        role = text.find(":`", role + 1)
+    return False
+
+
 def _makes(text: str) -> Iterator[tuple[str, bool]]:
     """The makes of the titles of a text that begins with a newline: the mark below, and whether one stands above, too.
 
     A title begins one line above a rule, or two. Elsewhere the long expression is not tried.
     """
     places: set[int] = set()
-    for rule in _RULE(text):
-        title = text.rfind("\n", 0, rule.start())
-        if title >= 0:
-            places |= {title, max(0, text.rfind("\n", 0, title))}
+    for rule in doubled(text, RULES, first=False).tolist():
+        title = text.rfind("\n", 0, rule - 1)
+        if title >= 0 and _RULE(text, rule):
+            places.add(title)
+            above = max(0, text.rfind("\n", 0, title))
+            if text[above + 1] in RULES:
+                places.add(above)
     end = 0
     for place in sorted(places):
         match = _TITLED.match(text, place) if place >= end else None
