@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from bisect import bisect_left
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+
+from mrengine.chunking.splitters.marks import doubled
 
 __all__ = ["Headings"]
 
@@ -17,27 +18,25 @@ _RULES = ("=", "-", "~", "^", '"', "*", "+")  # what the line below a title may 
 class Headings:
     """The headings in force at one place after another; the text is read once.
 
-    ``mark``: what a heading, or the rule below one, begins with; the begin of its line is looked for here. ``read(text,
-    offset)``: level (1 is outermost) and title of what has its mark there; None if that is no heading. ``least``: the
-    least level of a heading with this first character of a mark.
+    ``rules``: the characters that the rule below a heading may be made of; the begins of such lines, and of those with
+    hashes, are looked for here. ``read(text, offset)``: level (1 is outermost) and title of what has its mark there;
+    None if that is no heading. ``leasts``: the least level of a heading by the first character of its mark.
     """
 
     def __init__(
-        self, mark: str, read: Callable[[str, int], tuple[int, str] | None], least: Callable[[str], int]
+        self, rules: str, read: Callable[[str, int], tuple[int, str] | None], leasts: Mapping[str, int]
     ) -> None:
-        self._first = re.compile(mark).match
-        self._marks = re.compile(rf"\n(?={mark})").finditer  # one pass over the newlines
+        self._marks = "#" + rules
         self._read = read
-        self._least = least
+        self._leasts = leasts
         self._stack: list[tuple[int, str]] = []
         self._places: list[int] = []  # where marks are that were not read yet; in characters of the document
         self._known = -1  # the last mark found
         self._seen = 0  # characters of the document
 
-    def look_for(self, mark: str) -> None:
-        """Another expression for the marks, before any text was read."""
-        self._first = re.compile(mark).match
-        self._marks = re.compile(rf"\n(?={mark})").finditer
+    def look_for(self, rules: str) -> None:
+        """Other characters for the rules, before any text was read."""
+        self._marks = "#" + rules
 
     def above(self, text: str, base: int, start: int, inside: Callable[[int], object] | None = None) -> tuple[str, ...]:
         """The titles above ``start`` of the window, outermost first. ``inside``: whether a place has no headings."""
@@ -55,12 +54,9 @@ class Headings:
 
     def _find(self, text: str, base: int) -> None:
         """Find the marks in the text that is new; one at its end may not be complete yet."""
-        if self._seen == 0 and self._first(text):
-            self._places.append(0)
         low = max(0, self._seen - base - _MARK)
-        last = max(self._places[-1] if self._places else -1, self._known)
-        found = [match.start() + 1 + base for match in self._marks(text, low)]
-        self._places += [place for place in found if place > last]
+        found = doubled(text[low:], self._marks, first=self._seen == 0) + (low + base)
+        self._places += found[found > self._known].tolist()
         self._known = max(self._known, self._places[-1]) if self._places else self._known
         self._seen = base + len(text)
 
@@ -80,8 +76,10 @@ class Headings:
         new: list[tuple[int, str]] = []
         least = _NONE
         deeper = "#" * 7
+        leasts = self._leasts
         for place in reversed(places):
-            if text.startswith(deeper, place) or self._least(text[place]) >= least:
+            mark = text[place]
+            if leasts[mark] >= least or (mark == "#" and text.startswith(deeper, place)):
                 continue
             found = self._read(text, place)
             if found and found[0] < least and not (inside and inside(place)):

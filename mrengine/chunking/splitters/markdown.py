@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 from mrengine.chunking.boundaries import (
     ALWAYS,
@@ -21,7 +22,7 @@ from mrengine.chunking.boundaries import (
 from mrengine.chunking.splitters.fenced import Fenced
 from mrengine.chunking.splitters.fences import Fences
 from mrengine.chunking.splitters.headings import Headings
-from mrengine.chunking.splitters.lines import lines_between
+from mrengine.chunking.splitters.lines import Line, each_line
 from mrengine.chunking.splitters.prose import TITLES, Prose
 from mrengine.chunking.splitters.titles import Titles
 
@@ -30,10 +31,11 @@ __all__ = ["Markdown"]
 _ITEM = re.compile(r"[-*+•][ \t]|\d{1,9}[.)][ \t]")
 _PARAGRAPH = re.compile(r"[^\W\d_]|[`>\"'“<$]|\*\*?[^\s*]")  # so begins what is no item
 _HELD = re.compile(rf"\n{INDENT}(?:[|>]|\d{{4,9}}[.)][ \t])")  # rows, quotations, items that are none in running text
-_HEADINGS = "#|=|--"  # so begin headings, and the rules below
-_RULES = rf"{_HEADINGS}|~~|\^\^|\"\"|\*\*|\+\+"  # and those of reStructuredText
+_RULES = "=-"  # below a heading
+_RULES_OF_RST = _RULES + '~^"*+'
 _BETWEEN_RULES = r"(?<=[=~^\"*+-]{3}\n)[ \t]*(?=[^\W_])[^\n]{0,70}[^\s.!?;,:]$"
 _BLANK = (" ", "\t", "\r", "\n")
+_ANY = 1 << 30  # below this are the levels of all boundaries
 _DEEP = 1000  # the levels inside a fenced block
 _FARTHER = 4  # times what is near
 _LONG = 4000  # characters of a table's first two lines
@@ -54,7 +56,7 @@ class Markdown(Stateless):
         self._titles = Titles()
         self._prose = Prose(target, titles=False)
         self._fences = Fences()
-        self._headings = Headings(_HEADINGS, self._titles.read, self._titles.least)
+        self._headings = Headings(_RULES, self._titles.read, self._titles.leasts)
         self._base = self._seen = 0
         self._last = 0  # where the chunk before began; in characters of the document
         self._header = ""  # of the table in which it began
@@ -70,8 +72,10 @@ class Markdown(Stateless):
         if not base:
             self._titles.see(text)
             if self._titles.is_rst:
-                self._headings.look_for(_RULES)
-        whole = text.find("|", begin) >= 0 or text.find("\n>", begin) >= 0
+                self._headings.look_for(_RULES_OF_RST)
+        # One character is found ten times as fast as two.
+        quoted = text.find(">", begin) >= 0 and text.find("\n>", begin) >= 0
+        whole = quoted or text.find("|", begin) >= 0
         self.outermost = PARAGRAPH if whole else self._prose.outermost
         if self.outermost > 2 * _DEEP and self._fences.between(0, len(text)):
             self.outermost = 2 * _DEEP  # the blocks, where nothing begins near the limit
@@ -112,12 +116,13 @@ class Markdown(Stateless):
     def boundaries(self, text: str, low: int, high: int) -> list[Boundary]:
         """Headings, paragraphs, items, rows; fenced blocks, and what is in them."""
         fences = self._fences.between(low, high)
-        found = self._outside(text, low, high, fences)
-        if fences:
-            begins = {begin for begin, _ in fences}
-            found = [boundary for boundary in found if boundary[0] not in begins]
-            found += self._in_fences(text, low, high, fences)
-            found.sort()
+        if not fences:
+            return self._outside(text, low, high, fences, _start(text, low))
+        begins = {begin for begin, _ in fences}
+        outside = self._outside(text, low, high, fences, max(0, low - _MORE))
+        found = [boundary for boundary in outside if boundary[0] not in begins]
+        found += self._in_fences(text, low, high, fences)
+        found.sort()
         return found
 
     def near(self, text: str, low: int, high: int) -> list[Boundary]:
@@ -129,38 +134,75 @@ class Markdown(Stateless):
         return self.boundaries(text, low - farther, high)
 
     def far(self, text: str, low: int, high: int, below: int) -> list[Boundary]:
-        """All of them, if any of these places may be the begin of what is to stay whole."""
-        if (
-            self._fences.around(high)
-            or _HELD.search(text, max(low, 0), high + 1)
-            or self._prose.may_hold(text, low, high)
-        ):
-            return self.boundaries(text, low, high)
-        return []
+        """All of them, if any of these places may be the begin of what is to stay whole: behind the last paragraph,
+        where others are known.
+        """
+        low = max(low, 0)
+        begin = self._last_paragraph(text, low, high)
+        if begin and below < _ANY and not self._may_hold(text, begin - 1, high + _MORE):
+            return []
+        if not self._fences.around(high) and not self._may_hold(text, low, high):
+            return []
+        if begin:
+            found = self._outside(text, low, high, [], begin - 1, self._line_above(text, low, begin))
+            if found and found[0][0] == begin and found[0][1] <= PARAGRAPH:
+                return found
+        return self.boundaries(text, low, high)
 
-    def _outside(self, text: str, low: int, high: int, fences: list[tuple[int, int]]) -> list[Boundary]:
-        """What begins outside of fenced blocks. What a line is, the one below it may change."""
+    def _last_paragraph(self, text: str, low: int, high: int) -> int:
+        """Where the last paragraph between these places begins that is no item; 0 if that is not quickly known.
+
+        What is to stay whole, and begins before it, lies no farther out.
+        """
+        if self._prose.outermost < PARAGRAPH or text.find("\r", low, high) >= 0:
+            return 0
+        blank = text.rfind("\n\n", low, high)
+        while blank >= 0 and not _PARAGRAPH.match(text, blank + 2):
+            blank = text.rfind("\n\n", low, blank)
+        return blank + 2 if blank >= 0 and not self._fences.between(blank + 2, high) else 0
+
+    def _line_above(self, text: str, low: int, begin: int) -> str:
+        """The last line before ``begin`` that is not blank, if it begins near ``low`` or behind; else empty.
+
+        Empty, too, if it is one of a fenced block.
+        """
+        first = max(0, low - _MORE)
+        before = text[first:begin].rstrip()
+        newline = before.rfind("\n")
+        return "" if newline < 0 or self._fences.around(first + newline + 1) else before[newline + 1 :].strip()
+
+    def _may_hold(self, text: str, low: int, high: int) -> bool:
+        """Whether what is to stay whole may begin between these places."""
+        return _HELD.search(text, low, high + 1) is not None or self._prose.may_hold(text, low, high)
+
+    def _outside(
+        self, text: str, low: int, high: int, fences: list[tuple[int, int]], first: int, above: str = ""
+    ) -> list[Boundary]:
+        """What begins in ``low + 1 .. high`` outside of fenced blocks. What a line is, the one below it may change.
+
+        ``first``: from here on lines are looked at. ``above``: the line above the first of them.
+        """
         found: list[Boundary] = []
-        above, behind_rule, above_rule = "", False, False
-        inside, until = fences[0] if fences else (high, high)
-        if inside < low and until > high:
+        if fences and fences[0][0] < low and fences[0][1] > high:
             return found
-        for begin, line, after_blank in lines_between(text, max(0, low - _MORE), high):
-            if begin > inside:
-                while begin >= until:
-                    inside, until = next((span for span in fences if span[1] > begin), (high, high + 1))
-                if begin > inside:
-                    above = ""
-                    continue
+        lines = each_line(text, first, high)
+        behind_rule = above_rule = False
+        is_inner = self._prose.is_inner
+        for begin, line, after_blank in _outer(lines, fences) if fences else lines:
             body = line.strip()
-            rule = self._titles.is_rule(body)
-            is_rule = rule or (body[0] in "=-|:" and (not body.strip("=") or not body.strip("-:| ")))
+            if not body:
+                above = ""
+                continue
+            told = body[0].isalpha()
+            rule = not told and self._titles.is_rule(body)
+            is_rule = rule or (not told and _is_rule(body))
             if is_rule and not after_blank and above:
                 if found and begin > low:
                     found[-1] = self._headed(found[-1], body, over=above_rule)
                 behind_rule = "|" in body
             elif begin > low and not (behind_rule and not after_blank):
-                boundary = self._line(begin, line, body, above, after_blank)
+                inner = told and not after_blank and is_inner(body, above)
+                boundary = None if inner else self._line(begin, line, body, above, after_blank)
                 if boundary:
                     found.append(boundary)
                 behind_rule, above_rule = rule, False
@@ -235,6 +277,28 @@ class Markdown(Stateless):
                 return (above + line)[:_LONG]
             place = begin
         return self._header
+
+
+def _outer(lines: Iterator[Line], fences: list[tuple[int, int]]) -> Iterator[Line]:
+    """The lines; those that lie in a fenced block are empty."""
+    inside, until = fences[0]
+    for begin, line, after_blank in lines:
+        while begin > inside and begin >= until:
+            inside, until = next((span for span in fences if span[1] > begin), (_ANY, _ANY))
+        yield begin, "" if begin > inside else line, after_blank
+
+
+def _is_rule(body: str) -> bool:
+    """Whether a line is the rule below a heading, or below a table's header."""
+    return body[0] in "=-|:" and (not body.strip("=") or not body.strip("-:| "))
+
+
+def _start(text: str, low: int) -> int:
+    """Where to begin to look, so that it is known what stands above the first line behind ``low``."""
+    floor = max(0, low - _MORE)
+    blank = text.rfind("\n\n", floor, max(low, 0))
+    # Whatever stands above the line behind a blank one changes nothing below that line.
+    return blank + 1 if blank >= 0 and text[blank + 2 : blank + 3] not in _BLANK else floor
 
 
 def _is_plain(text: str, begin: int) -> bool:

@@ -255,6 +255,16 @@ class Prose(Stateless):
             and " | " not in body
         )
 
+    def is_inner(self, body: str, above: str) -> bool:
+        """Whether a line that begins with a letter surely goes on with the wrapped one above; both without blanks."""
+        return (
+            self._wrapped
+            and above != ""
+            and above[-1] not in _ENDS
+            and not self._outdented
+            and self._surely_goes_on(body, above)
+        )
+
     def after(self, text: str, level: int, low: int, high: int) -> int:
         """As the boundaries say; no line behind the first that is far enough out is looked at."""
         step = STEP

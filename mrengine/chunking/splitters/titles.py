@@ -7,16 +7,21 @@ in which the makes of title come says which is outermost.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+
+from mrengine.chunking.splitters.marks import doubled
 
 __all__ = ["RULES", "Titles"]
 
 RULES = "=-~^\"*+`'.:#_"
-_MARKS = ("\n.. ", ":`", "\n^^^^", "\n****", "\n++++", '\n""""')  # one of them has whatever the expression finds
-_RST = re.compile(r"\n\.\. (?:[\w:-]+::|_)|:\w+:`|\n([\^\"*+])\1{3,}[ \t]*\n")
+_RST = re.compile(r"\.\. (?:[\w:-]+::|_)|([\^\"*+])\1{3,}[ \t]*\n").match  # a line that no other text has
+_OF_RST = '.^"*+'  # it begins with one of these, twice
+_WORD = re.compile(r"\w+").fullmatch
 _TITLED = re.compile(
     rf"(?:^|\n)(?:(?P<over>(?P<o>[{RULES}])(?P=o){{2,}})[ \t]*\n)?[ \t]*[^\s\n][^\n]*"
     rf"\n(?P<u>[{RULES}])(?P=u){{2,}}[ \t]*(?=\n|$)"
 )
+_RULE = re.compile(rf"([{RULES}])\1{{2,}}[ \t]*(?=\n|$)").match
 _NO_TITLE = "-*+>#`~="  # so begins no title of Markdown
 _SEEN = 60_000  # characters
 _DEEPEST = 6
@@ -29,6 +34,8 @@ class Titles:
     def __init__(self) -> None:
         self.is_rst = False
         self._levels: dict[tuple[str, bool], int] = {}  # of a mark, and whether a rule stands above, too
+        # The least level that what begins with a mark may have: told before it is read.
+        self.leasts = {**{mark: 1 if mark == "=" else 2 for mark in RULES}, "#": 1}
         self._looked = False
 
     def see(self, text: str) -> None:
@@ -37,17 +44,12 @@ class Titles:
             return
         self._looked = True
         text = "\n" + text[:_SEEN]
-        self.is_rst = any(mark in text for mark in _MARKS) and _RST.search(text) is not None
+        self.is_rst = _is_rst(text)
         if self.is_rst:
-            for match in _TITLED.finditer(text):
-                if match["over"] is None or match["o"] == match["u"]:
-                    self._levels.setdefault((match["u"], match["over"] is not None), len(self._levels) + 1)
-
-    def least(self, mark: str) -> int:
-        """The least level that what begins with such a mark may have: told before it is read."""
-        if mark == "#":
-            return 1
-        return min(self.level(mark, over=True), self.level(mark, over=False))
+            for under, over in _makes(text):
+                self._levels.setdefault((under, over), len(self._levels) + 1)
+            for mark in RULES.replace("#", ""):
+                self.leasts[mark] = min(self.level(mark, over=True), self.level(mark, over=False))
 
     def level(self, mark: str, *, over: bool) -> int:
         """How deep a title with such a rule lies."""
@@ -69,20 +71,17 @@ class Titles:
         line = _line_at(text, begin).rstrip()
         if line.strip(mark) or (mark != "=" and len(line) < 2) or (self.is_rst and len(line) < 3):
             return None
-        return self._ruled(text, begin, mark, line)
-
-    def _ruled(self, text: str, begin: int, mark: str, line: str) -> tuple[int, str] | None:
-        above = _line_before(text, begin)
-        title = above.strip()
+        above = text.rfind("\n", 0, max(begin - 1, 0)) + 1
+        title = text[above:begin].strip()
         if not self.is_rst:
             good = title and "|" not in title and title[0] not in _NO_TITLE
-            return (self.level(mark, over=False), title) if good else None
+            return (1 if mark == "=" else 2, title) if good else None
         if not title:
             return self._below(text, begin, mark, line)
-        first = _line_before(text, begin - len(above)).strip()
         if not title.strip(title[0]) and len(title) > 2:
             return None  # a rule
-        return self.level(mark, over=bool(first) and not first.strip(mark)), title
+        first = text[text.rfind("\n", 0, max(above - 1, 0)) + 1 : above].strip()
+        return self.level(mark, over=first != "" and not first.strip(mark)), title
 
     def _below(self, text: str, begin: int, mark: str, line: str) -> tuple[int, str] | None:
         """The title between this rule and one that is like it."""
@@ -90,6 +89,41 @@ class Titles:
         title = _line_at(text, title_at)
         rule = _line_at(text, title_at + len(title) + 1).rstrip()
         return (self.level(mark, over=True), title.strip()) if title.strip() and rule == line else None
+
+
+def _is_rst(text: str) -> bool:
+    """Whether a text has a directive, a target, a rule of its own, or a role: a name between colons before a tick."""
+    if any(_RST(text, place) for place in doubled(text, _OF_RST, first=False).tolist()):
+        return True
+    role = text.find(":`") if "`" in text else -1
+    while role >= 0:
+        colon = text.rfind(":", 0, role)
+        if colon >= 0 and _WORD(text, colon + 1, role):
+            return True
+        role = text.find(":`", role + 1)
+    return False
+
+
+def _makes(text: str) -> Iterator[tuple[str, bool]]:
+    """The makes of the titles of a text that begins with a newline: the mark below, and whether one stands above, too.
+
+    A title begins one line above a rule, or two. Elsewhere the long expression is not tried.
+    """
+    places: set[int] = set()
+    for rule in doubled(text, RULES, first=False).tolist():
+        title = text.rfind("\n", 0, rule - 1)
+        if title >= 0 and _RULE(text, rule):
+            places.add(title)
+            above = max(0, text.rfind("\n", 0, title))
+            if text[above + 1] in RULES:
+                places.add(above)
+    end = 0
+    for place in sorted(places):
+        match = _TITLED.match(text, place) if place >= end else None
+        if match:
+            end = match.end()
+            if match["over"] is None or match["o"] == match["u"]:
+                yield match["u"], match["over"] is not None
 
 
 def _hashed(line: str) -> tuple[int, str] | None:
@@ -101,8 +135,3 @@ def _hashed(line: str) -> tuple[int, str] | None:
 def _line_at(text: str, begin: int) -> str:
     end = text.find("\n", begin)
     return text[begin : end if end >= 0 else len(text)]
-
-
-def _line_before(text: str, begin: int) -> str:
-    """The line that ends at ``begin``, with its newline."""
-    return text[text.rfind("\n", 0, max(begin - 1, 0)) + 1 : begin]
