@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections import deque
+from functools import cache
 
 from mrengine.chunking.boundaries import INDENT
 from mrengine.chunking.splitters.lines import unified
@@ -19,71 +19,106 @@ _INNER = (
 )
 NAMES = f"{_OUTER}|{_MIDDLE}|{_INNER}"
 _LETTERS = "".join(sorted({name[0] for name in NAMES.split("|")}))  # with one of these, or a digit, a clause begins
-_CLAUSE = (
-    rf"{INDENT}(?=[{_LETTERS}第§\d])(?:(?P<number>\d{{1,3}}(?:\.\d{{1,3}})*)\.?[ \t]+(?=[^\W\d_])"
-    rf"|(?:(?P<outer>{_OUTER})|(?P<middle>{_MIDDLE})|(?:{_INNER}))[ \t]+(?:\d[\d.]*ª?|{ROMAN}\b|[A-Z]\b)"
-    rf"|(?P<middle_too>第.{{1,4}}章)|§+[ \t]*\d+\w?|第.{{1,4}}[条节])"
+_NAMED = (
+    rf"(?:(?P<outer>{_OUTER})|(?P<middle>{_MIDDLE})|(?:{_INNER}))[ \t]+(?:\d[\d.]*ª?|{ROMAN}\b|[A-Z]\b)"
+    r"|(?P<middle_too>第.{1,4}章)|§+[ \t]*\d+\w?|第.{1,4}[条节]"
 )
-_CLAUSE_AT = re.compile(_CLAUSE).match
-_FIRST = re.compile(rf"{_CLAUSE}(?P<rest>[^\n]{{0,90}})").match
-_HEADS = re.compile(rf"\n{_CLAUSE}").finditer  # it begins with one character, so only the begins of lines are looked at
-_ENDS = (".", "!", "?", ";", ",", ":", "…", "。")
 _WORDS = 9  # of a title
+_REST = 90  # characters of a line behind what it begins with
+# A line is no longer than that of a title, and has no more words behind its number.
+_SHORT_LINE = rf"(?=[^\n]{{0,{_REST + 20}}}\n)"
+_FEW_WORDS = rf"(?![ \t]*(?=[^ \t])(?:[^\n ]* ){{{_WORDS}}} *\S)"
+_ENDS = (".", "!", "?", ";", ",", ":", "…", "。")
 _LEVELS = {"outer": 1, "middle": 2, "middle_too": 2}
+_NUMBERS = ("number", "deeper")  # groups
 _NUMBERED = 10  # the level of what has a number alone; one more for each stop in it
 _LONGEST = 160  # characters
-_BEFORE, _BEHIND = 201, 600  # characters of the text around a title that are looked at
-_NUMBER = re.compile(r"(\d{1,3}(?:\.\d{1,3})*)\.?[ \t]")
+_NUMBER = re.compile(r"\s*(\d{1,3}(?:\.\d{1,3})*)\.?[ \t]")
+_BEFORE, _BEHIND = 200, 300  # characters around a title that are looked at
 _NONE = 1 << 30  # a level that no title has
+
+
+def _numbered(group: str, stops: str = "*") -> str:
+    """The expression of a number with so many stops."""
+    return rf"(?P<{group}>\d{{1,3}}(?:\.\d{{1,3}}){stops})\.?[ \t]+(?=[^\W\d_])"
+
+
+def _clause(number: str) -> str:
+    """The expression of what a clause begins with."""
+    return rf"{INDENT}(?=[{_LETTERS}第§\d])(?:{number}|{_NAMED})"
+
+
+_FIRST = re.compile(rf"\s*(?<![^\n]){_clause(_numbered('number'))}").match
+
+
+@cache
+def _heads(level: int) -> re.Pattern[str]:
+    """The expression of the lines that end a section of this level or a smaller one, and of those that may be titles.
+
+    It begins with one character, so only the begins of lines are looked at.
+    """
+    number = _SHORT_LINE + _numbered("deeper") + _FEW_WORDS
+    if level >= _NUMBERED:
+        number = f"{_numbered('number', f'{{0,{level - _NUMBERED}}}')}|{number}"
+    return re.compile(rf"\n{_clause(number)}")
 
 
 class Clauses:
     """The titles above one place after another."""
 
     def __init__(self) -> None:
-        self._coming: deque[tuple[int, int]] = deque()  # places in the document that may have a title, and levels
         self._above: list[tuple[int, str]] = []
-        self._seen = 0
+        self._deepest = 0  # the level of the deepest title so far: what lies deeper ends no section that has one
+        self._text = ""  # the window
+        self._base = 0
+        self._until = 0  # lines are complete up to here, and the one below, too; in characters of the document, as is
+        self._at = 0  # the last place
+        self._first: tuple[int, str] | None = None  # the level of what begins at it, and its title
 
-    def see(self, text: str, base: int) -> None:
-        """Find where titles may be in the window's new lines; the last one waits for what stands below it."""
-        begin = max(0, self._seen - base)
-        text = unified(text)
-        end = text.rfind("\n", 0, max(0, text.rfind("\n"))) + 1
-        first = _CLAUSE_AT(text, 0, end) if base + begin == 0 else None
-        if first:
-            self._coming.append((0, _level(first)))
-        found = _HEADS(text, max(0, begin - 1), end)
-        self._coming.extend([(base + match.start() + 1, _level(match)) for match in found])
-        self._seen = max(self._seen, base + end)
+    def see(self, text: str, base: int, *, marked: bool) -> None:
+        """The window has new text; ``marked``: in which clauses may begin."""
+        self._text, self._base = text, base
+        if marked:
+            self._text = text = unified(text)
+            end = text.rfind("\n", 0, max(0, text.rfind("\n"))) + 1
+            self._until = max(self._until, base + end)
 
-    def above(self, text: str, base: int, start: int) -> tuple[str, ...]:
+    def above(self, start: int) -> tuple[str, ...]:
         """The titles above ``start`` of the window, outermost first."""
-        coming, here = self._coming, base + start
-        if coming and coming[0][0] < here:
-            passed = []
-            while coming and coming[0][0] < here:
-                passed.append(coming.popleft())
-            self._note(text, base, passed)
+        end = self._until - self._base
+        low, stop = max(0, self._at - self._base), min(start, end)
+        if low < stop:
+            self._note(low, stop, end)
+            self._at, self._first = self._base + stop, None
+        first = _FIRST(self._text, start, min(start + _BEHIND, end)) if start < end else None
+        if first and (title := _title(self._text, first)) is not None:
+            self._first = (_level(first), title)
         if not self._above:
             return ()
-        least = _NONE
-        while coming and not text[start : max(start, coming[0][0] - base)].strip():
-            if _title(text, coming[0][0] - base) is not None:
-                least = coming[0][1]  # the chunk begins with a title
-                break
-            coming.popleft()
+        least = self._first[0] if self._first else _NONE
         return tuple([title for level, title in self._above if level < least])
 
-    def _note(self, text: str, base: int, passed: list[tuple[int, int]]) -> None:
-        """Take the titles at these places, from the last back: one before another that lies as far out is not seen."""
+    def _note(self, low: int, stop: int, end: int) -> None:
+        """Take the titles between these places, from the last back: one before another that lies as far out is not
+        seen.
+        """
         new: list[tuple[int, str]] = []
         least = _NONE
-        for place, level in reversed(passed):
-            if level < least and (title := _title(text, place - base)) is not None:
+        found = _heads(self._deepest).finditer(self._text, low, min(stop + _BEHIND, end))
+        for match in reversed([match for match in found if match.start() + 1 < stop]):
+            level = _level(match)
+            if level < least and (title := _title(self._text, match)) is not None:
                 least = level
                 if title:
                     new.append((level, title))
+        if self._first and self._first[0] < least:
+            least = self._first[0]
+            if self._first[1]:
+                new.append(self._first)
+        if new and new[0][0] > self._deepest:
+            self._deepest = new[0][0]
+            self._note(low, stop, end)  # with all that may end its section
+            return
         while self._above and self._above[-1][0] >= least:
             self._above.pop()
         self._above += reversed(new)
@@ -91,42 +126,39 @@ class Clauses:
 
 def _level(match: re.Match[str]) -> int:
     found = match.lastgroup or ""
-    if found == "number":
-        return _NUMBERED + match["number"].count(".")
+    if found in _NUMBERS:
+        return _NUMBERED + match[found].count(".")
     return _LEVELS.get(found, 3)
 
 
-def _title(text: str, place: int) -> str | None:
-    """The title of the line at ``place``, with the line below where it has none of its own; empty: a clause without
-    one; None: an item, a reference.
+def _title(text: str, match: re.Match[str]) -> str | None:
+    """The title of the line that begins with a match, with the line below where it has none of its own; empty: a clause
+    without one; None: an item, a reference.
     """
-    before = max(0, place - _BEFORE)
-    text = unified(text[before : place + _BEHIND])
-    match = _FIRST(text, place - before)
-    if not match:
-        return None
-    above = text[: max(0, place - before - 1)].rstrip(" \t")
+    behind = match.end()
+    place = text.rfind("\n", 0, behind) + 1
+    above = text[max(0, place - _BEFORE) : max(0, place - 1)].rstrip(" \t")
     parted = not above or above[-1] == "\n"
     if not (parted or above.endswith(_ENDS)):
         return None
-    rest = match["rest"].strip()
-    below = text[match.end() + 1 : match.end() + 1 + _LONGEST].partition("\n")[0].strip()
-    said = rest.count(" ") >= _WORDS or below[:1].islower() or text[match.end() : match.end() + 1] != "\n"
-    if match["number"]:
-        if _has_sibling(text, match):
+    end = text.find("\n", behind, behind + _REST + 1)
+    rest = text[behind : end if end >= 0 else behind + _REST].strip()
+    below = text[end + 1 : end + 1 + _LONGEST].partition("\n")[0].strip() if end >= 0 else ""
+    said = end < 0 or rest.count(" ") >= _WORDS or below[:1].islower()
+    if match.lastgroup in _NUMBERS:
+        if _has_sibling(text, match, end if end >= 0 else behind + _REST):
             return None
         if said or rest.endswith(_ENDS) or not (parted or rest.isupper() or rest.istitle()):
             return ""
     elif said or rest.endswith((",", ";")):
         return ""
-    title = match.group().strip()
+    title = text[place:end].strip()
     if not rest.strip(".:-–— ") and below and below.count(" ") < _WORDS and not below.endswith(_ENDS):
         title = f"{title} {below}"
     return " ".join(title.split())[:_LONGEST].rstrip()
 
 
-def _has_sibling(text: str, match: re.Match[str]) -> bool:
+def _has_sibling(text: str, match: re.Match[str], end: int) -> bool:
     """Whether the next line is numbered alike: then it is a list."""
-    below = text[match.end() : match.end() + 300].lstrip()
-    number = _NUMBER.match(below)
-    return number is not None and number.group(1).count(".") == match["number"].count(".")
+    number = _NUMBER.match(text, end, end + _BEHIND)
+    return number is not None and number[1].count(".") == match[match.lastgroup or 0].count(".")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator
+from functools import cache
 from itertools import pairwise
 
 from mrengine.chunking.boundaries import (
@@ -34,17 +35,18 @@ from mrengine.chunking.splitters.lines import each_line, each_line_back, unified
 
 __all__ = ["ITEM_MARK", "TITLES", "Prose", "looks"]
 
-# What an item, clause or numbered section begins with. The groups say how far out it lies.
-ITEM_MARK = re.compile(
-    rf"{INDENT}(?:(?P<named>(?:{NAMES})[ \t]+(?:\d[\d.]*|{ROMAN}\b)|§+[ \t]*\d|第.{{1,5}}[条章节])"
-    r"|(?P<number>[(\[]?\d{1,3}(?:\.\d{1,3})*[.)\]:]|\d{1,3}(?:\.\d{1,3})+)(?=\s|$)"
-    rf"|(?P<letter>[(\[]?(?:[A-Za-z]|{ROMAN})[)\]](?=\s|$)|[a-zA-Z]\.(?=\s+[A-Z]))"
-    r"|(?P<bullet>[-*+•‣◦▪·–—o][ \t]+(?=\S)|--?[A-Za-z][\w-]*(?=[,=\[< \t]|$)))"
-)
+# What an item, clause or numbered section begins with, by how far out it lies.
+_FORMS = {
+    "named": rf"(?:{NAMES})[ \t]+(?:\d[\d.]*|{ROMAN}\b)|§+[ \t]*\d|第.{{1,5}}[条章节]",
+    "number": r"[(\[]?\d{1,3}(?:\.\d{1,3})*[.)\]:](?=\s|$)|\d{1,3}(?:\.\d{1,3})+(?=\s|$)",
+    "letter": rf"[(\[]?(?:[A-Za-z]|{ROMAN})[)\]](?=\s|$)|[a-zA-Z]\.(?=\s+[A-Z])",
+    "bullet": r"[-*+•‣◦▪·–—o][ \t]+(?=\S)|--?[A-Za-z][\w-]*(?=[,=\[< \t]|$)",
+}
+_RANK = {"named": 0, "number": 2, "letter": 10, "bullet": 14}
+ITEM_MARK = re.compile(rf"{INDENT}(?:{'|'.join(f'(?P<{name}>{form})' for name, form in _FORMS.items())})")
 # With these an item may begin; behind another letter stands a bracket or a full stop, or it is none.
 _MARKS = frozenset("0123456789([-*+•‣◦▪·–—o§第ivxlcIVXLC" + "".join(name[0] for name in NAMES.split("|")))
 _BEHIND_LETTER = (")", "]", ".")
-_RANK = {"named": 0, "number": 2, "letter": 10, "bullet": 14}
 # A title: a short line that ends no sentence, behind a blank line; numbered, or in capitals, wherever it stands.
 _TITLE = r"(?=[^\W_])[^\n]{0,70}[^\s.!?;,:。！？،؛]$"
 TITLES = (
@@ -62,13 +64,10 @@ _NUMBER_ENDS = "]-–—"  # or with a digit
 _GAP = re.compile(r"[^\s.!?:;,]\s{2,}\S")  # not the two blanks behind a sentence
 _DIGITS = re.compile(r"\d+")
 _BEGINS = re.compile(r"\s*(?:[\[(<#*|\"']*)([^\W\d_]+|\d+)?([^\w\s，。、！？]+|\s)")
+_WORDY = re.compile(rf"\n{INDENT}[^\W\d_]+ ")  # so begin the lines of running text
 _OTHER = frozenset("|#-*+>=~`:<•")  # a row, a heading, an item, a fence: nothing that is wrapped
-_ANY_ITEM = re.compile(
-    rf"\n{ITEM_MARK.pattern}".replace("?P<named>", "?:")
-    .replace("?P<number>", "?:")
-    .replace("?P<letter>", "?:")
-    .replace("?P<bullet>", "?:")
-)
+_ANY_ITEM = re.compile(rf"\n{INDENT}(?:{'|'.join(_FORMS.values())})")
+_AT_MARGIN = re.compile(r"\n(?=[^ \t\r\n])").finditer
 _WIDE = re.compile(r"  (?<=[^\s.!?:;,]  ) *\S")  # as _GAP; it begins with what is quickly found
 _LEARNT = 64  # lines
 _LOOKED = 2500  # characters: in three such parts of a window an item is looked for
@@ -78,7 +77,16 @@ _MOST = 0.7  # of the width: below a longer line, one goes on
 _LONG_WORD = 10  # characters
 _NONE = 1 << 30  # no unit is kept whole at the cost of fill
 _WIDEST = 200  # characters: no text is wrapped at more
+_LINE = 1000  # characters of a line that are looked at
 _MORE = 120  # characters before the boundaries that are asked for: the lines above
+
+
+@cache
+def _farther_out(rank: int) -> re.Pattern[str]:
+    """The expression of the newline before items of less than this rank, and before what may be a paragraph."""
+    outer = "|".join(form for name, form in _FORMS.items() if _RANK[name] < rank)
+    inner = "|".join(form for name, form in _FORMS.items() if _RANK[name] >= rank) or "(?!)"
+    return re.compile(rf"\n(?:{INDENT}(?:{outer})|(?P<parted>\s*\n(?=[ \t]*\S)(?!{INDENT}(?:{inner}))))")
 
 
 class Prose(Stateless):
@@ -98,13 +106,13 @@ class Prose(Stateless):
         self._outdented = False  # records begin at the left margin, and are indented
         self._heads: frozenset[str] = frozenset()
         self._head_ends: frozenset[str] = frozenset()
-        self._seen = self._base = 0
+        self._seen = 0
         self._clauses = Clauses()
 
     def see(self, text: str, base: int) -> None:
         """Learn from the text that is new how its lines are made."""
         begin = max(0, self._seen - base)
-        self._seen, self._base = base + len(text), base
+        self._seen = base + len(text)
         new = unified(text[begin:])
         head = new[: 80 * _LEARNT]
         lines = head.split("\n")[:-1]
@@ -118,8 +126,8 @@ class Prose(Stateless):
         self._heads = _running_heads(lines) if self._wrapped else frozenset()
         held = RECORD if self._outdented else PARAGRAPH if self._blocks else ITEM if marked else LINE
         self.outermost = held if held < LINE or (rows and len(lines) > 2) else _NONE
-        if marked and self._titles:
-            self._clauses.see(text, base)
+        if self._titles:
+            self._clauses.see(text, base, marked=marked)
         if self._outdented:  # the first lines of records are alike, too; running heads are set in columns
             self._heads = frozenset(head for head in self._heads if _has_cells(head) or head[-1] in "0]")
         self._head_ends = frozenset(head[-1] for head in self._heads)
@@ -133,15 +141,18 @@ class Prose(Stateless):
         if not pairs:
             self._wrapped, self._whole = False, WHOLE if _begin_alike(lines) else SOFT
             return
-        lengths = sorted(len(a) for a, _ in pairs)
+        lengths = sorted([len(a) for a, _ in pairs])
         self._width = lengths[len(lengths) * 95 // 100]
-        forced = sum(1 for a, b in pairs if self._is_forced(a, b))
-        going_on = sum(1 for a, b in pairs if b.lstrip()[:1].islower() and a[-1] not in _ENDS)
-        alike = _begin_alike(lines)
-        ended = sum(1 for a, _ in pairs if a[-1] in _ENDS)
-        even = forced > 0.6 * len(pairs) and ended < 0.8 * len(pairs) and not alike
-        self._wrapped = self._width <= _WIDEST and (even or going_on > 0.4 * len(pairs))
-        self._whole = WHOLE if alike and not self._wrapped else SOFT
+        going_on = [b for a, b in pairs if a[-1] not in _ENDS and b.lstrip()[:1].islower()]
+        self._wrapped = self._width <= _WIDEST and len(going_on) > 0.4 * len(pairs)
+        self._whole = SOFT
+        if not self._wrapped:
+            if _begin_alike(lines):
+                self._whole = WHOLE
+            elif self._width <= _WIDEST:
+                forced = sum(1 for a, b in pairs if self._is_forced(a, b))
+                ended = sum(1 for a, _ in pairs if a[-1] in _ENDS)
+                self._wrapped = forced > 0.6 * len(pairs) and ended < 0.8 * len(pairs)
 
     def _learn_blocks(self, lines: list[str]) -> None:
         """What paragraphs are: pieces of running text, or records of a few lines."""
@@ -167,8 +178,10 @@ class Prose(Stateless):
 
     def top(self, text: str, near: int, far: int, high: int) -> Boundary | None:
         """The last paragraph that is no item."""
-        blank = text.rfind("\n\n", max(near, 0), high - 1) if not self._outdented else -1
-        if blank >= 0 and not self._heads:
+        if self._outdented or self._heads:
+            return None
+        blank = text.rfind("\n\n", max(near, 0), high - 1)
+        if blank >= 0 and not (text[blank + 2] in _MARKS and ITEM_MARK.match(text, blank + 2)):
             line = text[blank + 2 : text.find("\n", blank + 2, high + _MORE) % _NONE]
             above = text[text.rfind("\n", 0, blank) + 1 : blank]
             if line and above and not line.isspace():
@@ -185,7 +198,40 @@ class Prose(Stateless):
 
     def far(self, text: str, low: int, high: int, below: int) -> list[Boundary]:
         """The same, if any of these places may be the begin of what is to stay whole."""
+        if self._outdented and below <= PARAGRAPH and text.find("\r", max(low, 0), high) < 0:
+            margin = [match.start() + 1 for match in _AT_MARGIN(text, max(low, 0), high + 1)]
+            return next(([(at, RECORD, WHOLE)] for at in reversed(margin) if self._is_record(text, at)), [])
+        if ITEM < below < LINE and not (self._wrapped or self._outdented) and text.find("\r", max(low, 0), high) < 0:
+            return self._farther(text, low, high, below)
         return self._outer(text, low, high, below) if self.may_hold(text, low, high) else []
+
+    def _is_record(self, text: str, at: int) -> bool:
+        """Whether a record begins at a line at the left margin, where records do."""
+        line = _line(text, at)
+        if text[at - 2 : at] == "\n\n" and not line.isspace():
+            page = self._wrapped and len(line) < self._width - _LONG_WORD and self._is_furniture(line)
+            return not page and not _has_cells(line)
+        return any(level == RECORD for _, level, _ in self._outer(text, at - 1, at))
+
+    def _farther(self, text: str, low: int, high: int, below: int) -> list[Boundary]:
+        """The items and paragraphs of ``far``, where lines are not wrapped."""
+        edge = max(low - _MORE, 0)
+        first = text.find("\n", edge, high) + 1
+        found: list[Boundary] = []
+        for match in reversed(list(_farther_out(below - ITEM).finditer(text, edge, high + _MORE))):
+            parted = match.lastgroup == "parted"
+            begin = match.end() if parted else match.start() + 1
+            if begin <= low:
+                break
+            if begin <= high:
+                above = text[text.rfind("\n", edge, begin - 1) + 1 : begin - 1].rstrip() if begin > first else ""
+                boundary = self.line(begin, _line(text, begin), above, parted)
+                if boundary and boundary[1] < below:
+                    found.append(boundary)
+                    if boundary[1] == PARAGRAPH:
+                        break
+        found.reverse()
+        return found
 
     def may_hold(self, text: str, low: int, high: int) -> bool:
         """Whether an item or a row of a table may begin between these places: asked before anything is looked at."""
@@ -267,6 +313,9 @@ class Prose(Stateless):
 
     def after(self, text: str, level: int, low: int, high: int) -> int:
         """As the boundaries say; no line behind the first that is far enough out is looked at."""
+        if self._outdented and level <= RECORD and text.find("\r", low, high) < 0:
+            margin = (match.start() + 1 for match in _AT_MARGIN(text, low, high + 1))
+            return next((at for at in margin if self._is_record(text, at)), 0)
         step = STEP
         while low < high:
             stop = min(high, low + step)
@@ -278,7 +327,7 @@ class Prose(Stateless):
 
     def context(self, text: str, start: int) -> Context:
         """The titles of numbered sections."""
-        titles = self._clauses.above(text, self._base, start)
+        titles = self._clauses.above(start)
         return Context(titles) if titles else NO_CONTEXT
 
     def _is_furniture(self, line: str) -> bool:
@@ -321,6 +370,12 @@ class Prose(Stateless):
         return (begin, PARAGRAPH + 1, SOFT) if not forced and _has_ended(above) else None
 
 
+def _line(text: str, begin: int) -> str:
+    """The line, without its end; of a very long one, the beginning."""
+    end = text.find("\n", begin, begin + _LINE)
+    return text[begin : end if end >= 0 else begin + _LINE]
+
+
 def _hangs(line: str, above: str) -> bool:
     """Whether a line is indented deeper than the one above: what that names, it describes."""
     return line[0] in " \t" and len(line) - len(line.lstrip()) > len(above) - len(above.lstrip()) + 1
@@ -355,11 +410,10 @@ def _running_heads(lines: list[str]) -> frozenset[str]:
 def _begin_alike(lines: list[str]) -> bool:
     """Whether most lines begin with the same pattern: a time, a name and a colon, a number and a bar."""
     said = [line for line in lines if line]
-    if not said:
+    if len(said) < 4 or len(_WORDY.findall("\n".join(("", *said)))) > 0.4 * len(said):
         return False
-    shapes = Counter(_shape(line) for line in said)
-    shape, most = shapes.most_common(1)[0]
-    return most > 0.6 * len(said) and len(said) > 3 and shape not in ("", "a ", "A ")
+    shape, most = Counter(map(_shape, said)).most_common(1)[0]
+    return most > 0.6 * len(said) and shape not in ("", "a ", "A ")
 
 
 def _shape(line: str) -> str:
