@@ -120,7 +120,8 @@ class Intake:
         self.has_text = self.has_text or not (not text or text.isspace())
         offset = self.spool.write(data)
         digest = blake2b(data, digest_size=16).digest()
-        return self._read(DocumentRow(source.id, digest, offset, len(data), len(text), _facts(source, ())))
+        facts = pack_facts(source.id, source.fields) if source.fields else b""
+        return self._read(DocumentRow(source.id, digest, offset, len(data), len(text), facts))
 
     def _open(self, source: Source) -> None:
         pieces = whole_surrogates(self.reading.text(source))
@@ -155,10 +156,12 @@ class Intake:
 
     def _read(self, row: DocumentRow) -> DocumentRow:
         self.count += 1
-        self.has_facts = self.has_facts or bool(row.facts)
-        if not row.n_bytes:
-            self.textless.append(row.id)
-        self._digest.add(row.id, row.identity, row.n_bytes)
+        name, identity, _, n_bytes, _, facts = row
+        if facts:
+            self.has_facts, identity = True, row.identity
+        if not n_bytes:
+            self.textless.append(name)
+        self._digest.add(name, identity, n_bytes)
         return row
 
     def texts(self) -> Iterator[tuple[DocumentRow | Opened, Any]]:

@@ -20,7 +20,7 @@ from mrengine import events
 from mrengine.errors import ConfigError, JobBusy, JobError, JobFailed, JobNotFound, LogError, SourceError
 from mrengine.host import notices
 from mrengine.host.batches import BatchCoordinator
-from mrengine.host.chunk_table import append_inputs, input_version, lacking_text
+from mrengine.host.chunk_table import append_inputs, input_version
 from mrengine.host.intake import Spooled
 from mrengine.host.log_follower import LogFollower, OnStep, OnText, Outcome
 from mrengine.host.prepare import Preparation
@@ -31,6 +31,7 @@ from mrengine.host.run_end import clear, close_payload, end_state, ending
 from mrengine.host.run_log import RunLog
 from mrengine.host.run_summary import SummaryBuilder
 from mrengine.host.stored_chunks import chunks_of
+from mrengine.host.table_checks import lacking_text
 from mrengine.host.waiting import BusyWait
 from mrengine.job.driver import Ended
 from mrengine.log.file.folder import claimed, remove

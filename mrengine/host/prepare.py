@@ -17,7 +17,6 @@ from typing import Any
 from mrengine.errors import JobBusy, JobCancelled, JobMismatch, JobNotFound, LogError, SourceError, SupervisorDied
 from mrengine.host import notices
 from mrengine.host.chunk_limits import chunking_of, stored_chunking
-from mrengine.host.chunk_table import has_wrong_rows, lacking_text, not_held, rows_to_go_on_with, tells_of_others
 from mrengine.host.document_stream import EarlyStart
 from mrengine.host.intake import Intake, Spooled, check_documents, spool_all, unread_before
 from mrengine.host.job_identity import Plan, Record, job_record
@@ -25,6 +24,7 @@ from mrengine.host.prepared import LOST, Prepared, cut_short_before, known_docum
 from mrengine.host.requests import RunConfig
 from mrengine.host.row_stream import FIRST_S, Pace, RowStream, first_slice_s, numbered
 from mrengine.host.stage_times import stage
+from mrengine.host.table_checks import has_wrong_rows, lacking_text, not_held, rows_to_go_on_with, tells_of_others
 from mrengine.host.waiting import BusyWait
 from mrengine.job.driver import Driver
 from mrengine.log.format import codec
@@ -171,6 +171,7 @@ class Preparation:
         with self._stage("read"):
             intake.advance((lambda: bool(intake.rows or intake.opened)) if eager else Pace(READ_S).is_due)
         how: dict[str, Any] = {"first_s": self._first_s, "eager": eager, "stage": self._stage}
+        how["may_compare_later"] = self._on_mismatch == "error"
         early = EarlyStart(self._folder, intake, lambda: self._plan(()), **how)
         if not early.is_possible(self._refreshed() if existed else None, document):
             return None

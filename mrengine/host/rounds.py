@@ -168,9 +168,13 @@ class RoundPlayer:
         assert driver is not None
         assert epoch is not None
         rows.seen(epoch)
-        if self.stop_reason is not None or rows.count - follower.counts.done // epoch.models > AHEAD:
+        ahead = rows.count - follower.counts.done // epoch.models
+        if self.stop_reason is not None or (ahead > AHEAD and not rows.is_urgent()):
             return False
-        for record in rows.next():
+        records = rows.next()
+        if not records and not rows.ended:
+            return True  # what the log has was compared with the documents, and no more
+        for record in records:
             driver.append(*record)
         if rows.ended:
             version = round_.mapping.version
