@@ -21,7 +21,7 @@ from mrengine.log.format.chunk_rows import (
     pack_whole,
 )
 from mrengine.log.format.heads import NO_HEADS, HeadPlaces
-from mrengine.log.format.job_records import DocumentRow, DocumentsDigest
+from mrengine.log.format.job_records import DocumentRow
 from mrengine.private import open_file
 from mrengine.sources.spool import SpoolReader, not_kept
 
@@ -31,21 +31,12 @@ __all__ = [
     "append_inputs",
     "beyond",
     "chunk_records",
-    "digest_of",
     "input_version",
     "rows_of",
     "whole_row",
 ]
 
 _MOST_HEADS = 1 << 15  # that one record tells of
-
-
-def digest_of(rows: Sequence[DocumentRow]) -> tuple[int, int, bytes]:
-    """(count, bytes, digest over all ids and digests)."""
-    digest = DocumentsDigest()
-    for row in rows:
-        digest.add(row.id, row.identity, row.n_bytes)
-    return digest.summary()
 
 
 def chunk_records(

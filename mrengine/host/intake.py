@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from mrengine.errors import ConfigError, SourceError
+from mrengine.host.document_rows import DocumentRows
 from mrengine.log.format.document_facts import pack_facts
 from mrengine.log.format.job_records import DocumentRow, DocumentsDigest
 from mrengine.log.view.chunk_facts import unread_of
+from mrengine.log.view.job_view import ResumeEngine
 from mrengine.log.view.replay import Epoch
 from mrengine.private import make_private
 from mrengine.sources import Reading, Source, documents_of
@@ -264,7 +266,7 @@ class Spooled:
     """
 
     spool: Spool
-    rows: Sequence[DocumentRow]
+    rows: DocumentRows
     blank: bool
     unread: tuple[SourceError, ...] = ()
     unread_message: str = ""
@@ -279,15 +281,18 @@ def spool_documents(folder: Path, document: Any, *, skip: bool, optional: bool =
     return spool_all(Intake(folder, document, skip=skip, optional=optional))
 
 
-def spool_all(intake: Intake) -> Spooled:
-    """Read what is left of all documents. SourceError: some cannot be read."""
-    reading = intake.reading
+def spool_all(intake: Intake, stored: ResumeEngine | None = None) -> Spooled:
+    """Read what is left of all documents. ``stored``: a log that may have them. SourceError: some cannot be read."""
+    reading, rows = intake.reading, DocumentRows(stored)
     try:
-        intake.advance()
+        while intake.rows or not intake.ended:
+            row = intake.rows.popleft() if intake.rows else intake.next()
+            if row is not None:
+                rows.append(row)
+        rows.summary, rows.has_facts, rows.textless = intake.summary, intake.has_facts, intake.textless
         reading.check()
         intake.spool.flush()
         unread_message = reading.unread_message() if reading.errors else ""
-        rows = list(intake.rows)
         return Spooled(intake.spool, rows, not intake.has_text, tuple(reading.errors), unread_message, reading.warnings)
     except BaseException:
         intake.discard()

@@ -15,7 +15,8 @@ from mrengine._version import __version__
 from mrengine.chunking.chunker import Chunker
 from mrengine.errors import ConfigError, JobMismatch, SourceError
 from mrengine.host.chunk_limits import Chunking, chunking_of, stored_chunking
-from mrengine.host.chunk_table import Whole, chunk_records, digest_of
+from mrengine.host.chunk_table import Whole, chunk_records
+from mrengine.host.document_rows import DocumentRows, digest_of
 from mrengine.host.document_stream import DocumentStream, can_go_on
 from mrengine.host.edited import guided
 from mrengine.host.intake import Intake
@@ -86,7 +87,7 @@ def job_record(
             "map_folder": mapping.folder,
             "models": [_named(model.spec) for model in models],
             "batch": asdict(settings.batching) if settings.batching is not None else None,
-            FACTS: any(row.facts for row in documents),
+            FACTS: documents.has_facts if isinstance(documents, DocumentRows) else any(row.facts for row in documents),
             **unread_facts(unread),
         },
     )

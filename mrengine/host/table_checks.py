@@ -13,6 +13,7 @@ from hashlib import blake2b
 from pathlib import Path
 
 from mrengine.errors import LogError
+from mrengine.host.document_rows import DocumentRows
 from mrengine.log.format.chunk_rows import ChunkRow, ChunkTable, rows_array, stands_in
 from mrengine.log.format.heads import read_heads
 from mrengine.log.format.job_records import DocumentRow
@@ -125,6 +126,8 @@ def tells_of_others(stored: ResumeEngine, documents: Sequence[DocumentRow]) -> b
     """Whether a DOCUMENTS record says anything else of these documents, whose digest is the job's: it was wrong before
     its CRC was made.
     """
+    if isinstance(documents, DocumentRows) and documents.are_those_of(stored):
+        return False
     for first, rows in stored.documents().batches():
         now = tuple(documents[first : first + len(rows)])
         if rows[: len(now)] != now:

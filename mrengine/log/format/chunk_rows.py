@@ -280,7 +280,8 @@ class DocumentNames:
     def batches(self) -> Iterator[tuple[int, tuple[DocumentRow, ...]]]:
         """The same, a record at a time: the index of its first document, and all of them. LogError."""
         for at, batch in enumerate(self._batches):
-            yield batch.first, self._rows(at)
+            known = self._cache.get(at)  # none is added: whoever reads all reads each once
+            yield batch.first, known or unpack_documents(self._reader.payload(batch.offset)).rows
 
     def get(self, index: int) -> DocumentRow | None:
         """The batch that holds a document; None: its record was lost."""
