@@ -70,11 +70,24 @@ class Chunker:
         target = self.target_tokens
         if target is None:
             return self._whole(document, document_id, first_id)
-        if isinstance(document, str) and len(document) <= target and not callable(self.splitter):
-            count = self._tokenizer.count(document)
-            if count <= target:
-                return self._single(document, count, document_id, first_id)
+        if isinstance(document, str) and not document:
+            return iter(())
+        if isinstance(document, str) and (found := self.whole(document, document_id)) is not None:
+            return iter((Chunk(first_id, document_id, 0, len(document), 0, *found, document),))
         return self._cut(document, target, document_id, first_id, Guided(self, guide) if guide else None)
+
+    def whole(self, text: str, name: str = "") -> tuple[int, str] | None:
+        """Tokens and kind of a short text that is one chunk: ``chunk()`` without its objects, for rows of a table.
+
+        None: that has to be asked. ``name``: of the document.
+        """
+        target, splitter = self.target_tokens, self.splitter
+        if target is None or not 0 < len(text) <= target or callable(splitter):
+            return None
+        count = self._tokenizer.count(text)
+        if count > target:
+            return None
+        return count, detect(text[:BLOCK], name) if splitter == "auto" else splitter
 
     def _single(self, text: str, count: int, document_id: str, chunk_id: int, name: str = "") -> Iterator[Chunk]:
         if not text:

@@ -5,6 +5,7 @@ To add a kind: a module with its ``Kind`` and a ``looks(sample)``, and a line in
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from itertools import chain
 from typing import NamedTuple, Protocol
@@ -154,11 +155,15 @@ def choose(
 # all others need several lines, or begin otherwise.
 _MARKS = ("\n", "\r", GAP, "`", "|", "](", "**", "][", "@@", "-->", "/*", "<!--", '"""', "\x27\x27\x27")
 _LONGEST_LINE = 3000
+# Words without any mark that another kind has: most rows are such, and need no second look.
+_PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9 .,%'?!-]{,2998}")
 
 
 def _of_line(text: str) -> str:
     """The kind of a text of one line, as the whole search finds it; "" where that has to look."""
     line = text.rstrip()
+    if _PLAIN.fullmatch(line) and codelooks.is_wordy(sampled(line)) and not line.startswith(("GO", "go", "Go")):
+        return "prose"
     if not line[:1].isalnum() or len(text) > _LONGEST_LINE or line[-1] in ":;" or any(map(line.__contains__, _MARKS)):
         return ""
     row = sampled(line)

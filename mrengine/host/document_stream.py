@@ -6,23 +6,21 @@ A resumed job reads again what the log already has, and compares it first: other
 from __future__ import annotations
 
 import secrets
-from bisect import bisect_left
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mrengine._version import __version__
 from mrengine.errors import SourceError, SupervisorDied
-from mrengine.host.chunk_table import Batch, beyond, is_there, rows_follow, rows_of
+from mrengine.host.chunk_table import Batch, Whole, beyond, rows_of, whole_row
 from mrengine.host.intake import Intake, Opened, is_read_once
+from mrengine.host.known_documents import Comparison, Known, compared_meanwhile, has_text_to_begin_with
 from mrengine.host.row_stream import EARLY_S, Numbered, Pace, RowStream
+from mrengine.host.table_checks import rows_follow
 from mrengine.job.driver import Driver
 from mrengine.log.format import codec
-from mrengine.log.format.chunk_rows import ChunkTable
 from mrengine.log.format.job_records import (
     READING,
     DocumentRow,
@@ -35,93 +33,15 @@ from mrengine.log.view.chunk_facts import CUT_SHORT, FACTS, unread_facts
 from mrengine.log.view.job_view import ResumeEngine
 from mrengine.log.view.mismatch import compare
 from mrengine.records import Document
-from mrengine.sources.spool import Text, spool_name
+from mrengine.sources.spool import spool_name
 
 if TYPE_CHECKING:
     from mrengine.host.job_identity import Plan
 
-__all__ = ["Begun", "DocumentStream", "EarlyStart", "Known", "LoggedDocuments", "can_go_on", "compare_known"]
+__all__ = ["Begun", "DocumentStream", "EarlyStart", "LoggedDocuments", "can_go_on"]
 
-
-class Known:
-    """What the log has of a job that was left while its documents were read: ``table``, its rows; ``documents`` that
-    are named in it, the last of them perhaps ``opened`` (-1: none is).
-    """
-
-    def __init__(self, stored: ResumeEngine) -> None:
-        epoch = stored.epoch
-        self.documents = 0 if epoch is None else epoch.document_count
-        self.opened = -1 if epoch is None else epoch.opened
-        self.table: ChunkTable | None = None
-        if epoch is not None:
-            self._reader = stored.reader.duplicate()  # the view may be opened anew
-            self.table = ChunkTable(self._reader.fd, epoch.segments.get(0, []))
-        self.rows = 0 if self.table is None else len(self.table)
-        self.document = self.table[self.rows - 1].document if self.table is not None and self.rows else 0
-
-    def first_row(self, document: int) -> int:
-        """The first row of a document, or behind."""
-        table = self.table
-        if table is None:
-            return 0
-        return bisect_left(range(self.rows), document, key=lambda row: table[row].document)
-
-
-def compare_known(intake: Intake, stored: ResumeEngine, known: Known) -> str | None:
-    """The id of the first document that is not read again as the log says; None: all are. Those that have no rows, or
-    the last ones, stay in the ``intake``; of one that was being read then, as much is read as has rows. Where one is
-    another, all of them stay.
-    """
-    names = stored.documents()
-    intake.stays = lambda index, name: (row := names.get(index)) is not None and row.id == name
-    waiting, intake.rows = intake.rows, deque()
-    for index, row in enumerate(names):
-        found = waiting.popleft() if waiting else _next(intake, _end(known) if row.is_open else None)
-        alike = _is_begun_alike(intake, known, found, row) if row.is_open else found == row
-        if alike and index == known.document and not row.is_open:
-            alike = _has_rows(intake, known, row, row)  # it is cut once more, and compared
-        if not alike:
-            intake.rows = deque((*islice(names, index), *((found,) if found is not None else ()), *waiting))
-            return row.id
-        if index >= known.document and found is not None:
-            intake.rows.append(found)
-    intake.rows.extend(waiting)
-    return None
-
-
-def _next(intake: Intake, end: int | None) -> DocumentRow | None:
-    """The next document that is not left out. None: there is none, or it was read as far as to an ``end`` in the spool
-    (``opened``).
-    """
-
-    def is_far_enough() -> bool:
-        return end is not None and intake.opened is not None and intake.spool.size >= end
-
-    while not intake.ended:
-        row = intake.next(is_far_enough)
-        if row is not None or intake.opened is not None:
-            return row
-    return None
-
-
-def _is_begun_alike(intake: Intake, known: Known, found: DocumentRow | None, row: DocumentRow) -> bool:
-    """Whether a document, of which the log does not know the end, begins as it has rows."""
-    now = found or (intake.opened.provisional if intake.opened is not None else None)
-    return now is not None and _has_rows(intake, known, now, row)
-
-
-def _has_rows(intake: Intake, known: Known, now: DocumentRow, row: DocumentRow) -> bool:
-    """Whether the text in the spool is that of the rows of a document."""
-    if (now.id, now.spool_offset) != (row.id, row.spool_offset) or known.table is None:
-        return False
-    first = known.first_row(known.document)
-    intake.spool.flush()
-    with Text(intake.spool.path) as text:
-        return all(is_there(chunk, known.table[chunk], text) for chunk in range(first, known.rows))
-
-
-def _end(known: Known) -> int:
-    return known.table[known.rows - 1].spool_to if known.table is not None and known.rows else 0
+COMPARE_S = 0.25  # of comparing documents with the log, before the workers begin with the rows that it has
+CHECK_S = 0.5  # of looking whether these have their text
 
 
 class DocumentStream:
@@ -132,6 +52,7 @@ class DocumentStream:
         intake: Intake,
         chunk: Callable[..., Iterator[Any]],
         *,
+        whole: Whole | None = None,
         settings: Mapping[str, Plain],
         known: Known,
         blank: Callable[[], None],
@@ -141,7 +62,8 @@ class DocumentStream:
         """``settings``: of the JOB that was, or will be, written. ``eager``: a group ends with each document, before
         the next one is asked for.
         """
-        self._intake, self._chunk, self._settings, self._known = intake, chunk, settings, known
+        self._intake, self._settings, self._known = intake, settings, known
+        self._chunk, self._whole = chunk, whole  # of a Chunker, or what acts like it
         self._blank, self._is_due, self._eager = blank, is_due, eager
         self._named = known.documents  # that the log, or an earlier group, names
         self._documents: list[DocumentRow] = []  # for this group
@@ -152,12 +74,13 @@ class DocumentStream:
     def groups(self, begin: Sequence[Numbered]) -> Iterator[list[Numbered]]:
         """Cut all there is; ``begin`` comes first. SourceError, ChunkingError; LogError: the log's rows are others."""
         intake, next_id = self._intake, self._known.rows
+        eager, is_due = self._eager, self._is_due
         batch = Batch(0, next_id)
         for row in self._rows():
             if row is not None:
-                batch.add(*row)
+                batch.take(row)
                 next_id += 1
-            if batch.is_full or (row is None and self._eager) or self._is_due():
+            if batch.is_full or (eager and type(row) is not tuple) or is_due():
                 yield [*begin, *self._group(batch)]
                 begin = ()
                 batch = Batch(0, next_id)
@@ -178,7 +101,19 @@ class DocumentStream:
             yield from beyond(known.table, rows, first)
 
     def _cut(self, index: int, next_id: int) -> Iterator[Any]:
+        whole, known = self._whole, self._known.rows
         for document, text in self._intake.texts():
+            if next_id >= known and whole is not None and isinstance(text, str) and isinstance(document, DocumentRow):
+                packed = whole_row(index, document, text, whole)
+                if packed is not None:
+                    if index > self._announced and index >= self._named:
+                        self._documents.append(document)
+                    else:
+                        self._name(index, document)
+                    yield packed  # and the end of its document
+                    next_id += 1
+                    index += 1
+                    continue
             if isinstance(document, Opened):
                 self._opened, document.given = (index, document), True
                 name, offset = document.source.id, document.offset
@@ -250,7 +185,8 @@ class Begun:
 class EarlyStart:
     """``plan()``: of the job, as far as it is known without its documents. ``stage(name)``: a ``with`` block whose
     duration is noted. ``first_s``: of cutting, at most, after which the workers can begin. ``eager``: see
-    DocumentStream.
+    DocumentStream. ``may_compare_later``: documents that are others than those of the log end the run, whenever that is
+    seen.
     """
 
     def __init__(
@@ -261,8 +197,14 @@ class EarlyStart:
         *,
         first_s: float,
         eager: bool = False,
+        may_compare_later: bool = False,
         stage: Callable[[str], AbstractContextManager[Any]],
     ) -> None:
+        self._may_compare_later = may_compare_later
+        self._sound: tuple[Any, int] = (
+            None,
+            0,
+        )  # the state of a log, and how far it was read, that can be gone on with
         self._folder, self._intake, self._plan = folder, intake, plan
         self._first_s, self._eager, self._stage = 0.0 if eager else min(first_s, EARLY_S), eager, stage
         self.other: str | None = None  # the id of a document that is another than the log has
@@ -271,7 +213,11 @@ class EarlyStart:
         """Whether more is to be read of a new job, or of one that the log has as it was left then."""
         if stored is None or stored.epoch is None:
             return not self._intake.ended and not _has_pipes(document)
-        return _was_reading(stored) and self._is_same(stored)
+        seen = stored.state, stored.position
+        if self._sound != seen and not (_was_reading(stored) and self._is_same(stored)):
+            return False
+        self._sound = seen
+        return True
 
     def _is_same(self, stored: ResumeEngine) -> bool:
         """Whether a log is of the same job, whatever its documents are."""
@@ -285,21 +231,26 @@ class EarlyStart:
         ``again(error)``: another driver that has opened the job, and the log, for one whose supervisor has died.
         """
         plan, known, intake = self._plan(), Known(stored), self._intake
-        if stored.epoch is not None:
-            with self._stage("read"):
-                self.other = compare_known(intake, stored, known)
-            if self.other is not None:
-                return None
         token = secrets.token_bytes(16) if stored.epoch is None else stored.epoch.spool
         plan.job, place = replace(plan.job, documents=(0, 0, token)), self._folder / spool_name(token)
+        comparison = Comparison(intake, known)
+        with self._stage("read"):
+            self._compare(comparison, stored, place)
+        if comparison.other is not None:
+            self.other = comparison.other
+            return None
         intake.at_once = True
         with self._stage("cut"):
             plan.load()
             pace = Pace(self._first_s)
             begin, stream = plan.while_read(intake, stored, known, is_due=pace.is_due, eager=self._eager)
-            rows = RowStream(stream.groups(begin), pace, count=known.rows, n_bytes=None)
-            rows.first()
-        intake.spool.settle(place)
+            if comparison.is_over:
+                rows = RowStream(stream.groups(begin), pace, count=known.rows, n_bytes=None)
+                rows.first()
+                intake.spool.settle(place)
+            else:
+                groups = self._compared_first(comparison, pace, stream, place, plan.job.job_id)
+                rows = RowStream(groups, pace, count=known.rows, n_bytes=None, is_urgent=lambda: not comparison.is_over)
         while True:
             try:
                 for record in rows.unseen:
@@ -309,6 +260,21 @@ class EarlyStart:
             except SupervisorDied as error:
                 session, stored = again(error)
                 rows.seen(stored.epoch)
+
+    def _compare(self, comparison: Comparison, stored: ResumeEngine, place: Path) -> None:
+        """As far as is done before the workers begin: where that takes long and may be done later, not to the end."""
+        later = self._may_compare_later and stored.epoch is not None
+        over = comparison.advance(Pace(COMPARE_S).is_due if later else lambda: False)
+        if not over and not has_text_to_begin_with(stored, place, CHECK_S):
+            comparison.advance()
+
+    def _compared_first(
+        self, comparison: Comparison, pace: Pace, stream: DocumentStream, place: Path, job_id: str
+    ) -> Iterator[list[Numbered]]:
+        for _ in compared_meanwhile(comparison, pace.is_due, job_id):
+            yield []
+        self._intake.spool.settle(place)
+        yield from stream.groups(())
 
 
 def can_go_on(stored: ResumeEngine) -> bool:
@@ -325,7 +291,7 @@ def _was_reading(stored: ResumeEngine) -> bool:
         return False
     if not epoch.reading or epoch.complete or epoch.job.epoch or not can_go_on(stored):
         return False
-    return rows_follow(stored, list(stored.documents()))
+    return rows_follow(stored, stored.documents())
 
 
 def _has_pipes(document: Any) -> bool:

@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from mrengine.errors import ConfigError, SourceError
+from mrengine.host.document_rows import DocumentRows
 from mrengine.log.format.document_facts import pack_facts
 from mrengine.log.format.job_records import DocumentRow, DocumentsDigest
 from mrengine.log.view.chunk_facts import unread_of
+from mrengine.log.view.job_view import ResumeEngine
 from mrengine.log.view.replay import Epoch
 from mrengine.private import make_private
 from mrengine.sources import Reading, Source, documents_of
@@ -120,7 +122,8 @@ class Intake:
         self.has_text = self.has_text or not (not text or text.isspace())
         offset = self.spool.write(data)
         digest = blake2b(data, digest_size=16).digest()
-        return self._read(DocumentRow(source.id, digest, offset, len(data), len(text), _facts(source, ())))
+        facts = pack_facts(source.id, source.fields) if source.fields else b""
+        return self._read(DocumentRow(source.id, digest, offset, len(data), len(text), facts))
 
     def _open(self, source: Source) -> None:
         pieces = whole_surrogates(self.reading.text(source))
@@ -155,10 +158,12 @@ class Intake:
 
     def _read(self, row: DocumentRow) -> DocumentRow:
         self.count += 1
-        self.has_facts = self.has_facts or bool(row.facts)
-        if not row.n_bytes:
-            self.textless.append(row.id)
-        self._digest.add(row.id, row.identity, row.n_bytes)
+        name, identity, _, n_bytes, _, facts = row
+        if facts:
+            self.has_facts, identity = True, row.identity
+        if not n_bytes:
+            self.textless.append(name)
+        self._digest.add(name, identity, n_bytes)
         return row
 
     def texts(self) -> Iterator[tuple[DocumentRow | Opened, Any]]:
@@ -261,7 +266,7 @@ class Spooled:
     """
 
     spool: Spool
-    rows: Sequence[DocumentRow]
+    rows: DocumentRows
     blank: bool
     unread: tuple[SourceError, ...] = ()
     unread_message: str = ""
@@ -276,15 +281,18 @@ def spool_documents(folder: Path, document: Any, *, skip: bool, optional: bool =
     return spool_all(Intake(folder, document, skip=skip, optional=optional))
 
 
-def spool_all(intake: Intake) -> Spooled:
-    """Read what is left of all documents. SourceError: some cannot be read."""
-    reading = intake.reading
+def spool_all(intake: Intake, stored: ResumeEngine | None = None) -> Spooled:
+    """Read what is left of all documents. ``stored``: a log that may have them. SourceError: some cannot be read."""
+    reading, rows = intake.reading, DocumentRows(stored)
     try:
-        intake.advance()
+        while intake.rows or not intake.ended:
+            row = intake.rows.popleft() if intake.rows else intake.next()
+            if row is not None:
+                rows.append(row)
+        rows.summary, rows.has_facts, rows.textless = intake.summary, intake.has_facts, intake.textless
         reading.check()
         intake.spool.flush()
         unread_message = reading.unread_message() if reading.errors else ""
-        rows = list(intake.rows)
         return Spooled(intake.spool, rows, not intake.has_text, tuple(reading.errors), unread_message, reading.warnings)
     except BaseException:
         intake.discard()

@@ -10,7 +10,7 @@ from typing import Any
 
 from mrengine.errors import JobNotFound, LogError
 from mrengine.host.chunk_limits import stored_chunking
-from mrengine.host.chunk_table import digest_of
+from mrengine.host.document_rows import digest_of
 from mrengine.host.intake import spool_unnamed
 from mrengine.host.job_identity import Plan
 from mrengine.host.stored import stored_job

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, replace
 from hashlib import blake2b
@@ -13,13 +12,17 @@ from typing import Any
 import msgpack
 
 from mrengine._version import __version__
+from mrengine.chunking.chunker import Chunker
 from mrengine.errors import ConfigError, JobMismatch, SourceError
 from mrengine.host.chunk_limits import Chunking, chunking_of, stored_chunking
-from mrengine.host.chunk_table import chunk_records, digest_of
-from mrengine.host.document_stream import DocumentStream, Known, can_go_on
+from mrengine.host.chunk_table import Whole, chunk_records
+from mrengine.host.document_rows import DocumentRows, digest_of
+from mrengine.host.document_stream import DocumentStream, can_go_on
 from mrengine.host.edited import guided
 from mrengine.host.intake import Intake
+from mrengine.host.known_documents import Known
 from mrengine.host.row_stream import Numbered
+from mrengine.host.table_checks import first_row
 from mrengine.log.format import codec
 from mrengine.log.format.job_records import (
     READING,
@@ -84,7 +87,7 @@ def job_record(
             "map_folder": mapping.folder,
             "models": [_named(model.spec) for model in models],
             "batch": asdict(settings.batching) if settings.batching is not None else None,
-            FACTS: any(row.facts for row in documents),
+            FACTS: documents.has_facts if isinstance(documents, DocumentRows) else any(row.facts for row in documents),
             **unread_facts(unread),
         },
     )
@@ -194,8 +197,10 @@ class Plan:
             yield codec.DOCUMENTS, payload
         tables = []
         self.blank_chunks = 0
-        chunk = guided(self._chunking.chunker(), stored, self.job, self.documents, spool)
-        for payload in chunk_records(spool, self.documents, chunk, blank=self._note_blank, is_due=is_due):
+        chunker = self._chunking.chunker()
+        chunk = guided(chunker, stored, self.job, self.documents, spool)
+        how: dict[str, Any] = {"whole": _whole_of(chunker), "blank": self._note_blank, "is_due": is_due}
+        for payload in chunk_records(spool, self.documents, chunk, **how):
             yield codec.CHUNKS, payload
             if stored is not None:
                 tables.append(payload)
@@ -221,9 +226,9 @@ class Plan:
         else:
             settings = {**self._settings(), READING: True}
             records = [(codec.JOB, _packed(replace(self.job, settings=settings)), 0)]
-        chunk, blank = chunking.chunker().chunk, self._note_blank
+        chunker, blank = chunking.chunker(), self._note_blank
         how: dict[str, Any] = {"settings": settings, "known": known, "blank": blank, "is_due": is_due, "eager": eager}
-        return records, DocumentStream(intake, chunk, **how)
+        return records, DocumentStream(intake, chunker.chunk, whole=_whole_of(chunker), **how)
 
     def further_records(self, spool: Path, stored: ResumeEngine, *, is_due: Callable[[], bool]) -> Iterator[Record]:
         """The rows that the first epoch of a log lacks. The last document that has some is cut once more."""
@@ -233,17 +238,24 @@ class Plan:
         table = stored.chunk_table()
         known = len(table)
         document = table[known - 1].document if known else 0
-        first = bisect_left(range(known), document, key=lambda row: table[row].document)
+        first = first_row(table, document)
+        chunker = chunking.chunker()
         rows = chunk_records(
             spool,
             self.documents,
-            chunking.chunker().chunk,
+            chunker.chunk,
+            whole=_whole_of(chunker),
             blank=self._note_blank,
             is_due=is_due,
             since=(document, first),
             known=table,
         )
         return ((codec.CHUNKS, payload) for payload in rows)
+
+
+def _whole_of(chunker: Any) -> Whole | None:
+    """A chunker's short way, where it has one."""
+    return chunker.whole if isinstance(chunker, Chunker) else None
 
 
 def _packed(job: JobRecord) -> bytes:

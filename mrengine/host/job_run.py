@@ -20,17 +20,18 @@ from mrengine import events
 from mrengine.errors import ConfigError, JobBusy, JobError, JobFailed, JobNotFound, LogError, SourceError
 from mrengine.host import notices
 from mrengine.host.batches import BatchCoordinator
-from mrengine.host.chunk_table import append_inputs, input_version, lacking_text
+from mrengine.host.chunk_table import append_inputs, input_version
 from mrengine.host.intake import Spooled
 from mrengine.host.log_follower import LogFollower, OnStep, OnText, Outcome
 from mrengine.host.prepare import Preparation
-from mrengine.host.prepared import LOST, Prepared, identity, is_begun, no_text
+from mrengine.host.prepared import Prepared, identity, is_begun, no_text, without_text
 from mrengine.host.requests import RoundSpec, RunConfig, shared_answers
 from mrengine.host.rounds import RoundPlayer
 from mrengine.host.run_end import clear, close_payload, end_state, ending
 from mrengine.host.run_log import RunLog
 from mrengine.host.run_summary import SummaryBuilder
 from mrengine.host.stored_chunks import chunks_of
+from mrengine.host.table_checks import lacking_text
 from mrengine.host.waiting import BusyWait
 from mrengine.job.driver import Ended
 from mrengine.log.file.folder import claimed, remove
@@ -141,8 +142,7 @@ class JobRun:
         for message in ready.notes:
             self._warn(message)
         self.counts.unread = tuple(ready.unread)
-        documents = ready.documents if ready.intake is None else ()
-        if textless := [row.id for row in documents if not row.n_bytes and row is not LOST]:
+        if textless := without_text(ready.documents) if ready.intake is None else ():
             self._warn(notices.empty(self.job_id, textless))
         if ready.rows is None and (blank := ready.blank()):
             self._warn(notices.blank(self.job_id, blank))

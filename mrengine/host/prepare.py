@@ -14,17 +14,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from mrengine.errors import JobBusy, JobCancelled, JobMismatch, JobNotFound, LogError, SourceError, SupervisorDied
+from mrengine.errors import JobCancelled, JobMismatch, JobNotFound, LogError, SourceError
 from mrengine.host import notices
 from mrengine.host.chunk_limits import chunking_of, stored_chunking
-from mrengine.host.chunk_table import has_wrong_rows, lacking_text, not_held, rows_to_go_on_with, tells_of_others
 from mrengine.host.document_stream import EarlyStart
 from mrengine.host.intake import Intake, Spooled, check_documents, spool_all, unread_before
 from mrengine.host.job_identity import Plan, Record, job_record
 from mrengine.host.prepared import LOST, Prepared, cut_short_before, known_documents, no_text, says_otherwise
 from mrengine.host.requests import RunConfig
 from mrengine.host.row_stream import FIRST_S, Pace, RowStream, first_slice_s, numbered
+from mrengine.host.sessions import Sessions
 from mrengine.host.stage_times import stage
+from mrengine.host.table_checks import has_wrong_rows, not_held, rows_to_go_on_with, tells_of_others
 from mrengine.host.waiting import BusyWait
 from mrengine.job.driver import Driver
 from mrengine.log.format import codec
@@ -36,16 +37,14 @@ from mrengine.private import check_writable
 from mrengine.sources.read import is_one
 from mrengine.sources.spool import Spool, Text, name_again, spool_name
 
-__all__ = ["SUPERVISORS", "Preparation"]
+__all__ = ["Preparation"]
 
 READ_S = 0.25  # of reading, after which what takes longer is cut while it is read
-SUPERVISORS = 4  # how many may die before a job is given up
 
 
 class Preparation:
-    """Prepares one run of a job. ``begin()`` starts a session and asks for the job; it is called when it is needed.
-    ``drop()`` ends one whose supervisor has died. ``wait()`` is given a JobBusy: it raises that, or something else, or
-    returns when it is time to look again. ``view``: of the job's log, where the caller has one already. ``first_s``: of
+    """Prepares one run of a job. ``begin()`` starts a session and asks for the job; it is called when it is needed. See
+    Sessions for ``drop`` and ``wait``. ``view``: of the job's log, where the caller has one already. ``first_s``: of
     cutting, after which the workers can begin.
     """
 
@@ -63,8 +62,7 @@ class Preparation:
         first_s: float | None = None,
     ) -> None:
         self._parts, self._job_id, self._folder, self._mapping = parts, job_id, folder, mapping
-        self._begin_once, self._drop, self._wait = begin, drop, wait
-        self._died = 0
+        self._sessions, self._wait = Sessions(job_id, begin, drop, wait), wait
         self._damage: Sequence[tuple[int, int]] = ()
         self._notes: list[str] = []
         self._view = view
@@ -95,7 +93,7 @@ class Preparation:
     def _from_documents(self, document: Any) -> Prepared:
         self._check_folder()
         existed = os.path.lexists(self._folder / "log")
-        session = None if existed else self._begin()
+        session = None if existed else self._sessions.begin()
         if not isinstance(document, Spooled):
             intake = self._intake(document, optional=existed)
             try:
@@ -107,7 +105,7 @@ class Preparation:
                 return begun
             session = begun or session
         with self._stage("read"):
-            spooled = self._moved(document) if isinstance(document, Spooled) else spool_all(intake)
+            spooled = self._moved(document) if isinstance(document, Spooled) else spool_all(intake, self._view)
         spool: Spool | None = spooled.spool
         self._unread_sources = spooled.unread
         self._notes += notices.of_sources(self._job_id, spooled.warnings)
@@ -126,7 +124,7 @@ class Preparation:
             spool.require()
             # A new job is cut while the supervisor starts; for one that the log knows, that is known first.
             records = None if existed else self._begin_to_cut(plan, plan.records, spool.path)
-            return self._settle(plan, spool, records, session or self._begin())
+            return self._settle(plan, spool, records, session or self._sessions.begin())
         finally:
             if spool is not None:
                 spool.discard()
@@ -171,14 +169,15 @@ class Preparation:
         with self._stage("read"):
             intake.advance((lambda: bool(intake.rows or intake.opened)) if eager else Pace(READ_S).is_due)
         how: dict[str, Any] = {"first_s": self._first_s, "eager": eager, "stage": self._stage}
+        how["may_compare_later"] = self._on_mismatch == "error"
         early = EarlyStart(self._folder, intake, lambda: self._plan(()), **how)
         if not early.is_possible(self._refreshed() if existed else None, document):
             return None
         check_writable(self._folder)
         intake.spool.require()
-        session, view = self._locked(session or self._begin())
+        session, view = self._locked(session or self._sessions.begin())
         if early.is_possible(view, document):
-            begun = early.begin(session, view, lambda error: self._locked(self._again(error)))
+            begun = early.begin(session, view, lambda error: self._locked(self._sessions.again(error)))
             if begun is not None:
                 ready = self._prepared(begun.plan)
                 return replace(ready, documents=begun.documents, spool=begun.spool, rows=begun.rows, intake=intake)
@@ -187,25 +186,11 @@ class Preparation:
 
     def _locked(self, session: Driver) -> tuple[Driver, ResumeEngine]:
         """The job's log, when its lock is ours."""
-        while True:
-            try:
-                return session, self._caught_up(session.opened())
-            except SupervisorDied as error:
-                session = self._again(error)
-            except JobBusy as error:
-                self._wait(error)
-                session = self._begin()
+        return self._sessions.until_done(session, lambda now: (now, self._caught_up(now.opened())))
 
     def _settle(self, plan: Plan, fresh: Spool | None, records: list[Record] | None, session: Driver) -> Prepared:
         """``_settled``, by another supervisor where one dies."""
-        while True:
-            try:
-                return self._settled(plan, fresh, records, session)
-            except SupervisorDied as error:
-                session = self._again(error)
-            except JobBusy as error:  # somebody began it while the documents were read
-                self._wait(error)
-                session = self._begin()
+        return self._sessions.until_done(session, lambda now: self._settled(plan, fresh, records, now))
 
     def _settled(self, plan: Plan, fresh: Spool | None, records: list[Record] | None, session: Driver) -> Prepared:
         """The lock is ours: what the log says now decides. A ``fresh`` spool takes the place of one that is not as it
@@ -228,7 +213,7 @@ class Preparation:
             self._rows, records = None, None
         if records is None:
             records = self._cut(plan, text)
-        if fresh is not None and lacking_text(place, plan.documents) is not None:
+        if fresh is not None and not fresh.is_alike(place):
             fresh.publish(place)  # before any row that names its text is durable
         elif fresh is None and not place.exists():
             name_again(text, place)
@@ -323,7 +308,7 @@ class Preparation:
         for message in notices.lost(self._job_id, [row.id for row in damaged], documents.count(LOST)):
             self._notes.append(message)
         check_writable(self._folder)
-        return self._settle(plan, None, None, self._begin())
+        return self._settle(plan, None, None, self._sessions.begin())
 
     def _cut_again(self, plan: Plan, *, sound: bool) -> Plan:
         """The plan, with the chunking of the log: the documents are cut once more, where all are there."""
@@ -344,22 +329,6 @@ class Preparation:
         if self._damage or damaged:
             what = "has lost what it knew of its inputs: its log is damaged"
         return JobNotFound(f"job {self._job_id} {what}: run it with its documents again", job_id=self._job_id)
-
-    def _begin(self) -> Driver:
-        while True:
-            try:
-                return self._begin_once()
-            except JobBusy as error:  # without processes, the lock is taken at once
-                self._wait(error)
-
-    def _again(self, error: SupervisorDied) -> Driver:
-        """Another supervisor for one that died, a bounded number of times."""
-        self._died += 1
-        self._drop()
-        if self._died >= SUPERVISORS:
-            message = f"{self._died} supervisors died before the job was opened; the last one: {error}"
-            raise SupervisorDied(message, job_id=self._job_id) from error
-        return self._begin()
 
     def _check_folder(self) -> None:
         if os.path.lexists(self._folder / "cancelled"):

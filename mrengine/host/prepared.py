@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mrengine.errors import JobNotFound, SourceError
-from mrengine.host.chunk_table import digest_of
+from mrengine.host.document_rows import DocumentRows, digest_of
 from mrengine.host.intake import Intake
 from mrengine.host.row_stream import RowStream
 from mrengine.log.format.job_records import DocumentRow
@@ -26,6 +26,7 @@ __all__ = [
     "known_documents",
     "no_text",
     "says_otherwise",
+    "without_text",
 ]
 
 LOST = DocumentRow("", b"", 0, 0, 0)  # stands for a document of which the log has lost all
@@ -72,6 +73,13 @@ def says_otherwise(stored: ResumeEngine, documents: Sequence[DocumentRow]) -> bo
         stored.state.problems
     )  # by what the outcomes name: with less than all facts
     return not was_mended and digest_of(documents) != stored.epoch.job.documents
+
+
+def without_text(documents: Sequence[DocumentRow]) -> Sequence[str]:
+    """The ids of documents without text."""
+    if isinstance(documents, DocumentRows):
+        return documents.textless
+    return [row.id for row in documents if not row.n_bytes and row is not LOST]
 
 
 def no_text(job_id: str, why: str = "") -> JobNotFound:

@@ -13,10 +13,10 @@ from mrengine.errors import LogError, SupervisorDied
 from mrengine.host.batches import BatchCoordinator
 from mrengine.host.job_identity import Record, round_record
 from mrengine.host.log_follower import LogFollower, Outcome
-from mrengine.host.prepare import SUPERVISORS
 from mrengine.host.requests import RoundSpec, RunConfig, open_request, round_request
 from mrengine.host.round_batches import LogPlace, has_work, in_batches
 from mrengine.host.row_stream import AHEAD
+from mrengine.host.sessions import SUPERVISORS
 from mrengine.job.driver import Driver, Durable, Ended, Update
 from mrengine.log.format.values import Plain
 from mrengine.log.view.job_view import ResumeEngine
@@ -168,9 +168,13 @@ class RoundPlayer:
         assert driver is not None
         assert epoch is not None
         rows.seen(epoch)
-        if self.stop_reason is not None or rows.count - follower.counts.done // epoch.models > AHEAD:
+        ahead = rows.count - follower.counts.done // epoch.models
+        if self.stop_reason is not None or (ahead > AHEAD and not rows.is_urgent()):
             return False
-        for record in rows.next():
+        records = rows.next()
+        if not records and not rows.ended:
+            return True  # what the log has was compared with the documents, and no more
+        for record in records:
             driver.append(*record)
         if rows.ended:
             version = round_.mapping.version

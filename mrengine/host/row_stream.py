@@ -47,8 +47,14 @@ class Pace:
 
     def is_due(self) -> bool:
         """Whether the slice is over."""
-        now = self._wall()  # a thread's own time costs ten times as much to ask for
-        return now >= self._wall_due and (now >= self._latest or self._clock() >= self._due)
+        now = self._wall()
+        if now < self._wall_due:
+            return False
+        left = self._due - self._clock()
+        if left <= 0 or now >= self._latest:
+            return True
+        self._wall_due = now + left  # a thread's own time costs ten times as much to ask for as the clock's
+        return False
 
     def next(self) -> None:
         """Begin another slice; they grow, so that the first rows come soon and the last ones in few commits."""
@@ -105,10 +111,12 @@ class RowStream:
         *,
         count: int,
         n_bytes: int | None,
+        is_urgent: Callable[[], bool] = lambda: False,
     ) -> None:
         """``groups``: of records of the map round; each ends where ``pace`` is due. ``n_bytes``: of all documents,
-        where that is known.
+        where that is known. ``is_urgent()``: whether to go on, however many rows are ahead of the workers.
         """
+        self.is_urgent = is_urgent
         self._groups, self._pace, self._n_bytes = groups, pace, n_bytes
         self._unseen: deque[Numbered] = deque()
         self._position = 0  # bytes of the documents that were cut

@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from mrengine.errors import ConfigError, SourceError
 from mrengine.records import Document
@@ -21,11 +20,13 @@ __all__ = ["Reading", "Source", "Unreadable", "documents_of", "is_one", "read_fo
 
 
 LONGEST_ID = 4096  # characters: a path fits
+_USUAL = frozenset({str, Document})  # what most documents are given as: it is quick to see
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(NamedTuple):
     """One document to be read: its id, what to read it from, and the caller's fields for it."""
+
+    # A frozen dataclass takes longer to create, and there is one for each row of a table.
 
     id: str
     origin: Any
@@ -65,7 +66,7 @@ def documents_of(document: Any) -> Iterator[Source]:
         )
     ids = SeenIds()
     for place, item in enumerate(document):
-        if not is_one(item):
+        if type(item) not in _USUAL and not is_one(item):
             raise ConfigError(
                 f"document {place} is of type {type(item).__name__}: each is a str, Path, bytes, file object or "
                 f"Document{_meant(item)}",
@@ -93,8 +94,8 @@ def _meant(item: Any) -> str:
 
 def is_one(item: Any) -> bool:
     """Whether a value is one document, rather than many."""
-    if type(item) in (str, Document):
-        return True  # quick, for jobs of a million rows
+    if type(item) in _USUAL:
+        return True
     kinds = (str, bytes, bytearray, memoryview, os.PathLike, Document, Url, File)
     return isinstance(item, kinds) or hasattr(item, "read")
 
@@ -113,7 +114,7 @@ def _named(item: Any, default: str) -> Source:
         if fields is not None and not isinstance(fields, Mapping):
             message = f"a document's fields are a dict, not of type {type(fields).__name__}"
             raise ConfigError(message, setting="fields")
-        return Source(item.id, item.source, item.fields)
+        return Source(name, item.source, fields)
     if isinstance(item, os.PathLike):
         return Source(os.fspath(item) if isinstance(os.fspath(item), str) else os.fsdecode(os.fspath(item)), item)
     if isinstance(item, Url):

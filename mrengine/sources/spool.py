@@ -167,6 +167,14 @@ class Spool:
         self.flush()
         return None if self._file is None else _read(self._file.fileno(), start, stop)
 
+    def is_alike(self, place: Path) -> bool:
+        """Whether a file begins with all that was added."""
+        self.flush()
+        with Text(place) as text:
+            starts = range(0, self.size, BLOCK_BYTES)
+            spans = ((start, min(start + BLOCK_BYTES, self.size)) for start in starts)
+            return text.exists and all(text.read(*span) == self.read(*span) is not None for span in spans)
+
     def discard(self) -> None:
         """Remove the file, if it was not published."""
         file, self._file = self._file, None

@@ -224,7 +224,8 @@ class ChunkReader:
     ) -> None:
         self._check = check
         self.reader = LogReader(os.path.join(folder, "log"))
-        self._spool_fd = open_file(os.path.join(folder, spool), os.O_RDONLY)
+        self._spool = os.path.join(folder, spool)
+        self._spool_fd = open_file(self._spool, os.O_RDONLY)
         self._table = ChunkTable(self.reader.fd, [Segment(*segment) for segment in table])
         self._paged = not any(Segment(*segment).round for segment in table)  # a later round's texts are on no page
         self._names = DocumentNames(self.reader, documents)
@@ -272,7 +273,7 @@ class ChunkReader:
         places = self._table.heads(chunk, row)
         digest, heads = self._above
         if digest != places.digest:
-            found = read_heads(places, lambda start, stop: read_bytes(self._spool_fd, start, stop))
+            found = read_heads(places, self._read)
             if found is None:
                 raise _damaged(chunk)
             self._above, heads = (places.digest, found), found
@@ -283,9 +284,18 @@ class ChunkReader:
 
     def bytes_of(self, chunk: int, row: ChunkRow) -> bytes:
         """A chunk's text in UTF-8, surrogatepass. LogError: it is damaged."""
-        data = read_bytes(self._spool_fd, row.spool_from, row.spool_to)
+        data = self._read(row.spool_from, row.spool_to)
         if data is None or (self._check and blake2b(data, digest_size=16).digest() != row.digest):
             raise _damaged(chunk)
+        return data
+
+    def _read(self, start: int, stop: int) -> bytes | None:
+        """Bytes of the spool. One that a job goes on with takes the place of the earlier one, when all was compared."""
+        data = read_bytes(self._spool_fd, start, stop)
+        if data is None:
+            with suppress(OSError), os.fdopen(open_file(self._spool, os.O_RDONLY), "rb") as file:
+                os.dup2(file.fileno(), self._spool_fd, inheritable=False)  # at once, for all threads
+            data = read_bytes(self._spool_fd, start, stop)
         return data
 
     def document_of(self, chunk: int) -> str:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from hashlib import blake2b
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from mrengine.chunking import Chunker
-from mrengine.host.chunk_table import append_inputs, chunk_records, input_version, lacking_text
+from mrengine.host.chunk_table import append_inputs, chunk_records, input_version
 from mrengine.host.intake import spool_documents
 from mrengine.log.format.chunk_rows import ROW_BYTES, unpack_chunks, unpack_row
-from mrengine.log.format.job_records import DocumentRow
 
 TEXT = "Größe – 你好 \ud800, naïve café. The patient slept well, and the fever fell. " * 40
 
@@ -37,6 +37,45 @@ def test_rows_find_the_bytes_of_their_chunks(tmp_path: Path) -> None:
     spooled.spool.discard()
 
 
+ROWS = (
+    TEXT,
+    "A word.",
+    " ",
+    "",
+    "key: value",
+    "x" * 60,
+    "fünf " * 9,
+    '{"a": 1}',
+    "\ud800 alone",
+    "def f():",
+    "a\n\nb",
+) * 7
+
+
+@pytest.mark.parametrize("splitter", ["auto", "markdown"])
+def test_the_short_way_of_short_documents_makes_the_same_rows(tmp_path: Path, splitter: str) -> None:
+    """Packed at once where a document is one chunk; the others stand between them, and blank ones are told of."""
+    spooled = spool_documents(tmp_path, ROWS, skip=False)
+    chunker, blank = Chunker(target_tokens=50, overlap_tokens=10, splitter=splitter), [0, 0]
+    short: list[bool] = []
+
+    def whole(text: str, name: str) -> tuple[int, str] | None:
+        found = chunker.whole(text, name)
+        short.append(found is not None)
+        return found
+
+    def note(way: int) -> None:
+        blank[way] += 1
+
+    def records(way: int, **how: Any) -> list[bytes]:
+        return list(chunk_records(spooled.spool.path, spooled.rows, chunker.chunk, blank=lambda: note(way), **how))
+
+    assert records(0) == records(1, whole=whole)
+    assert blank[0] == blank[1] > 0
+    assert (short.count(True), short.count(False)) == (49, 21)
+    spooled.spool.discard()
+
+
 def test_texts_of_a_later_round_stand_behind_the_documents(tmp_path: Path) -> None:
     """The documents are still what they were."""
     spooled = spool_documents(tmp_path, ["one", "two"], skip=False)
@@ -48,21 +87,7 @@ def test_texts_of_a_later_round_stand_behind_the_documents(tmp_path: Path) -> No
     assert (round_, first, [row.document for row in found]) == (1, 0, [1, 0])
     data = place.read_bytes()
     assert [data[row.spool_from : row.spool_to].decode() for row in found] == ["joined: é", "more"]
-    assert lacking_text(place, spooled.rows) is None
-
-
-def test_a_spool_that_lacks_its_documents_says_why(tmp_path: Path) -> None:
-    place = tmp_path / "spool-x"
-    row = DocumentRow("d", blake2b(b"text", digest_size=16).digest(), 0, 4, 4)
-    assert lacking_text(place, [row]) == ""
-    place.write_text("tex")
-    assert "is damaged" in (lacking_text(place, [row]) or "")
-    place.unlink()
-    place.mkdir()
-    assert "a folder" in (lacking_text(place, [row]) or "")
-    place.rmdir()
-    place.write_text("text and more")
-    assert lacking_text(place, [row]) is None
+    assert place.read_text().startswith("onetwo")
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ import pytest
 
 from mrengine import Document, Job, MapReduceRunner
 from mrengine.errors import ConfigError, JobCancelled, JobMismatch, JobNotFound, SourceError
-from mrengine.host import prepare, rounds, row_stream
+from mrengine.host import document_stream, prepare, rounds, row_stream
 from mrengine.host.document_stream import EarlyStart
 from mrengine.host.intake import Intake, is_read_once
 from mrengine.log.view.job_view import ResumeEngine
@@ -194,6 +194,45 @@ def test_what_is_known_of_documents_must_be_as_it_was() -> None:
     assert changed.results[3].result[3] == "other"
 
 
+@pytest.mark.usefixtures("at_once")
+@pytest.mark.parametrize("backend", ["process", "sequential"])
+def test_the_rows_of_the_log_are_run_while_the_documents_are_compared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backend: str
+) -> None:
+    """What they are is known by the log and the spool; documents that are others end the run when that is seen."""
+
+    def given(other: int = -1) -> Iterator[Document]:
+        for number, one in enumerate(notes(3000)):
+            yield Document(one.id, "other", fields=one.fields) if number == other else one
+
+    stopped_at("left", given(), 60)
+    known, done = rows_of("left"), Job("left").status().done
+    assert done < len(known)
+    monkeypatch.setattr(document_stream, "COMPARE_S", 0.0)
+    with pytest.raises(JobMismatch, match="the document 'note 40' is another"):
+        MapReduceRunner("left", **SETTINGS).run(given(40), text_of)
+    assert rows_of("left") == known
+
+    def came(chunk: Any, context: Any) -> Any:
+        (tmp_path / "came").touch()
+        return text_of(chunk, context)
+
+    def slow() -> Iterator[Document]:
+        for number, one in enumerate(given()):
+            yield one
+            deadline = time.monotonic() + 60
+            while number == 5 and backend == "process" and not (tmp_path / "came").exists():
+                assert time.monotonic() < deadline, "no chunk is run before all documents are compared"
+                time.sleep(0.005)
+
+    again = MapReduceRunner("left", **SETTINGS, backend=backend).run(slow(), came)
+    whole = MapReduceRunner("whole", **SETTINGS).run(given(), text_of)
+    assert rows_of("left") == rows_of("whole")
+    assert [one.result for one in again.results] == [one.result for one in whole.results]
+    assert again.summary.resumed_chunks >= done
+    assert verify(Job("left").folder).problems == ()
+
+
 class BreaksOff(io.RawIOBase):
     """A file whose disk fails after so many bytes."""
 
@@ -272,8 +311,8 @@ def test_what_is_read_in_a_moment_is_read_first(monkeypatch: pytest.MonkeyPatch)
 
 HOST = """
 import sys, time
-from mrengine.host import prepare, row_stream, rounds
-prepare.FIRST_S = prepare.READ_S = 0.0
+from mrengine.host import document_stream, prepare, row_stream, rounds
+prepare.FIRST_S = prepare.READ_S = document_stream.COMPARE_S = 0.0
 row_stream.SLICE_S = row_stream.LONGEST_S = 0.004
 rounds.AHEAD = 200
 from pathlib import Path

@@ -7,7 +7,7 @@ from itertools import islice
 
 from mrengine.chunking.sample import GAP, Sample
 
-__all__ = ["SURELY", "looks", "may_be_code"]
+__all__ = ["SURELY", "is_wordy", "looks", "may_be_code"]
 
 SURELY = 0.87  # more than what Markdown looks like at most
 
@@ -62,7 +62,7 @@ def looks(sample: Sample) -> float:
         body = row.strip()
         if not body:
             continue
-        wordy = body[0] != "#" and _is_wordy(body)
+        wordy = body[0] != "#" and is_wordy(body)
         if not body.strip("-+="):
             continue  # the rule of a table
         if _COMMENT.match(body):
@@ -102,13 +102,14 @@ def _defines(text: str) -> bool:
     return len(list(islice(_DEFINITION.finditer(text), 2))) > 1
 
 
-def _is_wordy(body: str) -> bool:
+def is_wordy(body: str) -> bool:
+    """Whether a line has words enough to be prose, and no mark of code."""
     return body.count(" ") >= _WORDY and not _OPERATOR.search(body) and not body.startswith(_KEYWORDS)
 
 
 def may_be_code(body: str) -> bool:
     """Whether a line that is all of a text, and that begins with a letter or digit, looks like code."""
-    return not _is_wordy(body) and _is_code(body)
+    return not is_wordy(body) and _is_code(body)
 
 
 def _is_code(body: str) -> bool:

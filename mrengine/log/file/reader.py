@@ -68,10 +68,12 @@ class LogReader:
         LogError(reason="damaged"): there is not an unbroken row of frames up to ``stop``. With no ``stop``: up to the
         first byte that is no frame, silently.
         """
-        position, end = start, self.size() if stop is None else stop
+        end = self.size() if stop is None else stop
+        last: Frame | None = None
         for frame in self._source.run(start, end):
             yield frame
-            position = frame.end
+            last = frame
+        position = start if last is None else last.end
         if stop is not None and position != stop:
             message = f"{self._path or 'the log'} is damaged after byte {position}"
             raise LogError(message, reason="damaged", path=self._path, ranges=[(position, stop)])

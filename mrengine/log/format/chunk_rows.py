@@ -7,7 +7,7 @@ import struct
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from mrengine.errors import LogError
 from mrengine.log.file.reader import LogReader
@@ -30,6 +30,8 @@ __all__ = [
     "heads_in",
     "pack_chunks",
     "pack_row",
+    "pack_whole",
+    "rows_array",
     "stands_in",
     "unpack_chunks",
     "unpack_row",
@@ -43,6 +45,7 @@ KINDS = (
     *("csv", "log", "yaml", "xml", "html", "chat", "diff", "sql", "hl7", "subtitles"),
 )
 _OTHER = 255
+_NUMBERS = {kind: number for number, kind in enumerate(KINDS)}
 _ROW = struct.Struct("<IB3sIIQQQQ16s")
 _CHUNKS = struct.Struct(">BHBIBQBI")
 _CACHED_BATCHES = 8
@@ -87,8 +90,24 @@ def stands_in(row: ChunkRow, document: DocumentRow) -> bool:
 
 def pack_row(row: ChunkRow) -> bytes:
     """Pack a row into 64 bytes. An unknown kind is stored as "other". struct.error: a number is out of range."""
-    kind = KINDS.index(row.kind) if row.kind in KINDS else _OTHER
-    return _ROW.pack(row.document, kind, row.context.to_bytes(3, "little"), *row[2:9])
+    context = row.context.to_bytes(3, "little")
+    return _ROW.pack(row.document, _NUMBERS.get(row.kind, _OTHER), context, *row[2:9])
+
+
+def pack_whole(index: int, document: DocumentRow, tokens: int, kind: str) -> bytes:
+    """The row of a document that is one chunk, with nothing above it: the digest of its text is the document's."""
+    _, digest, start, n_bytes, n_chars, _ = document
+    number = _NUMBERS.get(kind, _OTHER)
+    return _ROW.pack(index, number, b"\0\0\0", 0, tokens, 0, n_chars, start, start + n_bytes, digest)
+
+
+def rows_array(data: bytes) -> Any:
+    """Packed rows as a numpy array with fields: their numbers, without an object for each row."""
+    import numpy
+
+    names = ("document", "kind", "context", "overlap", "tokens", "start", "end", "spool_from", "spool_to", "digest")
+    kinds = ("<u4", "u1", "V3", "<u4", "<u4", "<u8", "<u8", "<u8", "<u8", "V16")
+    return numpy.frombuffer(data, list(zip(names, kinds, strict=True)))
 
 
 def unpack_row(data: bytes, at: int = 0) -> ChunkRow:
@@ -212,10 +231,14 @@ class ChunkTable:
         with LogReader(self._fd) as reader:
             return heads_in(reader.payload(segment.offset - OVERHEAD_BYTES - HEAD_BYTES))
 
-    def __iter__(self) -> Iterator[ChunkRow]:
+    def blocks(self) -> Iterator[bytes]:
+        """The rows of each CHUNKS record, packed."""
         for segment in self._segments:
-            rows = _pread(self._fd, segment.rows * ROW_BYTES, segment.offset)
-            for at in range(0, segment.rows * ROW_BYTES, ROW_BYTES):
+            yield _pread(self._fd, segment.rows * ROW_BYTES, segment.offset)
+
+    def __iter__(self) -> Iterator[ChunkRow]:
+        for rows in self.blocks():
+            for at in range(0, len(rows), ROW_BYTES):
                 yield unpack_row(rows, at)
 
 
@@ -251,8 +274,14 @@ class DocumentNames:
 
     def __iter__(self) -> Iterator[DocumentRow]:
         """The documents whose records are there."""
-        for at in range(len(self._batches)):
-            yield from self._rows(at)
+        for _, rows in self.batches():
+            yield from rows
+
+    def batches(self) -> Iterator[tuple[int, tuple[DocumentRow, ...]]]:
+        """The same, a record at a time: the index of its first document, and all of them. LogError."""
+        for at, batch in enumerate(self._batches):
+            known = self._cache.get(at)  # none is added: whoever reads all reads each once
+            yield batch.first, known or unpack_documents(self._reader.payload(batch.offset)).rows
 
     def get(self, index: int) -> DocumentRow | None:
         """The batch that holds a document; None: its record was lost."""

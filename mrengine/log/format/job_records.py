@@ -217,7 +217,7 @@ def batch_documents(first: int, rows: Sequence[DocumentRow], *, epoch: int = 0) 
 
 def pack_documents(record: DocumentsRecord) -> bytes:
     """The payload of a DOCUMENTS."""
-    rows = [list(row if row.facts else row[:5]) for row in record.rows]
+    rows = [row if row.facts else row[:5] for row in record.rows]
     return pack([record.first, rows, record.epoch])
 
 

@@ -41,15 +41,10 @@ def unpack(payload: bytes) -> Any:
     """Unpack a payload. LogError(reason="damaged"): not msgpack, or beyond the limits."""
     size = len(payload)
     try:
+        if size <= _MAX_ITEMS:  # nothing can have more items than there are bytes, and more is not taken by itself
+            return msgpack.unpackb(payload, unicode_errors="surrogatepass", max_ext_len=0)
         return msgpack.unpackb(
-            payload,
-            raw=False,
-            unicode_errors="surrogatepass",
-            max_str_len=size,
-            max_bin_len=size,
-            max_array_len=min(size, _MAX_ITEMS),
-            max_map_len=min(size, _MAX_ITEMS),
-            max_ext_len=0,
+            payload, unicode_errors="surrogatepass", max_array_len=_MAX_ITEMS, max_map_len=_MAX_ITEMS, max_ext_len=0
         )
     except (ValueError, TypeError, OverflowError, MemoryError, RecursionError, msgpack.UnpackException) as error:
         raise LogError(f"a record is not msgpack: {type(error).__name__}", reason="damaged") from None

@@ -34,7 +34,7 @@ from mrengine.log.format.job_records import (
     unpack_note,
     unpack_round,
 )
-from mrengine.log.format.packing import HEAD_BYTES, bad_record, check_types, head, pack, task
+from mrengine.log.format.packing import HEAD_BYTES, bad_record, check_types, head, pack, task, unpack
 from mrengine.log.format.values import Plain, Unstorable
 from mrengine.records import Usage
 
@@ -279,7 +279,11 @@ def pack_result(record: ResultRecord) -> bytes:
 
 def unpack_result(payload: bytes) -> ResultRecord:
     """Unpack a RESULT."""
-    values = _result_values(payload)
+    known, values = _LAST[0]
+    if known is payload:
+        _LAST[0] = _NOTHING
+    else:
+        values = _result_values(payload)
     if values[10] is not None:
         values[10] = Usage(*values[10])
     return ResultRecord._make(values)
@@ -288,27 +292,27 @@ def unpack_result(payload: bytes) -> ResultRecord:
 def check_outcome(kind: int, payload: bytes) -> None:
     """LogError: a RESULT or FAILURE that its CRC vouches for, and that is none all the same."""
     if kind == RESULT:
-        _result_values(payload)
+        _LAST[0] = payload, _result_values(payload)
     else:
         unpack_failure(payload)
 
 
-_LAST: list[tuple[bytes, list[Any]]] = [
-    (b"", [])
-]  # replaced as a whole: who follows a log checks a record, and then reads it
+_NOTHING: tuple[bytes | None, list[Any]] = (None, [])
+# Replaced as a whole: who follows a log checks a record, and then takes what was unpacked of it.
+_LAST = [_NOTHING]
 
 
 def _result_values(payload: bytes) -> list[Any]:
-    known, found = _LAST[0]
-    if known is payload:
-        return found[:]
-    values = task(payload, 15, "RESULT")
+    values = unpack(payload)
+    if type(values) is not list or len(values) < 15 or type(values[0]) is not int:
+        raise bad_record("RESULT")
+    del values[15:]
+    values[0] &= 0xFFFF
     check_types(values[3:14], _RESULT_TYPES, "RESULT")
     usage = values[10]
     if usage is not None and not (len(usage) == len(_USAGE) and _COUNTS.issuperset(map(type, usage))):
         raise bad_record("RESULT")
-    _LAST[0] = (payload, values)
-    return values[:]
+    return values
 
 
 def result_flags(payload: bytes) -> int:

@@ -228,7 +228,7 @@ class Replay:
         if kind != codec.VOID:
             self.closed = None
         try:
-            return bool(take(frame))
+            return take(frame) is True
         except LogError as error:
             if not self._gaps:  # after one, records may refer to something lost
                 self.problems.append((frame.offset, str(error)))
@@ -269,14 +269,18 @@ class Replay:
                 self.round_offset = frame.offset
 
     def _outcome(self, frame: Frame) -> bool:
-        number, round_, chunk_id, model_index = full_key(frame.payload)
-        epoch = self._owner(number)
-        if frame.kind == codec.CARRY and self._lost and self._is_lost(unpack_carry(frame.payload).offset):
+        _, kind, payload, _ = frame
+        number, round_, chunk_id, model_index = full_key(payload)
+        epoch = self._newest
+        if epoch is None or number != epoch.number:
+            epoch = self._owner(number)
+        if kind == codec.CARRY and self._lost and self._is_lost(unpack_carry(payload).offset):
             return False
         readable = self._is_readable(frame)
-        if epoch.assigned and readable and frame.kind != codec.FAILURE:
+        if epoch.assigned and readable and kind != codec.FAILURE:
             epoch.assigned.pop((round_, chunk_id), None)
-        return epoch.index(round_).put(frame, chunk_id, model_index, readable=readable)
+        index = epoch.indexes.get(round_) or epoch.index(round_)
+        return index.put(frame, chunk_id, model_index, readable=readable)
 
     def _is_readable(self, frame: Frame) -> bool:
         """An outcome that is not closes its own chunk alone, as a failure: the next run takes it up again."""

@@ -88,14 +88,18 @@ class OutcomeIndex:
 
     def put(self, frame: Frame, chunk_id: int, model_index: int, *, readable: bool = True) -> bool:
         """``add``, where the frame's key is known. One that is not ``readable`` is a failure, of kind "damaged"."""
-        slot = chunk_id
-        if self.models > 1 or slot >= len(self._slots):
+        slot, slots = chunk_id, self._slots
+        if self.models > 1 or slot >= len(slots):
             slot = self.slot(chunk_id, model_index)
-        known = self._slots[slot]
+        known, kind = slots[slot], frame.kind
         if known and not known & _FAILED:
             return False
-        failed = frame.kind == FAILURE or not readable
-        self._slots[slot] = frame.offset | _FAILED if failed else _result_offset(frame)
+        if kind == RESULT and readable and not known:
+            slots[slot] = frame.offset
+            self.done += 1
+            return True
+        failed = kind == FAILURE or not readable
+        slots[slot] = frame.offset | _FAILED if failed else _result_offset(frame)
         self.failed += failed - bool(known)
         self.done += not failed
         return True

@@ -1,0 +1,68 @@
+"""The documents of a job as they are read: of a million that a log has alike, no more is kept than their number."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import chain, islice
+from typing import Any
+
+from mrengine.log.format.chunk_rows import Batch, DocumentNames
+from mrengine.log.format.job_records import DocumentRow, DocumentsDigest
+from mrengine.log.view.job_view import ResumeEngine
+
+__all__ = ["DocumentRows", "digest_of"]
+
+
+class DocumentRows(Sequence[DocumentRow]):
+    """Rows in order. ``summary``: (count, bytes, digest) of all; ``has_facts``: whether any has some; ``textless``: the
+    ids of those without text.
+    """
+
+    def __init__(self, stored: ResumeEngine | None = None) -> None:
+        """``stored``: a log whose documents may be the same."""
+        epoch = None if stored is None else stored.epoch
+        self._batches: tuple[Batch, ...] = ()
+        self._names: Sequence[DocumentRow] | DocumentNames = ()
+        if stored is not None and epoch is not None and not epoch.lost_documents():
+            self._batches = tuple(epoch.documents)
+            self._names = DocumentNames(stored.reader.duplicate(), self._batches)  # the view may be opened anew
+        self._ahead = iter(self._names)
+        self._alike = 0  # the first ones, which the log has
+        self._others: list[DocumentRow] = []
+        self.summary: tuple[int, int, bytes] = DocumentsDigest().summary()
+        self.has_facts = False
+        self.textless: Sequence[str] = ()
+
+    def append(self, row: DocumentRow) -> None:
+        """Add a row."""
+        if not self._others and next(self._ahead, None) == row:
+            self._alike += 1
+        else:
+            self._others.append(row)
+
+    def __len__(self) -> int:
+        return self._alike + len(self._others)
+
+    def __iter__(self) -> Iterator[DocumentRow]:
+        return chain(islice(self._names, self._alike), self._others)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return [self[at] for at in range(*index.indices(len(self)))]
+        at = range(len(self))[index]
+        return self._names[at] if at < self._alike else self._others[at - self._alike]
+
+    def are_those_of(self, stored: ResumeEngine) -> bool:
+        """Whether each was found alike in the records that a log has now."""
+        epoch = stored.epoch
+        return epoch is not None and not self._others and self._batches == tuple(epoch.documents)
+
+
+def digest_of(rows: Sequence[DocumentRow]) -> tuple[int, int, bytes]:
+    """(count, bytes, digest over all ids and digests)."""
+    if isinstance(rows, DocumentRows):
+        return rows.summary
+    digest = DocumentsDigest()
+    for row in rows:
+        digest.add(row.id, row.identity, row.n_bytes)
+    return digest.summary()

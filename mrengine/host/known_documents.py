@@ -1,0 +1,157 @@
+"""The documents of a job that was left while they were read: read again, and compared with what its log has of them."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Generator, Iterator
+from itertools import islice
+from pathlib import Path
+
+from mrengine.errors import JobMismatch, LogError
+from mrengine.host.intake import Intake
+from mrengine.host.row_stream import Pace
+from mrengine.host.table_checks import first_row, is_there
+from mrengine.log.format.chunk_rows import ChunkTable, DocumentNames
+from mrengine.log.format.job_records import DocumentRow
+from mrengine.log.view.job_view import ResumeEngine
+from mrengine.sources.spool import Text
+
+__all__ = ["Comparison", "Known", "compared_meanwhile", "has_text_to_begin_with"]
+
+
+class Known:
+    """What the log has of such a job: ``table``, its rows; ``names``, the ``documents`` that are named in it, the last
+    of them perhaps ``opened`` (-1: none is).
+    """
+
+    def __init__(self, stored: ResumeEngine) -> None:
+        epoch = stored.epoch
+        self.documents = 0 if epoch is None else epoch.document_count
+        self.opened = -1 if epoch is None else epoch.opened
+        self.table: ChunkTable | None = None
+        reader = stored.reader.duplicate()  # the view may be opened anew
+        self.names = DocumentNames(reader, epoch.documents if epoch is not None else [])
+        if epoch is not None:
+            self._reader = reader  # it closes the descriptor with itself
+            self.table = ChunkTable(reader.fd, epoch.segments.get(0, []))
+        self.rows = 0 if self.table is None else len(self.table)
+        self.document = self.table[self.rows - 1].document if self.table is not None and self.rows else 0
+
+    def first_row(self, document: int) -> int:
+        """The first row of a document, or behind."""
+        return 0 if self.table is None else first_row(self.table, document)
+
+    @property
+    def end(self) -> int:
+        """Where the text of the last row ends in the spool."""
+        return self.table[self.rows - 1].spool_to if self.table is not None and self.rows else 0
+
+
+class Comparison:
+    """Reads the documents of the log again. ``other``: the id of the first one that is not as the log says, once it is
+    found.
+
+    Those that have no rows, or the last ones, stay in the ``intake``; of one that was being read then, as much is read
+    as has rows. Where one is another, all of them stay.
+    """
+
+    def __init__(self, intake: Intake, known: Known) -> None:
+        self.other: str | None = None
+        self.is_over = False
+        self._intake, self._known = intake, known
+        self._is_due: Callable[[], bool] = lambda: False
+        self._steps = self._compared()
+
+    def advance(self, is_due: Callable[[], bool] = lambda: False) -> bool:
+        """Go on until it ``is_due``, or there is nothing more to compare, which is whether it is over."""
+        self._is_due = is_due
+        for _ in self._steps:
+            if is_due():
+                return False
+        self.is_over = True
+        return True
+
+    def _compared(self) -> Iterator[None]:
+        intake, known, names = self._intake, self._known, self._known.names
+        intake.stays = lambda index, name: (row := names.get(index)) is not None and row.id == name
+        waiting, intake.rows = intake.rows, deque()
+        for index, row in enumerate(names):
+            if waiting:
+                found: DocumentRow | None = waiting.popleft()
+            else:
+                found = yield from self._next(known.end if row.is_open else None)
+            alike = self._is_begun_alike(found, row) if row.is_open else found == row
+            if alike and index == known.document and not row.is_open:
+                alike = self._has_rows(row, row)  # it is cut once more, and compared
+            if not alike:
+                intake.rows = deque((*islice(names, index), *((found,) if found is not None else ()), *waiting))
+                self.other = row.id
+                return
+            if index >= known.document and found is not None:
+                intake.rows.append(found)
+            yield
+        intake.rows.extend(waiting)
+
+    def _next(self, end: int | None) -> Generator[None, None, DocumentRow | None]:
+        """The next document that is not left out. None: there is none, or it was read as far as to an ``end`` in the
+        spool (``opened``).
+        """
+        intake = self._intake
+
+        def is_far_enough() -> bool:
+            return end is not None and intake.opened is not None and intake.spool.size >= end
+
+        while not intake.ended:
+            row = intake.next(lambda: is_far_enough() or self._is_due())
+            if row is not None or is_far_enough():
+                return row
+            yield
+        return None
+
+    def _is_begun_alike(self, found: DocumentRow | None, row: DocumentRow) -> bool:
+        """Whether a document, of which the log does not know the end, begins as it has rows."""
+        opened = self._intake.opened
+        now = found or (opened.provisional if opened is not None else None)
+        return now is not None and self._has_rows(now, row)
+
+    def _has_rows(self, now: DocumentRow, row: DocumentRow) -> bool:
+        """Whether the text in the spool is that of the rows of a document."""
+        known, spool = self._known, self._intake.spool
+        if (now.id, now.spool_offset) != (row.id, row.spool_offset) or known.table is None:
+            return False
+        spool.flush()
+        with Text(spool.path) as text:
+            return all(
+                is_there(chunk, known.table[chunk], text)
+                for chunk in range(known.first_row(known.document), known.rows)
+            )
+
+
+def has_text_to_begin_with(stored: ResumeEngine, place: Path, most_s: float) -> bool:
+    """Whether rows of the log have no result yet, and the spool that an earlier run has left has the text of all of
+    them. False, too, where it takes longer to see.
+    """
+    pace, table, some = Pace(most_s), stored.chunk_table(), False
+    with Text(place) as text:
+        for chunk, _ in stored.pending():
+            try:
+                some = is_there(chunk, table[chunk], text)
+            except LogError:
+                return False
+            if not some or pace.is_due():
+                return False
+    return some
+
+
+def compared_meanwhile(comparison: Comparison, is_due: Callable[[], bool], job_id: str) -> Iterator[None]:
+    """The rest of a comparison, while the workers are at rows that the log has. JobMismatch: a document is another."""
+    while not comparison.advance(is_due):
+        yield
+    if comparison.other is not None:
+        line = f"the document {comparison.other!r} is another, or comes at another place"
+        message = (
+            f"job {job_id} was started with other inputs: {line}. Its chunks that were run meanwhile are those of the "
+            "earlier documents. Use another job_id, or on_mismatch='recompute' (keep what still fits) or 'restart' "
+            "(from nothing)"
+        )
+        raise JobMismatch(message, differences=(line,))

@@ -1,0 +1,135 @@
+"""Whether a job can go on with the chunk table and the text that an earlier run has left.
+
+A million rows are looked at in arrays, a record at a time.
+"""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from hashlib import blake2b
+from pathlib import Path
+
+from mrengine.errors import LogError
+from mrengine.host.document_rows import DocumentRows
+from mrengine.log.format.chunk_rows import ChunkRow, ChunkTable, rows_array, stands_in
+from mrengine.log.format.heads import read_heads
+from mrengine.log.format.job_records import DocumentRow
+from mrengine.log.view.job_view import ResumeEngine
+from mrengine.sources.spool import Text
+from mrengine.worker.chunk_reader import decoded
+
+__all__ = [
+    "first_row",
+    "has_wrong_rows",
+    "is_there",
+    "lacking_text",
+    "not_held",
+    "rows_follow",
+    "rows_to_go_on_with",
+    "tells_of_others",
+]
+
+_FAR = (1 << 64) - 1  # where a document ends that is still being read
+
+
+def not_held(text: Text, documents: Iterable[DocumentRow]) -> list[DocumentRow]:
+    """The documents that are not in a spool as they were: texts of later rounds may stand behind them."""
+    return [row for row in documents if not text.holds(row.spool_offset, row.n_bytes, row.digest)]
+
+
+def lacking_text(place: Path, documents: Iterable[DocumentRow]) -> str | None:
+    """Why a spool cannot be used for these documents, "" where there is none; None: it has them as they were."""
+    with Text(place) as text:
+        if not text.exists:
+            return text.why
+        return f"{place} is damaged" if not_held(text, documents) else None
+
+
+def has_wrong_rows(stored: ResumeEngine, place: Path, documents: Sequence[DocumentRow]) -> bool:
+    """Whether the chunk table names what the spool has not, though that has all documents: its records were wrong
+    before their CRCs were made. Such rows have failed their chunks, and are looked for among those.
+    """
+    failed = [failure.chunk_id for failure in stored.failures() if failure.kind == "damaged"]
+    if not failed or lacking_text(place, documents) is not None:
+        return False
+    table = stored.chunk_table()
+    with Text(place) as text:
+        return any(not _is_right(table, chunk, text, documents) for chunk in failed)
+
+
+def _is_right(table: ChunkTable, chunk: int, text: Text, documents: Sequence[DocumentRow]) -> bool:
+    try:
+        row = table[chunk]
+        heads = table.heads(chunk, row)
+        document = documents[row.document]
+    except (LogError, IndexError):
+        return False
+    return stands_in(row, document) and is_there(chunk, row, text) and read_heads(heads, text.read) is not None
+
+
+def is_there(chunk: int, row: ChunkRow, text: Text) -> bool:
+    """Whether a spool has the text that a row tells of."""
+    data = text.read(row.spool_from, row.spool_to)
+    if data is None or blake2b(data, digest_size=16).digest() != row.digest:
+        return False
+    with suppress(LogError):
+        decoded(chunk, row, data)
+        return True
+    return False
+
+
+def rows_follow(stored: ResumeEngine, documents: Iterable[DocumentRow]) -> bool:
+    """Whether the rows of a table follow one another, each in its document (``stands_in``)."""
+    import numpy
+
+    places = array("Q"), array("Q")
+    try:
+        for row in documents:
+            places[0].append(row.spool_offset)
+            places[1].append(_FAR if row.is_open else row.spool_offset + row.n_bytes)
+    except (OverflowError, TypeError):  # a record that its CRC vouches for, and that nobody wrote so
+        return False
+    begins, ends = (numpy.array(place, numpy.uint64) for place in places)
+    last = 0
+    for data in stored.chunk_table().blocks():
+        rows = rows_array(data)
+        which = rows["document"]
+        if which[0] < last or which[-1] >= len(begins) or (which[1:] < which[:-1]).any():
+            return False
+        start, stop, last = rows["spool_from"], rows["spool_to"], int(which[-1])
+        if not ((begins[which] <= start) & (start <= stop) & (stop <= ends[which])).all():
+            return False
+    return True
+
+
+def first_row(table: ChunkTable, document: int) -> int:
+    """The first row of a document, or behind, in a table whose rows follow one another."""
+    return bisect_left(range(len(table)), document, key=lambda row: table[row].document)
+
+
+def rows_to_go_on_with(stored: ResumeEngine, place: Path, documents: Sequence[DocumentRow]) -> bool:
+    """Whether a cut that was interrupted can go on behind the rows that the log has: they follow one another, and those
+    of the last document, which is cut once more, tell of the text in the spool.
+    """
+    if not rows_follow(stored, documents):
+        return False
+    table = stored.chunk_table()
+    last = table[len(table) - 1].document if len(table) else 0
+    with Text(place) as text:
+        return all(is_there(chunk, table[chunk], text) for chunk in range(first_row(table, last), len(table)))
+
+
+def tells_of_others(stored: ResumeEngine, documents: Sequence[DocumentRow]) -> bool:
+    """Whether a DOCUMENTS record says anything else of these documents, whose digest is the job's: it was wrong before
+    its CRC was made.
+    """
+    if isinstance(documents, DocumentRows) and documents.are_those_of(stored):
+        return False
+    for first, rows in stored.documents().batches():
+        now = tuple(documents[first : first + len(rows)])
+        if rows[: len(now)] != now:
+            return True
+    return False
