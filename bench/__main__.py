@@ -18,6 +18,7 @@ COMPARE: dict[str, tuple[tuple[str, ...], ...]] = {
     "chunking": (
         ("bench.chunking",),
         ("bench.chunking_first",),
+        ("bench.chunking_cost", "--save"),
         ("bench.chunking_cuts", "--save", "--variants", "2", "--tools", *CHUNKERS),
     ),
     "pool": (("bench.compare.pool",), ("bench.compare.crash",), ("bench.compare.processes",), ("bench.compare.steal",)),

@@ -43,6 +43,7 @@ class Fenced:
     def __init__(self, target: int) -> None:
         self._target = target
         self._code = Code(target)
+        self._seen_by_code = ""
         self._kinds: dict[int, Kind] = {}  # by where the block begins, in characters of the document
         self._base = 0
         self._piece = (0, "")  # of the block last asked for: where it begins in the window, and its text there
@@ -50,13 +51,15 @@ class Fenced:
     def see(self, text: str, base: int) -> None:
         """The window has moved."""
         self._base, self._piece = base, (0, "")
-        self._code.see(text, base)
 
     def boundaries(self, text: str, block: tuple[int, int], low: int, high: int) -> list[Boundary]:
         """The boundaries in ``low + 1 .. high`` of a block of the window."""
         begin, end = block
         kind = self._kind(text, begin, end)
         if kind is self._code:
+            if text is not self._seen_by_code:  # most windows have no block that is cut
+                self._seen_by_code = text
+                self._code.see(text, self._base)
             return self._code.boundaries(text, low, high)
         first = max(begin, 0)
         if self._piece[0] != first or not self._piece[1]:
