@@ -97,7 +97,7 @@ class Limiter:
             amount = need[i]
             if amount <= bucket.capacity:
                 continue
-            # A request above the capacity takes a full bucket into debt, but never by more than a minute's burst.
+            # Above the capacity, a request takes a full bucket into debt; but it must not exceed a minute's burst.
             most = max(1.0, burst(bucket.rate * MINUTE_S))
             if amount > most:
                 raise ConfigError(

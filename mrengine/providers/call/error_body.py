@@ -25,7 +25,7 @@ from mrengine.providers.http.rate_limit_headers import span
 
 __all__ = ["ErrorBody", "read"]
 
-_MOST = 64 * 1024  # bytes of a body that are read: the rest of a page of HTML says nothing new
+_MOST = 64 * 1024  # bytes of a body that are read
 _DEEP = 6  # errors within errors: a gateway's, its vendor's, and JSON within their messages
 _REPR = 8000  # characters of a Python value that are parsed
 _WRAPPED = re.compile(r"\berror code:? ([45]\d\d)\b", re.IGNORECASE)
