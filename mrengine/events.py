@@ -263,7 +263,7 @@ class Dispatcher:
 
     def __init__(self) -> None:
         self._callbacks: dict[str, list[Callable[[Any], Any]]] = {}
-        self._blamed: set[tuple[Callable[[Any], Any], str]] = set()
+        self._blamed: set[tuple[Callable[[Any], Any], str]] = set()  # callbacks whose failure was logged, by event
         self._handlers = _handler_codes()
 
     def on(self, name: str, callback: Callback) -> Callback:

@@ -111,6 +111,7 @@ def title_of(markup: str) -> str:
     return " ".join(unescape(_TAG.sub("", markup)).split())[:_LONGEST_TITLE].rstrip()
 
 
+# Tags that a document cannot know: an instruction in it cannot pretend to stand behind its end.
 def fence(text: str) -> str:
     """Put a text between tags named by its own digest, so that no document can close its fence."""
     # A digest, not a random name: the same text must give the same prompt, or no stored answer would be found again.

@@ -257,7 +257,7 @@ class Settings:
 
     def with_(self, **changes: Any) -> Settings:
         """A copy with these changes, checked."""
-        changed = replace(self, **changes)
+        changed = replace(self, **changes)  # dataclasses check nothing
         for name in changes:
             check_value(name, getattr(changed, name), setting_fields()[name].metadata)
         return changed

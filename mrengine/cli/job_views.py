@@ -80,7 +80,7 @@ def page(status: JobStatus) -> str:
 
 def _batch(batch: Mapping[str, Any]) -> str:
     since = time.strftime("%Y-%m-%d %H:%M %z", time.localtime(batch["began"]))
-    # Without an id its create call was answered by nobody yet: it is looked for in the provider's list.
+    # Without an id the answer to its create call is missing: it is looked for in the provider's list.
     return f"{batch['batch_id'] or '(looked for)'}: {batch['requests']} requests to {batch['model']}, since {since}"
 
 

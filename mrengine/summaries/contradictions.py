@@ -18,7 +18,7 @@ __all__ = ["contradictions"]
 
 _ALIKE = 0.75  # of the words of both that two claims share
 _LEAST = 2  # words that two claims share
-_KEPT = 4096  # claims that are cached in parts: each level of merges compares them again
+_KEPT = 4096  # claims whose parts are cached: each level of merges compares them again
 _BUCKET = 200  # claims with a word in common that are compared pair by pair
 _NAMED = (
     "no number nr room section patient case item part chapter page table figure fig step day week month year grade "

@@ -91,7 +91,7 @@ def _first_alone(text: str, other: str) -> list[str]:
 
 
 def _other_unit(text: str, evidence: str) -> bool:
-    """Whether a number has another unit than wherever the evidence has that number."""
+    """Whether a number has a unit with which the evidence never has that number."""
     units_of: dict[str, set[str]] = {}
     for number, _, behind in number_places(evidence):
         units_of.setdefault(number, set()).add(_unit(behind))

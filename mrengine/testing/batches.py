@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from urllib.parse import parse_qs
 
 from mrengine.testing.batch_bodies import RequestLine, openai_line, shown_file, shown_message_batch, shown_openai
+from mrengine.testing.bodies import key_of
 
 __all__ = ["BatchProvider", "BatchRules", "Run"]
 
@@ -148,10 +149,6 @@ class BatchProvider:
         self.runs: list[Run] = []
         self._number = 0
 
-    def advance(self, seconds: float) -> None:
-        """Move the batches' clock."""
-        self.advanced += seconds
-
     @property
     def _now(self) -> float:
         """The batches' clock, as of the last request."""
@@ -265,7 +262,7 @@ class BatchProvider:
         if refusal is not None:
             return refusal
         run = self._run(shape, body, lines)
-        run.key = call.headers.get("x-api-key") or call.headers.get("authorization", "").removeprefix("Bearer ")
+        run.key = key_of(call.headers)
         if fate == "failed":
             run.failure = ("invalid_file", "on demand")
         if fate == "late":

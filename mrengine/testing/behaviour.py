@@ -210,13 +210,13 @@ class Simulator:
 
     def _refusal(self, headers: Mapping[str, str], request: bodies.ApiRequest) -> Reply | None:
         if not self._has_key(headers):
-            key = _key(headers)
+            key = bodies.key_of(headers)
             return self._plain(401, bodies.error("invalid_api_key", f"wrong API key provided: {key}"))
         refused = self._refused(request)
         return None if refused is None else self._plain(*refused)
 
     def _has_key(self, headers: Mapping[str, str]) -> bool:
-        return self.behaviour.api_key is None or _key(headers) == self.behaviour.api_key
+        return self.behaviour.api_key is None or bodies.key_of(headers) == self.behaviour.api_key
 
     def _refused(self, request: bodies.ApiRequest) -> tuple[int, bytes] | None:
         """Status and body for a request that the model does not take."""
@@ -281,7 +281,7 @@ class Simulator:
 
     def _cost(self, request: bodies.ApiRequest) -> dict[str, float]:
         tokens = self._input(request)
-        out = request.max_tokens
+        out = request.max_tokens  # as most providers count on arrival, whatever the answer will have
         if self.behaviour.charge == "used":
             out = len(self._text(request)[0].split())
         return {"tpm": tokens + out, "rpm": 1, "input_tpm": tokens, "output_tpm": out}
@@ -334,7 +334,7 @@ class Simulator:
         thoughts = behaviour.thoughts.split()[: request.max_tokens]  # what is left of max_tokens is the answer's
         text, cut = self._text(replace(request, max_tokens=request.max_tokens - len(thoughts)))
         at, output = now + self.batches.advanced, len(thoughts) + len(text.split())
-        tokens, show = self._usage(request, output, key=_key(headers), at=at, delay_s=delay)
+        tokens, show = self._usage(request, output, key=bodies.key_of(headers), at=at, delay_s=delay)
         body = bodies.answer(request, text, cut, tokens, usage=show)
         if thoughts:
             body = bodies.thinking(request, body, " ".join(thoughts), where=behaviour.thoughts_in)
@@ -349,6 +349,7 @@ class Simulator:
         self, request: bodies.ApiRequest, output: int, *, key: str, at: float, delay_s: float, factor: float = 1.0
     ) -> tuple[tuple[int, int], Callable[[int, int], Any] | None]:
         """Bill an answer; its tokens, input and output, and what shows them. The cache reads and writes, if any."""
+        # The bill is by our own count, also where ``usage`` shows something else: tests of clients need such servers.
         billed, show = Billed(self._input(request), output), self.behaviour.usage
         if self._cache is not None:
             billed = self._cache.bill(request.shape, request.body, output, key=key, now=at, delay_s=delay_s)
@@ -390,11 +391,9 @@ class Simulator:
         return Reply(data, delay_s, "keep", status)
 
 
+# Paths of the batch APIs; with or without a query, which lists have.
 _BATCHES = re.compile(r"/(?:files|batches)(?:[/?]|$)")
 
 
-def _key(headers: Mapping[str, str]) -> str:
-    return headers.get("x-api-key") or headers.get("authorization", "").removeprefix("Bearer ")
-
-
+# Faults that come in the place of an answer, after its latency.
 _LATE = frozenset({"non_json", "empty", "wrong_shape", "garbage", "reset", "truncate", *ODD})

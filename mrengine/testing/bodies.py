@@ -11,7 +11,7 @@ from typing import Any
 
 from mrengine.providers.fake import example
 
-__all__ = ["ApiRequest", "answer", "error", "framed", "models", "read", "thinking"]
+__all__ = ["ApiRequest", "answer", "error", "framed", "key_of", "models", "read", "thinking"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +75,11 @@ def _schema(data: Mapping[str, Any], shape: str) -> tuple[Mapping[str, Any] | No
     return (wanted["json_schema"]["schema"], "response_format") if wanted.get("type") == "json_schema" else (None, "")
 
 
+def key_of(headers: Mapping[str, str]) -> str:
+    """The API key, in either vendor's header; "": none."""
+    return headers.get("x-api-key") or headers.get("authorization", "").removeprefix("Bearer ")
+
+
 def answer(
     request: ApiRequest,
     text: str,
@@ -99,7 +104,7 @@ def thinking(request: ApiRequest, body: bytes, thoughts: str, *, where: str) -> 
     message = data["choices"][0]["message"]
     if where == "field":
         message["reasoning_content"] = thoughts
-        if data["usage"] is not None:
+        if data["usage"] is not None:  # ``usage`` of a behaviour may leave it out
             data["usage"]["completion_tokens_details"] = {"reasoning_tokens": len(thoughts.split())}
     elif message["content"]:
         message["content"] = f"<think>\n{thoughts}\n</think>\n\n{message['content']}"

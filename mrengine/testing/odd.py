@@ -90,6 +90,7 @@ def streamed(request: bodies.ApiRequest, body: bytes) -> bytes:
 
 def _chunks(data: dict[str, Any]) -> list[dict[str, Any]]:
     choice = data["choices"][0]
+    # Reasoning first, as models write it; the usage in a chunk without choices, as OpenAI sends it when asked to.
     head = {"id": data["id"], "object": "chat.completion.chunk", "model": data["model"]}
     texts = [name for name in ("reasoning_content", "content") if choice["message"].get(name)]
     deltas = [{name: part} for name in texts for part in _parts(choice["message"][name])]

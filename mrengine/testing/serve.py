@@ -32,7 +32,7 @@ class _Server:
             self.simulator = Simulator(argument["behaviour"], time.monotonic())
             return await self._listen(argument["port"], argument["tls"])
         if self.simulator is None:
-            return "error: not started"
+            return "error: not started"  # LLMServer raises what begins so
         if what == "reset":
             connections = self.simulator.counts.connections  # they stay open, and are not made again
             self.simulator = Simulator(argument, time.monotonic())
@@ -41,7 +41,7 @@ class _Server:
         if what == "requests":
             return self.simulator.requests
         if what == "advance":
-            self.simulator.batches.advance(argument)
+            self.simulator.batches.advanced += argument
         if what in ("advance", "batches"):
             return self.simulator.batches.facts(time.monotonic())
         return self.simulator.counts.stats(time.process_time())
@@ -165,7 +165,7 @@ class _Control(asyncio.Protocol):
         self._tasks: set[asyncio.Task[None]] = set()
 
     def data_received(self, data: bytes) -> None:
-        self._buffer += data
+        self._buffer += data  # a pipe keeps no borders of messages
         while (message := unpack(self._buffer)) is not None:
             (what, argument), self._buffer = message
             task = asyncio.get_running_loop().create_task(self._answer(what, argument))

@@ -99,7 +99,7 @@ class LLMServer:
         watchdog = threading.Timer(_START_S, self._process.kill)
         watchdog.start()
         try:
-            with self._lock:
+            with self._lock:  # a question and its answer belong together, whichever threads ask
                 if self._process.stdin is None or self._process.stdout is None:
                     raise RuntimeError("the test server has no pipes")
                 send(self._process.stdin, (what, argument))

@@ -39,7 +39,7 @@ ASK = ["--prompt", "x", "--model", "fake"]
         (["run", "visit.txt", *ASK, "--limits", "nonsense"], 2, "tpm"),
         (["run", "visit.txt", *ASK, "--timeout", "-1"], 2, "--timeout"),
         (["run", "visit.txt", *ASK, "--job-id", "../x"], 2, "job id"),
-        (["summarize", "https://user@example.org/a", "--model", "fake"], 1, "names and passwords"),
+        (["summarize", "https://user@example.org/a", "--model", "fake"], 1, "a name and password"),
         (["show", "nope"], 1, "no job"),
     ],
 )

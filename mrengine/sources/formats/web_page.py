@@ -55,7 +55,7 @@ def _decoded(data: bytes) -> str:
     named = (declared[1] or declared[2]).decode("ascii").lower() if declared else ""
     # Browsers read these as Windows-1252, so that is what pages with these names are written in.
     named = "cp1252" if named in ("iso-8859-1", "latin1", "latin-1", "us-ascii") else named
-    # UTF-8 before the declared encoding: hardly a text in another encoding is valid UTF-8.
+    # UTF-8 before the declared encoding: text in another encoding is hardly ever valid UTF-8.
     for encoding in (mark_of(data), "utf-8-sig", named):
         try:
             if encoding:
