@@ -34,6 +34,7 @@ __all__ = ["ChunkReader", "TrackedChunk", "decoded", "read_bytes"]
 
 TextOf = Callable[[int, ChunkRow], str]
 _SMALL_BYTES, _FAR = 1 << 20, 1 << 50
+_ROWS = frozenset({codec.DOCUMENTS, codec.CHUNKS})
 
 
 class TrackedChunk(Chunk):
@@ -240,11 +241,12 @@ class ChunkReader:
 
     def _take_in(self, chunk: int) -> None:
         """The rows that were added to the map round's table since, up to those of a chunk."""
-        for frame in self.reader.frames(self._scanned) if chunk >= len(self._table) else ():
+        # Outcomes stand in between, of all workers and by the thousand: they are passed over, and not read.
+        for frame in self.reader.frames_of(_ROWS, self._scanned) if chunk >= len(self._table) else ():
             self._scanned = frame.end
             if frame.kind == codec.DOCUMENTS:
                 self._name(frame)
-            elif frame.kind == codec.CHUNKS:
+            else:
                 segment = chunks_segment(frame.payload, frame.offset)
                 if segment.round == 0 and segment.first == len(self._table):
                     self._table.grow(segment)

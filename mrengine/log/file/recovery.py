@@ -15,6 +15,7 @@ from mrengine.log.format.codec import (
     Header,
     decode_frame,
     decode_header,
+    frame_head,
     is_intact,
 )
 
@@ -99,6 +100,27 @@ class Source:
                     return
                 yield whole
                 at += OVERHEAD_BYTES + len(whole.payload)
+            start += at
+
+    def of_kinds(self, start: int, stop: int, kinds: frozenset[int]) -> Iterator[Frame]:
+        """The valid frames of some kinds, up to the first bytes that begin no frame. Others are passed over by their
+        length alone, and nothing vouches for them: for who wants few of many, in a log that was just written.
+        """
+        while start + OVERHEAD_BYTES <= stop:
+            block = self.read(min(BLOCK_BYTES, stop - start), start)
+            at, last = 0, len(block) - OVERHEAD_BYTES
+            if last < 0:
+                return
+            while at <= last:
+                length, kind = frame_head(block, at, self.prefix)
+                if length < 0:
+                    return
+                if kind in kinds:
+                    found = self.frame_at(start + at, stop)
+                    if found is None:
+                        return
+                    yield found
+                at += OVERHEAD_BYTES + length
             start += at
 
     def resync(self, start: int, stop: int) -> int | None:

@@ -131,6 +131,15 @@ def padding(size: int) -> int | None:
     return (missing if missing >= OVERHEAD_BYTES else missing + SECTOR_BYTES) - OVERHEAD_BYTES
 
 
+def frame_head(block: bytes, at: int, prefix: bytes) -> tuple[int, int]:
+    """(length of the payload, kind) of the frame that begins at ``block[at:]``, unchecked; (-1, 0): none begins there.
+
+    ``block`` has ``OVERHEAD_BYTES`` from there on.
+    """
+    mark, _crc, length, _watermark, kind = _FRAME.unpack_from(block, at)
+    return (length, kind) if mark == prefix and length <= MAX_PAYLOAD_BYTES else (-1, 0)
+
+
 def decode_frame(block: bytes, at: int, offset: int, prefix: bytes, seed: int) -> Frame | int:
     """The valid frame at ``block[at:]``, which is at ``offset`` in the file; else the number of bytes needed.
 

@@ -234,6 +234,18 @@ class Replay:
                 self.problems.append((frame.offset, str(error)))
             return False
 
+    def add_ahead(self, frame: Frame) -> None:
+        """Take in a frame before those in front of it, which say nothing that it depends on. When its own turn comes,
+        ``pass_over`` it.
+        """
+        end, self.end = self.end, frame.offset
+        self.add(frame)
+        self.end = end
+
+    def pass_over(self, frame: Frame) -> None:
+        """A frame that was added ahead."""
+        self.end = frame.end
+
     def _void(self, frame: Frame) -> None:
         """Padding, or repaired damage; the latter may have held the restart of a later round."""
         if frame.payload[:1] == REPAIRED:
