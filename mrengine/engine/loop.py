@@ -22,7 +22,7 @@ from mrengine.engine.model_health import ModelHealth
 from mrengine.engine.notes import Notes
 from mrengine.engine.protocol import Announcer, RoundSettings
 from mrengine.engine.queues import HORIZON_S, PrefetchWindow, TaskQueues
-from mrengine.engine.worker_monitor import Aftermath, Worker, WorkerMonitor, aftermath
+from mrengine.engine.worker_monitor import Aftermath, Worker, WorkerMonitor, aftermath, rest_s
 from mrengine.log.format import codec
 
 __all__ = ["Engine"]
@@ -135,6 +135,10 @@ class Engine:
         """How long the next poll may wait."""
         due = min(self._queues.due, self._next_tick)
         return max(0.0, (due if self._draining is None else min(due, self._drain_until)) - self._clock())
+
+    def rest_s(self) -> float:
+        """How long this process may leave its workers alone: they have plenty to do, and nothing in it is urgent."""
+        return rest_s(self._workers, self._log) if self._draining is None else 0.0
 
     def commit(self) -> None:
         """Make what was appended durable, and only then announce it."""

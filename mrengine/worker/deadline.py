@@ -18,6 +18,8 @@ class Deadline:
     not count it either.
     """
 
+    __slots__ = ("_clock", "_notify", "at")
+
     def __init__(
         self, timeout_s: float, notify: Callable[[bool], None], *, clock: Callable[[], float] = time.monotonic
     ) -> None:

@@ -26,6 +26,10 @@ class TaskCalls:
     A map function's own threads may call, too.
     """
 
+    __slots__ = (
+        "_asked", "_lock", "answers", "chunk", "cost_usd", "made", "parked", "reused", "texts", "usage",
+    )  # fmt: skip
+
     def __init__(self) -> None:
         self.chunk: TrackedChunk | None = None
         self.made = 0

@@ -215,12 +215,10 @@ class TaskRunner:
         packed = pack([self._redacted(error, calls), error.spent, error.limit, error.unit])
         self._emit(m.BUDGET_SPENT, task.chunk, task.model, packed)
 
-    def _mapped(self, chunk: TrackedChunk, context: Context) -> Any:
-        """What map_fn returns; within the caller's trace only where there is one: a context manager looks at an
+    def _traced(self, chunk: TrackedChunk, context: Context) -> Any:
+        """What map_fn returns, within the caller's trace; only where there is one: a context manager looks at an
         exception, which is user code.
         """
-        if not self._config.traceparent:
-            return self._map_fn(chunk, context)
         with continued(self._config.traceparent):
             return self._map_fn(chunk, context)
 
@@ -228,37 +226,37 @@ class TaskRunner:
         started = time.monotonic()
         calls.chunk = chunk = self._ports.chunks.read(task.chunk)
         context = Context(self._services, task, chunk, calls, self._deadline(task))
-        returned = self._mapped(chunk, context)
+        returned = self._map_fn(chunk, context) if not self._config.traceparent else self._traced(chunk, context)
         if calls.parked:  # in a thread of its own, or by an except clause that catches everything
             raise Parked
         value, made = stored_value(returned, self._result_type)
-        flags = chunk.position_read * records.READ_POSITION | chunk.facts_read * records.READ_FACTS
-        flags |= made * records.FROM_INSTANCE
+        flags = records.FROM_INSTANCE if made else 0
+        if chunk.looked_at:
+            flags |= chunk.position_read * records.READ_POSITION | chunk.facts_read * records.READ_FACTS
         self._emit_result(task, chunk, value, calls, started, flags)
 
     def _emit_result(
         self, task: m.Start, chunk: TrackedChunk, value: Any, calls: TaskCalls, started: float, flags: int
     ) -> None:
-        payload = records.pack_result(
-            records.ResultRecord(
-                round=self._config.round,
-                chunk_id=task.chunk,
-                model_index=task.model,
-                document_id=chunk.document_id,
-                model=self._models.name(task.model),
-                worker_id=self._worker,
-                attempt=task.attempt,
-                at=time.time(),
-                duration_ms=(time.monotonic() - started) * 1e3,
-                usage=calls.usage,
-                cost_usd=calls.cost_usd,
-                calls=calls.made,
-                reused_calls=calls.reused,
-                flags=flags,
-                result=value,
-            )
+        # By place: names would take as long as the rest of it.
+        record = records.ResultRecord(
+            self._config.round,
+            task.chunk,
+            task.model,
+            flags,
+            chunk.document_id,
+            self._models.name(task.model),
+            self._worker,
+            task.attempt,
+            time.time(),
+            (time.monotonic() - started) * 1e3,
+            calls.usage,
+            calls.cost_usd,
+            calls.made,
+            calls.reused,
+            value,
         )
-        self._emit(codec.RESULT, task.chunk, task.model, payload)
+        self._emit(codec.RESULT, task.chunk, task.model, records.pack_result(record))
 
     def _emit_error(self, task: m.Start, error: BaseException, calls: TaskCalls) -> None:
         # Redacted here, in the worker: no other process knows what a message must not repeat.

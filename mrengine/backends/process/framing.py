@@ -83,8 +83,8 @@ def tagged(kind: int, chunk: int, model: int, payload: bytes = b"") -> bytes:
     """A frame as a worker speaks it."""
     size = len(payload)
     total = crc32(payload) if size > _ONE_PIECE_BYTES else 0
-    check = crc32(_TAGGED.pack(size, kind, model, chunk, total))
-    return _CHECKED_HEAD.pack(size, kind, model, chunk, total, check) + payload
+    head = _TAGGED.pack(size, kind, model, chunk, total)
+    return b"".join((head, crc32(head).to_bytes(4, "little"), payload))
 
 
 def pack_tasks(tasks: Sequence[Start]) -> bytes:

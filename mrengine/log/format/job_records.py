@@ -230,6 +230,22 @@ def unpack_documents(payload: bytes) -> DocumentsRecord:
         raise bad_record("DOCUMENTS") from None
 
 
+def packed_documents(payload: bytes) -> tuple[int, list[Any]]:
+    """The index of the first document of a DOCUMENTS, and the rows as they came: for who looks at few of thousands."""
+    first, rows, _ = array(payload, 3, "DOCUMENTS")
+    if not isinstance(first, int) or not isinstance(rows, list):
+        raise bad_record("DOCUMENTS")
+    return first, rows
+
+
+def document_row(packed: Any) -> DocumentRow:
+    """One of these rows."""
+    try:
+        return DocumentRow(*packed[:6])
+    except TypeError:
+        raise bad_record("DOCUMENTS") from None
+
+
 def pack_read(record: ReadRecord) -> bytes:
     """The payload of a READ."""
     return pack([list(record.documents), dict(record.settings), record.epoch])

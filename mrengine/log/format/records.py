@@ -270,10 +270,9 @@ def pack_result(record: ResultRecord) -> bytes:
     r = record
     if not 0 <= r.flags < 128:
         raise ValueError("flags have 7 bits")
-    u = r.usage
-    usage = None if u is None else [getattr(u, name) for name in _USAGE]
-    values = (r.document_id, r.model, r.worker_id, r.attempt, r.at, r.duration_ms, usage, r.cost_usd, r.calls)
-    rest = pack([*values, r.reused_calls, r.result])[1:]  # without its own header: 11 elements are a fixarray
+    # From ``document_id`` on, the fields stand in the order of the format.
+    values = r[4:] if r.usage is None else (*r[4:10], [getattr(r.usage, name) for name in _USAGE], *r[11:])
+    rest = pack(values)[1:]  # without its own header: 11 elements are a fixarray
     return _capped(head(15, r.round, r.chunk_id, r.model_index) + bytes((r.flags,)) + rest, "result")
 
 
