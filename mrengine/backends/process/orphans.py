@@ -52,7 +52,7 @@ class Orphans:
 
     def reap(self) -> None:
         """Reap those that have been dead for a while; all dead ones if they are many."""
-        children, now = set(posix.children()), time.monotonic()
+        children, now = set(posix.children() if posix.has_children() else ()), time.monotonic()
         self._known &= children
         dead = {pid: self._dead.get(pid, now) for pid in children - self._known if posix.is_zombie(pid)}
         for pid, since in list(dead.items()):
