@@ -233,7 +233,7 @@ def kill_orphans(known: Collection[int]) -> None:
 
 
 def has_children() -> bool:
-    """Whether any thread of this process has a child, living or dead: one system call. True where it cannot be asked."""
+    """Whether any thread of this process has a child, living or dead: one system call. True: or it cannot be asked."""
     if not hasattr(os, "waitid"):
         return True
     try:

@@ -214,16 +214,14 @@ class Engine:
         self._left -= 1
 
     def _on_result(self, index: int, chunk: int, model: int, payload: bytes) -> None:
-        key = self._settle(index, chunk, model)
-        if key is not None:
+        if (key := self._settle(index, chunk, model)) is not None:
             self._log.append(codec.RESULT, payload)
             self._models.ended(key, model, well=True)
             self._close(key)
             self._restarts.finished()
 
     def _on_failure(self, index: int, chunk: int, model: int, payload: bytes) -> None:
-        key = self._settle(index, chunk, model)
-        if key is not None:
+        if (key := self._settle(index, chunk, model)) is not None:
             self._models.ended(key, model, well=False)
             self._fail(key, payload)
             self._restarts.finished()
@@ -284,8 +282,7 @@ class Engine:
         self._notes.record("chunk:retry", fields, worker=index, chunk=chunk)
 
     def _on_dropped(self, index: int, chunk: int, model: int, _payload: bytes) -> None:
-        key = self._settle(index, chunk, model)
-        if key is not None:
+        if (key := self._settle(index, chunk, model)) is not None:
             self._queues.put_back(key)
 
     def _on_model(self, kind: int, index: int, chunk: int, model: int, payload: bytes) -> None:

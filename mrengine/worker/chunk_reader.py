@@ -235,7 +235,8 @@ class ChunkReader:
         self._table = ChunkTable(self.reader.fd, [Segment(*segment) for segment in table])
         self._paged = not any(Segment(*segment).round for segment in table)  # a later round's texts are on no page
         self._names = DocumentNames(self.reader, documents)
-        self._above: tuple[bytes, Heads] = (NO_HEADS.digest, _NOTHING_ABOVE)  # what was read last; replaced, never changed
+        # What was read last; replaced, never changed.
+        self._above: tuple[bytes, Heads] = (NO_HEADS.digest, _NOTHING_ABOVE)
         self._growing = threading.Lock()
         self._scanned = self._table.scanned or codec.HEADER_BYTES
 
@@ -263,7 +264,7 @@ class ChunkReader:
 
     def _name(self, frame: Frame) -> None:
         """Documents that were read since; of one that was named while it was read no more is wanted."""
-        first, rows = packed_documents(frame.payload)
+        first, rows, _ = packed_documents(frame.payload)
         if first >= len(self._names):
             self._names.grow(Batch(first, len(rows), frame.offset), rows)
 

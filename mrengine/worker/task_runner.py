@@ -25,7 +25,6 @@ from mrengine.telemetry.traceparent import continued
 from mrengine.worker.batched_call import Parked
 from mrengine.worker.chunk_reader import TrackedChunk
 from mrengine.worker.context import Context, WorkerServices
-from mrengine.worker.deadline import Deadline
 from mrengine.worker.forks import OwnProcess, leave
 from mrengine.worker.model_clients import ModelClients
 from mrengine.worker.ports import WorkerPorts
@@ -172,12 +171,6 @@ class TaskRunner:
         if self._profiled is not None:
             self._profiled.close()
 
-    def _deadline(self, task: m.Start) -> Deadline:
-        def notify(waiting: bool) -> None:
-            self._emit(m.WAITING if waiting else m.RESUMED, task.chunk, task.model, b"")
-
-        return Deadline(self._config.chunk_timeout_s, notify)
-
     def run(self, task: m.Start) -> None:
         """Run one task and emit its outcome, whatever user code raises or returns."""
         calls = TaskCalls()
@@ -225,7 +218,7 @@ class TaskRunner:
     def _run(self, task: m.Start, calls: TaskCalls) -> None:
         started = time.monotonic()
         calls.chunk = chunk = self._ports.chunks.read(task.chunk)
-        context = Context(self._services, task, chunk, calls, self._deadline(task))
+        context = Context(self._services, task, chunk, calls, started)
         returned = self._map_fn(chunk, context) if not self._config.traceparent else self._traced(chunk, context)
         if calls.parked:  # in a thread of its own, or by an except clause that catches everything
             raise Parked
@@ -238,12 +231,8 @@ class TaskRunner:
     def _emit_result(
         self, task: m.Start, chunk: TrackedChunk, value: Any, calls: TaskCalls, started: float, flags: int
     ) -> None:
-        # By place: names would take as long as the rest of it.
-        record = records.ResultRecord(
-            self._config.round,
-            task.chunk,
-            task.model,
-            flags,
+        # No ResultRecord is made: of a task that does nothing, that would be a tenth.
+        values = (
             chunk.document_id,
             self._models.name(task.model),
             self._worker,
@@ -256,7 +245,8 @@ class TaskRunner:
             calls.reused,
             value,
         )
-        self._emit(codec.RESULT, task.chunk, task.model, records.pack_result(record))
+        payload = records.pack_result_values(self._config.round, task.chunk, task.model, flags, values)
+        self._emit(codec.RESULT, task.chunk, task.model, payload)
 
     def _emit_error(self, task: m.Start, error: BaseException, calls: TaskCalls) -> None:
         # Redacted here, in the worker: no other process knows what a message must not repeat.

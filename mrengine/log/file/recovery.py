@@ -9,13 +9,13 @@ from mrengine.errors import LogError
 from mrengine.log.file.disk import OsFiles
 from mrengine.log.file.header_rescue import rescued_header
 from mrengine.log.format.codec import (
+    FRAME_HEAD,
     HEADER_BYTES,
     OVERHEAD_BYTES,
     Frame,
     Header,
     decode_frame,
     decode_header,
-    frame_head,
     is_intact,
 )
 
@@ -106,14 +106,15 @@ class Source:
         """The valid frames of some kinds, up to the first bytes that begin no frame. Others are passed over by their
         length alone, and nothing vouches for them: for who wants few of many, in a log that was just written.
         """
+        prefix, head = self.prefix, FRAME_HEAD.unpack_from
         while start + OVERHEAD_BYTES <= stop:
             block = self.read(min(BLOCK_BYTES, stop - start), start)
             at, last = 0, len(block) - OVERHEAD_BYTES
             if last < 0:
                 return
             while at <= last:
-                length, kind = frame_head(block, at, self.prefix)
-                if length < 0:
+                mark, length, kind = head(block, at)
+                if mark != prefix:
                     return
                 if kind in kinds:
                     found = self.frame_at(start + at, stop)

@@ -230,13 +230,13 @@ class DocumentNames:
         self._reader = reader
         self._batches = tuple(Batch(*batch) for batch in batches)
         self._firsts = [batch.first for batch in self._batches]
-        self._cache: dict[int, list[Any]] = {}  # rows as they came
-        self._last: tuple[int, list[Any]] = (0, [])  # the batch that was asked for last: its first, its rows
+        self._cache: dict[int, list[list[Any]]] = {}  # rows as they came
+        self._last: tuple[int, list[list[Any]]] = (0, [])  # the batch that was asked for last: its first, its rows
 
     def __len__(self) -> int:
         return self._batches[-1].first + self._batches[-1].rows if self._batches else 0
 
-    def grow(self, batch: Batch, rows: list[Any]) -> None:
+    def grow(self, batch: Batch, rows: list[list[Any]]) -> None:
         """Documents that follow those that are known, whose rows somebody had to read; one thread at a time."""
         self._keep(len(self._batches), rows)
         self._batches = (*self._batches, batch)
@@ -248,7 +248,7 @@ class DocumentNames:
         if 0 <= index - first < len(rows):
             return document_row(rows[index - first])
         at = bisect_right(self._firsts, index) - 1
-        rows = self._rows(at) if at >= 0 else ()
+        rows = self._rows(at) if at >= 0 else []
         if at < 0 or not 0 <= index - self._firsts[at] < len(rows):
             message = f"the log has lost what it knew of document {index}: run the job again with its documents"
             raise LogError(message, reason="damaged")
@@ -267,14 +267,14 @@ class DocumentNames:
         except LogError:
             return None
 
-    def _rows(self, at: int) -> list[Any]:
+    def _rows(self, at: int) -> list[list[Any]]:
         rows = self._cache.get(at)
         if rows is None:
-            _, rows = packed_documents(self._reader.payload(self._batches[at].offset))
+            _, rows, _ = packed_documents(self._reader.payload(self._batches[at].offset))
             self._keep(at, rows)
         return rows
 
-    def _keep(self, at: int, rows: list[Any]) -> None:
+    def _keep(self, at: int, rows: list[list[Any]]) -> None:
         if len(self._cache) >= _CACHED_BATCHES:
             self._cache = {}
         self._cache[at] = rows

@@ -230,20 +230,19 @@ def unpack_documents(payload: bytes) -> DocumentsRecord:
         raise bad_record("DOCUMENTS") from None
 
 
-def packed_documents(payload: bytes) -> tuple[int, list[Any]]:
-    """The index of the first document of a DOCUMENTS, and the rows as they came: for who looks at few of thousands."""
-    first, rows, _ = array(payload, 3, "DOCUMENTS")
-    if not isinstance(first, int) or not isinstance(rows, list):
+def packed_documents(payload: bytes) -> tuple[int, list[list[Any]], int]:
+    """What ``unpack_documents`` returns, with the rows as they came: for who looks at few of thousands."""
+    first, rows, epoch = array(payload, 3, "DOCUMENTS")
+    if not (isinstance(first, int) and isinstance(rows, list) and isinstance(epoch, int)):
         raise bad_record("DOCUMENTS")
-    return first, rows
+    if not {list}.issuperset(map(type, rows)) or min(map(len, rows), default=5) < 5:
+        raise bad_record("DOCUMENTS")
+    return first, rows, epoch
 
 
-def document_row(packed: Any) -> DocumentRow:
+def document_row(packed: list[Any]) -> DocumentRow:
     """One of these rows."""
-    try:
-        return DocumentRow(*packed[:6])
-    except TypeError:
-        raise bad_record("DOCUMENTS") from None
+    return DocumentRow(*packed[:6])
 
 
 def pack_read(record: ReadRecord) -> bytes:
