@@ -83,6 +83,8 @@ def _result_type(blob: bytes) -> Any:
 
 def stored_value(value: Any, result_type: Any = None) -> tuple[Any, bool]:
     """What is stored of a map function's value, and whether it was made of instances. Unstorable, InvalidResult."""
+    if result_type is None and (value is None or type(value) is str):
+        return value, False
     made, plain = holds_instances(value), normalise(value)
     if result_type is None or plain is None or (isinstance(result_type, type) and type(value) is result_type):
         return plain, made
@@ -226,11 +228,6 @@ class TaskRunner:
         flags = records.FROM_INSTANCE if made else 0
         if chunk.looked_at:
             flags |= chunk.position_read * records.READ_POSITION | chunk.facts_read * records.READ_FACTS
-        self._emit_result(task, chunk, value, calls, started, flags)
-
-    def _emit_result(
-        self, task: m.Start, chunk: TrackedChunk, value: Any, calls: TaskCalls, started: float, flags: int
-    ) -> None:
         # No ResultRecord is made: of a task that does nothing, that would be a tenth.
         values = (
             chunk.document_id,
