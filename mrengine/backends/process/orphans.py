@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import time
 
@@ -47,7 +46,8 @@ class Orphans:
         The thread that polls is late where the machine is busy, and each slot would leave a heap of zombies meanwhile.
         Tasks that leave none do not pay for the look each time.
         """
-        if time.monotonic() >= self._due:
+        now = time.monotonic()
+        if now >= self._due and now - self._seen < LATE_S:
             self.reap()
 
     def reap(self) -> None:
@@ -62,7 +62,7 @@ class Orphans:
         if not children <= self._known:
             self._seen = self._due = now
         else:
-            self._due = now + LOOK_S if now - self._seen < LATE_S else math.inf
+            self._due = now + LOOK_S
 
 
 def _reap(child: int) -> None:
