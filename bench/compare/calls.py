@@ -261,7 +261,7 @@ def measure(client: str, server: LLMServer, calls: int, threads: int) -> dict[st
     wall, after = time.monotonic() - started, resource.getrusage(resource.RUSAGE_CHILDREN)
     stats = server.stats()
     if (stats.ok, stats.distinct) != (calls, calls):
-        raise RuntimeError(f"{client}: {stats.ok} of {calls} answered")
+        raise RuntimeError(f"{stats.ok} of {calls} calls were answered, {stats.distinct} of them different")
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return {"wall_s": wall, "span_s": stats.span_s, "cpu_s": cpu, "cpu_ms_a_call": cpu / calls * 1000}
 
@@ -280,13 +280,16 @@ def main() -> None:
         return
     gone = {client: f"{package} is not installed" for client, package in NEEDS.items() if find_spec(package) is None}
     found: dict[str, list[dict[str, float]]] = {client: [] for client in NEEDS if client not in gone}
-    with LLMServer() as server:
-        for _ in range(options.rounds):
-            for client in [client for client in found if client not in gone]:
-                try:
+    for _ in range(options.rounds):
+        for client in [client for client in found if client not in gone]:
+            try:
+                # Each has a server of its own: connections that litellm left open slowed down whoever came next.
+                with LLMServer() as server:
                     found[client].append(measure(client, server, options.calls, options.threads))
-                except (subprocess.SubprocessError, RuntimeError) as error:
-                    gone[client] = f"could not be measured: {type(error).__name__}"
+            except subprocess.SubprocessError as error:
+                gone[client] = f"could not be measured: {type(error).__name__}"
+            except RuntimeError as error:
+                gone[client] = f"could not be measured: {error}"
     kept = {client: results for client, results in found.items() if client not in gone}
     medians = {c: {k: statistics.median(r[k] for r in rs) for k in rs[0]} for c, rs in kept.items()}
     over = ratios({c: [result["cpu_s"] for result in results] for c, results in kept.items()}, "http.client")
