@@ -213,11 +213,13 @@ class EarlyStart:
         """Whether more is to be read of a new job, or of one that the log has as it was left then."""
         if stored is None or stored.epoch is None:
             return not self._intake.ended and not _has_pipes(document)
+        return _was_reading(stored) and self._is_same(stored)
+
+    def look(self, stored: ResumeEngine) -> None:
+        """See whether the rows of a log follow one another, while a driver opens it."""
         seen = stored.state, stored.position
-        if self._sound != seen and not (_was_reading(stored) and self._is_same(stored)):
-            return False
-        self._sound = seen
-        return True
+        if self._sound != seen and (stored.epoch is None or rows_follow(stored, stored.documents())):
+            self._sound = seen
 
     def _is_same(self, stored: ResumeEngine) -> bool:
         """Whether a log is of the same job, whatever its documents are."""
@@ -230,6 +232,9 @@ class EarlyStart:
 
         ``again(error)``: another driver that has opened the job, and the log, for one whose supervisor has died.
         """
+        self.look(stored)
+        if self._sound != (stored.state, stored.position):
+            return None
         plan, known, intake = self._plan(), Known(stored), self._intake
         token = secrets.token_bytes(16) if stored.epoch is None else stored.epoch.spool
         plan.job, place = replace(plan.job, documents=(0, 0, token)), self._folder / spool_name(token)
@@ -289,9 +294,7 @@ def _was_reading(stored: ResumeEngine) -> bool:
     epoch = stored.epoch
     if epoch is None or stored.state.newest is not epoch:
         return False
-    if not epoch.reading or epoch.complete or epoch.job.epoch or not can_go_on(stored):
-        return False
-    return rows_follow(stored, stored.documents())
+    return epoch.reading and not epoch.complete and not epoch.job.epoch and can_go_on(stored)
 
 
 def _has_pipes(document: Any) -> bool:

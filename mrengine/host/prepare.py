@@ -171,11 +171,15 @@ class Preparation:
         how: dict[str, Any] = {"first_s": self._first_s, "eager": eager, "stage": self._stage}
         how["may_compare_later"] = self._on_mismatch == "error"
         early = EarlyStart(self._folder, intake, lambda: self._plan(()), **how)
-        if not early.is_possible(self._refreshed() if existed else None, document):
+        known = self._refreshed() if existed else None
+        if not early.is_possible(known, document):
             return None
         check_writable(self._folder)
         intake.spool.require()
-        session, view = self._locked(session or self._sessions.begin())
+        session = session or self._sessions.begin()
+        if known is not None:
+            early.look(known)
+        session, view = self._locked(session)
         if early.is_possible(view, document):
             begun = early.begin(session, view, lambda error: self._locked(self._sessions.again(error)))
             if begun is not None:

@@ -66,7 +66,12 @@ class Source:
             yield document
 
 
-def stopped_at(name: str, given: Any, count: int, **settings: Any) -> None:
+def slow_later(chunk: Any, _context: Any) -> list[Any]:
+    time.sleep(0.02 if chunk.id >= 60 else 0.0)
+    return text_of(chunk, _context)
+
+
+def stopped_at(name: str, given: Any, count: int, map_fn: Any = text_of, **settings: Any) -> None:
     """Run a job up to an outcome."""
     runner = MapReduceRunner(name, **SETTINGS, **settings)
     seen: list[Any] = []
@@ -78,7 +83,7 @@ def stopped_at(name: str, given: Any, count: int, **settings: Any) -> None:
 
     runner.on("chunk:processed", stop)
     with pytest.raises(JobCancelled):
-        runner.run(given, text_of)
+        runner.run(given, map_fn)
     assert seen[0].total_so_far
 
 
@@ -205,7 +210,8 @@ def test_the_rows_of_the_log_are_run_while_the_documents_are_compared(
         for number, one in enumerate(notes(3000)):
             yield Document(one.id, "other", fields=one.fields) if number == other else one
 
-    stopped_at("left", given(), 60)
+    monkeypatch.setattr(rounds, "AHEAD", 200)
+    stopped_at("left", given(), 80, slow_later)
     known, done = rows_of("left"), Job("left").status().done
     assert done < len(known)
     monkeypatch.setattr(document_stream, "COMPARE_S", 0.0)

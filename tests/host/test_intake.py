@@ -162,3 +162,16 @@ def test_a_text_that_names_a_file_is_reported_of(tmp_path: Path) -> None:
     assert "give Path(" in (names_a_file(str(tmp_path / "visit.txt")) or "")
     for text in ("no such file", "a\nb", "a\0b", tmp_path / "visit.txt", "x" * 5000):
         assert names_a_file(text) is None
+
+
+def test_a_spool_is_held_against_the_one_of_an_earlier_run(tmp_path: Path) -> None:
+    """By its bytes; texts of later rounds may stand behind. The one that it became has them, though it is closed."""
+    spooled, place = spool_documents(tmp_path, ["one", "two"], skip=False), tmp_path / "spool-x"
+    found = []
+    for text in (None, "", "onetw", "onetwO", "onetwo", "onetwo and more"):
+        if text is not None:
+            place.write_text(text)
+        found.append(spooled.spool.is_alike(place))
+    assert found == [False, False, False, False, True, True]
+    spooled.spool.publish(place)
+    assert spooled.spool.is_alike(place)

@@ -33,6 +33,7 @@ KIND_NAMES = (
     "NOTE", "REQUEST", "BATCH", "READ",
 )  # fmt: skip
 
+_made = tuple.__new__  # a NamedTuple's own constructor takes twice as long, and there is one for each record
 _HEADER = struct.Struct("<8sHH8sB100s387x")
 _FRAME = struct.Struct("<4sIIQB")
 FRAME_HEAD = struct.Struct("<4s4xI8xB")  # of the same, what says where the next one begins: mark, length, kind
@@ -151,4 +152,4 @@ def decode_frame(block: bytes, at: int, offset: int, prefix: bytes, seed: int) -
     covered = block[at + _CRC_AT : at + end]
     if crc32(covered, (seed + offset) & 0xFFFFFFFF) != crc:
         return 0
-    return Frame(offset, kind, covered[_PAYLOAD_AT:], watermark)
+    return _made(Frame, (offset, kind, covered[_PAYLOAD_AT:], watermark))
