@@ -20,12 +20,22 @@ from mrengine.log.file.worker_journal import discard, journaled_answers
 from mrengine.log.format import codec
 from mrengine.log.format.chunk_rows import ChunkTable, DocumentNames, Segment, document_of
 from mrengine.log.format.codec import Frame
-from mrengine.log.format.packing import stamp
+from mrengine.log.format.job_records import unpack_round
+from mrengine.log.format.packing import key, stamp
 from mrengine.log.view.call_totals import CallTotals
 from mrengine.log.view.replay import Replay
 from mrengine.sources.spool import spool_name
 
 __all__ = ["JobStore", "set_aside"]
+
+
+def _is_of_the_map_round(kind: int, payload: bytes) -> bool:
+    """Whether a job that is still being read appends this while outcomes arrive, and none of it depends on these. A
+    later round may begin again: the outcomes before and behind that are not the same round's.
+    """
+    if kind in (codec.CHUNKS, codec.ROUND):
+        return key(payload)[0] == 0 if kind == codec.CHUNKS else unpack_round(payload).round == 0
+    return kind in (codec.DOCUMENTS, codec.READ)
 
 
 class JobStore:
@@ -39,6 +49,7 @@ class JobStore:
         self._cancel_mark = folder / "cancelled"
         self._resumed = bool(state.epochs)  # log and spool are an earlier run's
         self._known = log.size  # up to where ``state`` knows the log
+        self._ahead: set[int] = set()  # beyond that: offsets of the records that it knows already
         self._given = 0  # chunks of the map round whose tasks the engine has
 
     @classmethod
@@ -94,10 +105,18 @@ class JobStore:
         newest = self.state.newest
         if newest is not None and kind in codec.STAMPED:
             payload = stamp(payload, newest.job.epoch)
-        self._catch_up()
+        # Nobody asks here for outcomes while the round runs: they need not be read back for each addition to its table.
+        ahead = self._known < self.log.size and _is_of_the_map_round(kind, payload)
+        if not ahead:
+            self._catch_up()
         offset = self.log.append(kind, payload)
-        self.state.add(Frame(offset, kind, payload, 0))
-        self._known = self.log.size
+        frame = Frame(offset, kind, payload, 0)
+        if ahead:
+            self.state.add_ahead(frame)
+            self._ahead.add(offset)
+        else:
+            self.state.add(frame)
+            self._known = self.log.size
         return offset
 
     def _catch_up(self) -> None:
@@ -105,8 +124,10 @@ class JobStore:
         if self._known < self.log.size:
             self.log.write()
             for frame in self._reader.frames(self._known, self.log.size):
-                self.state.add(frame)
+                take = self.state.pass_over if frame.offset in self._ahead else self.state.add
+                take(frame)
             self._known = self.log.size
+            self._ahead.clear()
 
     def task_log(self) -> Log:
         """The log for the records of tasks: each says of which epoch it is."""
@@ -124,6 +145,7 @@ class JobStore:
         self.log = _open_log(self.folder / "log", job_id, self._durability, self.state)
         self._reader = LogReader(self.folder / "log")
         self._known = self.log.size
+        self._ahead.clear()
 
     def begin_round(self) -> None:
         """Make all that was appended durable, so that workers can read the chunk table."""

@@ -25,7 +25,7 @@ from mrengine.log.format.chunk_rows import (
 from mrengine.log.format.codec import Frame
 from mrengine.log.format.document_facts import Facts, pages_between, unpack_facts, without_pages
 from mrengine.log.format.heads import NO_HEADS, Heads, read_heads
-from mrengine.log.format.job_records import unpack_documents
+from mrengine.log.format.job_records import packed_documents
 from mrengine.private import open_file
 from mrengine.records import Chunk
 
@@ -34,6 +34,8 @@ __all__ = ["ChunkReader", "TrackedChunk", "decoded", "read_bytes"]
 
 TextOf = Callable[[int, ChunkRow], str]
 _SMALL_BYTES, _FAR = 1 << 20, 1 << 50
+_NOTHING_ABOVE: Heads = ((), "")
+_ROWS = frozenset({codec.DOCUMENTS, codec.CHUNKS})
 
 
 class TrackedChunk(Chunk):
@@ -53,7 +55,7 @@ class TrackedChunk(Chunk):
         document_id: str,
         row: ChunkRow,
         text_of: TextOf,
-        heads: Heads = ((), ""),
+        heads: Heads = _NOTHING_ABOVE,
         facts: bytes = b"",
     ) -> None:
         """``text_of(chunk_id, row)`` reads the text; LogError: it is damaged."""
@@ -145,6 +147,11 @@ class TrackedChunk(Chunk):
         return self._facts
 
     @property
+    def looked_at(self) -> bool:
+        """Whether anything was read that is noted."""
+        return bool(self._seen)
+
+    @property
     def position_read(self) -> bool:
         """Whether ``id``, ``start`` or ``end`` was read."""
         return "place" in self._seen
@@ -228,23 +235,27 @@ class ChunkReader:
         self._table = ChunkTable(self.reader.fd, [Segment(*segment) for segment in table])
         self._paged = not any(Segment(*segment).round for segment in table)  # a later round's texts are on no page
         self._names = DocumentNames(self.reader, documents)
-        self._above: tuple[bytes, Heads] = (NO_HEADS.digest, ((), ""))  # what was read last; replaced, never changed
+        # What was read last; replaced, never changed.
+        self._above: tuple[bytes, Heads] = (NO_HEADS.digest, _NOTHING_ABOVE)
         self._growing = threading.Lock()
         self._scanned = self._table.scanned or codec.HEADER_BYTES
 
     def _row(self, chunk: int) -> ChunkRow:
-        if chunk >= len(self._table):
+        try:
+            return self._table[chunk]
+        except IndexError:
             with self._growing:
                 self._take_in(chunk)
-        return self._table[chunk]
+            return self._table[chunk]
 
     def _take_in(self, chunk: int) -> None:
         """The rows that were added to the map round's table since, up to those of a chunk."""
-        for frame in self.reader.frames(self._scanned) if chunk >= len(self._table) else ():
+        # Outcomes stand in between, of all workers and by the thousand: they are passed over, and not read.
+        for frame in self.reader.frames_of(_ROWS, self._scanned) if chunk >= len(self._table) else ():
             self._scanned = frame.end
             if frame.kind == codec.DOCUMENTS:
                 self._name(frame)
-            elif frame.kind == codec.CHUNKS:
+            else:
                 segment = chunks_segment(frame.payload, frame.offset)
                 if segment.round == 0 and segment.first == len(self._table):
                     self._table.grow(segment)
@@ -253,14 +264,14 @@ class ChunkReader:
 
     def _name(self, frame: Frame) -> None:
         """Documents that were read since; of one that was named while it was read no more is wanted."""
-        record = unpack_documents(frame.payload)
-        if record.first >= len(self._names):
-            self._names.grow(Batch(record.first, len(record.rows), frame.offset))
+        first, rows, _ = packed_documents(frame.payload)
+        if first >= len(self._names):
+            self._names.grow(Batch(first, len(rows), frame.offset), rows)
 
     def read(self, chunk: int) -> TrackedChunk:
         """A chunk; its text is read when it is asked for. LogError: its row cannot be right."""
         row = self._row(chunk)
-        heads = self._heads_of(chunk, row)
+        heads = self._heads_of(chunk, row) if row.context else _NOTHING_ABOVE
         document = self._names[row.document]
         if self._paged and not stands_in(row, document):  # both were vouched for by a CRC, and one of them is wrong
             message = f"the log has lost of which document chunk {chunk} is: run the job again with its documents"

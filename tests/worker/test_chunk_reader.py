@@ -10,8 +10,12 @@ import pytest
 
 from mrengine import Chunk
 from mrengine.errors import LogError
+from mrengine.log.file.wal import WriteAheadLog
+from mrengine.log.format import codec
 from mrengine.log.format.chunk_rows import ChunkRow
-from mrengine.worker.chunk_reader import TrackedChunk, read_bytes
+from mrengine.log.format.records import DocumentRow, DocumentsRecord, pack_chunks, pack_documents
+from mrengine.worker.chunk_reader import ChunkReader, TrackedChunk, read_bytes
+from tests.log.sample import begin, digest, result, row
 
 ROW = ChunkRow(0, "prose", 0, 4, 10, 14, 0, 1, b"")
 
@@ -67,3 +71,30 @@ def test_a_span_that_the_spool_does_not_hold_is_nothing(tmp_path: Path) -> None:
         assert [read_bytes(fd, *span) for span in wild] == [None] * len(wild)
     finally:
         os.close(fd)
+
+
+def test_rows_that_were_added_are_found_past_the_outcomes_and_without_reading_them(tmp_path: Path) -> None:
+    """Of a hundred thousand rows there are as many outcomes in between, of all workers."""
+    (tmp_path / "spool").write_text("abcdefghij")
+    with WriteAheadLog.create(tmp_path / "log", "j") as log:
+        begin(log, "abc")
+        log.commit()
+        reader = ChunkReader(os.fspath(tmp_path), "spool", [], [], check=False)
+        assert [reader.read(chunk).text for chunk in range(3)] == ["a", "b", "c"]
+        at = log.append(codec.RESULT, result(0, value="x" * 3_000_000))
+        for chunk in range(100):
+            log.append(codec.RESULT, result(chunk))
+        for first, text in ((3, "d"), (4, "e")):
+            log.append(codec.CHUNKS, pack_chunks(0, first, row(0, text, first, first + 1)))
+        log.commit()
+        with (tmp_path / "log").open("r+b") as file:  # what nobody reads cannot be in the way
+            file.seek(at + 1000)
+            file.write(b"?")
+        assert [reader.read(chunk).text for chunk in (4, 3)] == ["e", "d"]
+        with pytest.raises(IndexError):
+            reader.read(5)
+        log.append(codec.DOCUMENTS, pack_documents(DocumentsRecord(1, (DocumentRow("later", digest("f"), 5, 5, 5),))))
+        log.append(codec.CHUNKS, pack_chunks(0, 5, row(1, "f", 5, 6)))
+        log.commit()
+        assert (reader.read(5).text, reader.read(5).document_id) == ("f", "later")
+        reader.close()

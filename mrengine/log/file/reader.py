@@ -76,6 +76,10 @@ class LogReader:
             message = f"{self._path or 'the log'} is damaged after byte {position}"
             raise LogError(message, reason="damaged", path=self._path, ranges=[(position, stop)])
 
+    def frames_of(self, kinds: frozenset[int], start: int) -> Iterator[Frame]:
+        """The frames of some kinds from ``start`` on, as far as the log reaches by now; others are not looked into."""
+        return self._source.of_kinds(start, self.size(), kinds)
+
     def walk(self, visit: Callable[[Frame], object] = lambda frame: None, *, after: Recovery | None = None) -> Recovery:
         """All frames that recovery would keep, without changing the file; ``after``: continue an earlier walk."""
         return walk(self._source, visit, after=after)

@@ -9,6 +9,7 @@ from mrengine.errors import LogError
 from mrengine.log.file.disk import OsFiles
 from mrengine.log.file.header_rescue import rescued_header
 from mrengine.log.format.codec import (
+    FRAME_HEAD,
     HEADER_BYTES,
     OVERHEAD_BYTES,
     Frame,
@@ -99,6 +100,28 @@ class Source:
                     return
                 yield whole
                 at += OVERHEAD_BYTES + len(whole.payload)
+            start += at
+
+    def of_kinds(self, start: int, stop: int, kinds: frozenset[int]) -> Iterator[Frame]:
+        """The valid frames of some kinds, up to the first bytes that begin no frame. Others are passed over by their
+        length alone, and nothing vouches for them: for who wants few of many, in a log that was just written.
+        """
+        prefix, head = self.prefix, FRAME_HEAD.unpack_from
+        while start + OVERHEAD_BYTES <= stop:
+            block = self.read(min(BLOCK_BYTES, stop - start), start)
+            at, last = 0, len(block) - OVERHEAD_BYTES
+            if last < 0:
+                return
+            while at <= last:
+                mark, length, kind = head(block, at)
+                if mark != prefix:
+                    return
+                if kind in kinds:
+                    found = self.frame_at(start + at, stop)
+                    if found is None:
+                        return
+                    yield found
+                at += OVERHEAD_BYTES + length
             start += at
 
     def resync(self, start: int, stop: int) -> int | None:

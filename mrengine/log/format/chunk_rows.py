@@ -7,13 +7,13 @@ import struct
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from mrengine.errors import LogError
 from mrengine.log.file.reader import LogReader
 from mrengine.log.format.codec import OVERHEAD_BYTES
 from mrengine.log.format.heads import NO_HEADS, HeadPlaces, pack_heads, unpack_heads
-from mrengine.log.format.job_records import DocumentRow, unpack_documents
+from mrengine.log.format.job_records import DocumentRow, document_row, packed_documents
 from mrengine.log.format.packing import HEAD_BYTES, bad_record
 
 __all__ = [
@@ -45,6 +45,7 @@ KINDS = (
 _OTHER = 255
 _ROW = struct.Struct("<IB3sIIQQQQ16s")
 _CHUNKS = struct.Struct(">BHBIBQBI")
+_NO_CONTEXT = bytes(3)
 _CACHED_BATCHES = 8
 _BLOCK_ROWS = 64  # a worker's tasks lie close together: one pread serves many
 
@@ -82,7 +83,7 @@ def stands_in(row: ChunkRow, document: DocumentRow) -> bool:
     that is still being read ends is not known.
     """
     first, end = document.spool_offset, document.spool_offset + document.n_bytes
-    return first <= row.spool_from <= row.spool_to and (document.is_open or row.spool_to <= end)
+    return first <= row.spool_from <= row.spool_to and (row.spool_to <= end or document.is_open)
 
 
 def pack_row(row: ChunkRow) -> bytes:
@@ -94,13 +95,12 @@ def pack_row(row: ChunkRow) -> bytes:
 def unpack_row(data: bytes, at: int = 0) -> ChunkRow:
     """Unpack the row in ``data[at : at + 64]``. LogError: too few bytes."""
     try:
-        document, kind, context, *numbers, digest = _ROW.unpack_from(data, at)
+        document, kind, heads, overlap, tokens, start, end, spool_from, spool_to, digest = _ROW.unpack_from(data, at)
     except struct.error:
         raise bad_record("CHUNKS") from None
     name = KINDS[kind] if kind < len(KINDS) else "other"
-    overlap, tokens, start, end, spool_from, spool_to = numbers
-    heads = int.from_bytes(context, "little")
-    return ChunkRow(document, name, overlap, tokens, start, end, spool_from, spool_to, digest, heads)
+    context = 0 if heads == _NO_CONTEXT else int.from_bytes(heads, "little")
+    return ChunkRow(document, name, overlap, tokens, start, end, spool_from, spool_to, digest, context)
 
 
 def pack_chunks(round_: int, first: int, rows: bytes, heads: Sequence[HeadPlaces] = ()) -> bytes:
@@ -230,29 +230,35 @@ class DocumentNames:
         self._reader = reader
         self._batches = tuple(Batch(*batch) for batch in batches)
         self._firsts = [batch.first for batch in self._batches]
-        self._cache: dict[int, tuple[DocumentRow, ...]] = {}
+        self._cache: dict[int, list[list[Any]]] = {}  # rows as they came
+        self._last: tuple[int, list[list[Any]]] = (0, [])  # the batch that was asked for last: its first, its rows
 
     def __len__(self) -> int:
         return self._batches[-1].first + self._batches[-1].rows if self._batches else 0
 
-    def grow(self, batch: Batch) -> None:
-        """Documents that follow those that are known; one thread at a time."""
+    def grow(self, batch: Batch, rows: list[list[Any]]) -> None:
+        """Documents that follow those that are known, whose rows somebody had to read; one thread at a time."""
+        self._keep(len(self._batches), rows)
         self._batches = (*self._batches, batch)
         self._firsts.append(batch.first)  # last: a reader that finds it there finds its batch
 
     def __getitem__(self, index: int) -> DocumentRow:
         """The document. LogError: its record was lost, or cannot be read."""
+        first, rows = self._last
+        if 0 <= index - first < len(rows):
+            return document_row(rows[index - first])
         at = bisect_right(self._firsts, index) - 1
-        rows = self._rows(at) if at >= 0 else ()
+        rows = self._rows(at) if at >= 0 else []
         if at < 0 or not 0 <= index - self._firsts[at] < len(rows):
             message = f"the log has lost what it knew of document {index}: run the job again with its documents"
             raise LogError(message, reason="damaged")
-        return rows[index - self._firsts[at]]
+        self._last = self._firsts[at], rows
+        return document_row(rows[index - self._firsts[at]])
 
     def __iter__(self) -> Iterator[DocumentRow]:
         """The documents whose records are there."""
         for at in range(len(self._batches)):
-            yield from self._rows(at)
+            yield from map(document_row, self._rows(at))
 
     def get(self, index: int) -> DocumentRow | None:
         """The batch that holds a document; None: its record was lost."""
@@ -261,14 +267,17 @@ class DocumentNames:
         except LogError:
             return None
 
-    def _rows(self, at: int) -> tuple[DocumentRow, ...]:
+    def _rows(self, at: int) -> list[list[Any]]:
         rows = self._cache.get(at)
         if rows is None:
-            rows = unpack_documents(self._reader.payload(self._batches[at].offset)).rows
-            if len(self._cache) >= _CACHED_BATCHES:
-                self._cache = {}
-            self._cache[at] = rows
+            _, rows, _ = packed_documents(self._reader.payload(self._batches[at].offset))
+            self._keep(at, rows)
         return rows
+
+    def _keep(self, at: int, rows: list[list[Any]]) -> None:
+        if len(self._cache) >= _CACHED_BATCHES:
+            self._cache = {}
+        self._cache[at] = rows
 
 
 def document_of(table: ChunkTable, names: DocumentNames, chunk: int) -> str:

@@ -35,6 +35,7 @@ KIND_NAMES = (
 
 _HEADER = struct.Struct("<8sHH8sB100s387x")
 _FRAME = struct.Struct("<4sIIQB")
+FRAME_HEAD = struct.Struct("<4s4xI8xB")  # of the same, what says where the next one begins: mark, length, kind
 _COVERED = struct.Struct("<IQB")  # what the CRC covers before the payload
 _CRC_AT = 8
 _PAYLOAD_AT = _COVERED.size
@@ -116,8 +117,9 @@ def encode_frame(header_prefix: bytes, seed: int, offset: int, watermark: int, k
     """The bytes of a frame at this offset. ValueError: the payload is above the cap."""
     if len(payload) > MAX_PAYLOAD_BYTES:
         raise ValueError(f"a record of {len(payload)} bytes is above the cap of {MAX_PAYLOAD_BYTES}")
-    covered = _COVERED.pack(len(payload), watermark, kind) + payload
-    return header_prefix + crc32(covered, (seed + offset) & 0xFFFFFFFF).to_bytes(4, "little") + covered
+    covered = _COVERED.pack(len(payload), watermark, kind)
+    crc = crc32(payload, crc32(covered, (seed + offset) & 0xFFFFFFFF))
+    return b"".join((header_prefix, crc.to_bytes(4, "little"), covered, payload))
 
 
 def padding(size: int) -> int | None:

@@ -230,6 +230,21 @@ def unpack_documents(payload: bytes) -> DocumentsRecord:
         raise bad_record("DOCUMENTS") from None
 
 
+def packed_documents(payload: bytes) -> tuple[int, list[list[Any]], int]:
+    """What ``unpack_documents`` returns, with the rows as they came: for who looks at few of thousands."""
+    first, rows, epoch = array(payload, 3, "DOCUMENTS")
+    if not (isinstance(first, int) and isinstance(rows, list) and isinstance(epoch, int)):
+        raise bad_record("DOCUMENTS")
+    if not {list}.issuperset(map(type, rows)) or min(map(len, rows), default=5) < 5:
+        raise bad_record("DOCUMENTS")
+    return first, rows, epoch
+
+
+def document_row(packed: list[Any]) -> DocumentRow:
+    """One of these rows."""
+    return DocumentRow(*packed[:6])
+
+
 def pack_read(record: ReadRecord) -> bytes:
     """The payload of a READ."""
     return pack([list(record.documents), dict(record.settings), record.epoch])

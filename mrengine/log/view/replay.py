@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from mrengine.errors import LogError
 from mrengine.log.file.repair import REPAIRED
 from mrengine.log.format import codec
 from mrengine.log.format.chunk_rows import Batch, Segment, chunks_segment
 from mrengine.log.format.codec import HEADER_BYTES, OVERHEAD_BYTES, Frame
-from mrengine.log.format.job_records import READING, ReadRecord, unpack_read
+from mrengine.log.format.job_records import READING, ReadRecord, document_row, packed_documents, unpack_read
 from mrengine.log.format.packing import full_key, key
 from mrengine.log.format.records import (
     CloseRecord,
-    DocumentsRecord,
     JobRecord,
     RoundRecord,
     check_outcome,
     unpack_attempt,
     unpack_carry,
     unpack_close,
-    unpack_documents,
     unpack_job,
     unpack_round,
 )
@@ -93,22 +92,22 @@ class Epoch:
         segments = self.segments.get(round_)
         return segments[-1].first + segments[-1].rows if segments else 0
 
-    def add_documents(self, record: DocumentsRecord, offset: int) -> None:
+    def add_documents(self, first: int, rows: Sequence[list[Any]], epoch: int, offset: int) -> None:
         """Add documents not named by an earlier record. LogError: they differ, or belong to another epoch."""
-        first, stop = record.first, record.first + len(record.rows)
-        if 0 <= first == self.opened and len(record.rows) == 1 and record.epoch == self.job.epoch:
-            self.opened = first if record.rows[0].is_open else -1
+        stop = first + len(rows)
+        if 0 <= first == self.opened and len(rows) == 1 and epoch == self.job.epoch:
+            self.opened = first if document_row(rows[0]).is_open else -1
             at = bisect_left(self.documents, (first,))
             self.documents[at] = Batch(first, 1, offset)
             return
-        if self.reading and record.rows and first >= self.document_count and record.epoch == self.job.epoch:
+        if self.reading and rows and first >= self.document_count and epoch == self.job.epoch:
             self.documents.append(Batch(first, stop - first, offset))
-            self.opened = stop - 1 if record.rows[-1].is_open else -1
+            self.opened = stop - 1 if document_row(rows[-1]).is_open else -1
             return
-        if record.epoch != self.job.epoch or not any(a <= first and stop <= b for a, b in self.lost_documents()):
-            message = f"documents {first} to {stop} of epoch {record.epoch} are known already, or of another epoch"
+        if epoch != self.job.epoch or not any(a <= first and stop <= b for a, b in self.lost_documents()):
+            message = f"documents {first} to {stop} of epoch {epoch} are known already, or of another epoch"
             raise LogError(message, reason="damaged")
-        insort(self.documents, Batch(first, len(record.rows), offset))
+        insort(self.documents, Batch(first, len(rows), offset))
 
     def lost_documents(self) -> list[tuple[int, int]]:
         """Ranges of document indexes, (first, stop), that no record names."""
@@ -234,6 +233,18 @@ class Replay:
                 self.problems.append((frame.offset, str(error)))
             return False
 
+    def add_ahead(self, frame: Frame) -> None:
+        """Take in a frame before those in front of it, which say nothing that it depends on. When its own turn comes,
+        ``pass_over`` it.
+        """
+        end, self.end = self.end, frame.offset
+        self.add(frame)
+        self.end = end
+
+    def pass_over(self, frame: Frame) -> None:
+        """A frame that was added ahead."""
+        self.end = frame.end
+
     def _void(self, frame: Frame) -> None:
         """Padding, or repaired damage; the latter may have held the restart of a later round."""
         if frame.payload[:1] == REPAIRED:
@@ -251,7 +262,7 @@ class Replay:
         self.updated = max(self.updated, epoch.job.at)
 
     def _documents(self, frame: Frame) -> None:
-        self._working().add_documents(unpack_documents(frame.payload), frame.offset)
+        self._working().add_documents(*packed_documents(frame.payload), frame.offset)
 
     def _chunks(self, frame: Frame) -> None:
         self._owner(full_key(frame.payload)[0]).add_segment(chunks_segment(frame.payload, frame.offset))
