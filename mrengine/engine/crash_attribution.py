@@ -51,9 +51,10 @@ class AttemptCounter:
 
     def close(self, key: int) -> None:
         """Forget a task that has its outcome."""
-        self._stopped.discard(key)
-        self._charges.pop(key, None)
-        self._starts.pop(key, None)
+        if self._starts or self._charges or self._stopped:  # of most jobs nothing is known
+            self._stopped.discard(key)
+            self._charges.pop(key, None)
+            self._starts.pop(key, None)
 
 
 class CrashBisection:

@@ -39,16 +39,22 @@ class GroupCommit:
         self._calls: list[tuple[bytes, int]] = []
         self._unsynced = self._unwritten = False
         self.failed: LogError | None = None
+        self._bytes, self._others = 0, False  # appended since the last commit: of results; whether anything else
+        self.result_bytes: int | None = None  # in the last commit; None: there was something else in it, or nothing
         self.taken: list[float] | None = None  # durations of commits in ms, while a run profiles
 
     def append(self, kind: int, payload: bytes) -> None:
         """A record that the next commit makes durable."""
         self._unsynced = True
+        if kind == codec.RESULT:
+            self._bytes += len(payload)
+        else:
+            self._others = True
         self._append(kind, payload)
 
     def call(self, payload: bytes) -> None:
         """The answer of a call."""
-        self._unsynced = True
+        self._unsynced = self._others = True
         offset = self._append(codec.CALL, payload)
         if offset is not None:
             self._calls.append((payload, offset))
@@ -59,7 +65,7 @@ class GroupCommit:
 
     def intent(self, payload: bytes) -> None:
         """A call is about to be made."""
-        self._unwritten = True
+        self._unwritten = self._others = True
         self._append(codec.INTENT, payload)
 
     def _append(self, kind: int, payload: bytes) -> int | None:
@@ -72,6 +78,8 @@ class GroupCommit:
 
     def commit(self) -> None:
         """Write all, sync what must be synced, then announce."""
+        self.result_bytes = None if self._others else self._bytes or None
+        self._bytes, self._others = 0, False
         if self.failed is None:
             try:
                 self._commit()

@@ -22,7 +22,7 @@ from mrengine.engine.model_health import ModelHealth
 from mrengine.engine.notes import Notes
 from mrengine.engine.protocol import Announcer, RoundSettings
 from mrengine.engine.queues import HORIZON_S, PrefetchWindow, TaskQueues
-from mrengine.engine.worker_monitor import Aftermath, Worker, WorkerMonitor, aftermath
+from mrengine.engine.worker_monitor import Aftermath, Worker, WorkerMonitor, aftermath, rest_s
 from mrengine.log.format import codec
 
 __all__ = ["Engine"]
@@ -136,6 +136,10 @@ class Engine:
         due = min(self._queues.due, self._next_tick)
         return max(0.0, (due if self._draining is None else min(due, self._drain_until)) - self._clock())
 
+    def rest_s(self) -> float:
+        """How long this process may leave its workers alone: they have plenty to do, and nothing in it is urgent."""
+        return rest_s(self._workers, self._log) if self._draining is None else 0.0
+
     def commit(self) -> None:
         """Make what was appended durable, and only then announce it."""
         self._log.commit()
@@ -210,16 +214,14 @@ class Engine:
         self._left -= 1
 
     def _on_result(self, index: int, chunk: int, model: int, payload: bytes) -> None:
-        key = self._settle(index, chunk, model)
-        if key is not None:
+        if (key := self._settle(index, chunk, model)) is not None:
             self._log.append(codec.RESULT, payload)
             self._models.ended(key, model, well=True)
             self._close(key)
             self._restarts.finished()
 
     def _on_failure(self, index: int, chunk: int, model: int, payload: bytes) -> None:
-        key = self._settle(index, chunk, model)
-        if key is not None:
+        if (key := self._settle(index, chunk, model)) is not None:
             self._models.ended(key, model, well=False)
             self._fail(key, payload)
             self._restarts.finished()
@@ -280,8 +282,7 @@ class Engine:
         self._notes.record("chunk:retry", fields, worker=index, chunk=chunk)
 
     def _on_dropped(self, index: int, chunk: int, model: int, _payload: bytes) -> None:
-        key = self._settle(index, chunk, model)
-        if key is not None:
+        if (key := self._settle(index, chunk, model)) is not None:
             self._queues.put_back(key)
 
     def _on_model(self, kind: int, index: int, chunk: int, model: int, payload: bytes) -> None:

@@ -37,8 +37,9 @@ class Doubts:
     def answered(self, model: int, key: int) -> None:
         """A task has its result: the model works."""
         self._answered.add(model)
-        self._row.pop(model, None)
-        self._tries.pop(key, None)
+        if self._row or self._tries:
+            self._row.pop(model, None)
+            self._tries.pop(key, None)
 
     def refused(self, model: int, key: int, *, others: bool) -> Judgement:
         """What a doubtful refusal ends. ``others``: calls of other chunks to this model are under way, and will say

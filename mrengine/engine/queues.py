@@ -14,6 +14,7 @@ __all__ = ["HORIZON_S", "MOST", "PrefetchWindow", "TaskQueues"]
 
 HORIZON_S = 0.02  # several fsyncs
 MOST = 2048
+DEEP = 64  # tasks: each shorter than a third of a millisecond
 
 
 class _Queue:
@@ -137,6 +138,11 @@ class PrefetchWindow:
         self._since = clock()
         self._count = 0
         self.window = slots
+
+    @property
+    def is_deep(self) -> bool:
+        """Whether tasks are so short that the window is many times the slots."""
+        return self.window - self._slots >= DEEP
 
     def finished(self) -> None:
         """A task came to its end."""

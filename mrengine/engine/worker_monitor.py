@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from mrengine.engine import protocol as m
 from mrengine.engine.crash_attribution import AttemptCounter, CrashBisection
+from mrengine.engine.group_commit import GroupCommit
 from mrengine.engine.protocol import RoundSettings
 from mrengine.engine.queues import PrefetchWindow
 
@@ -24,8 +25,11 @@ __all__ = [
     "WorkerHealth",
     "WorkerMonitor",
     "aftermath",
+    "rest_s",
 ]
 
+REST_S = 2e-3  # a tenth of what a worker's window is worth
+REST_BYTES = 1 << 18  # of results in a commit: workers must not wait for a full pipe
 HANG_GRACE_S = 2.0  # past its deadline a task has this long to notice by itself
 SETTLED_S = 5.0  # a task whose outcome is known has this long to leave its slot
 UNCLAIMED_S = 10.0  # a worker that runs nothing has this long to take what it was given
@@ -43,6 +47,21 @@ class Worker:
     ready: bool = False
     in_cell: bool = False
     died: bool = False
+
+    @property
+    def has_plenty(self) -> bool:
+        """Whether it will not want for tasks soon."""
+        return self.prefetch.is_deep and 2 * len(self.flight) >= self.prefetch.window
+
+
+def rest_s(workers: Sequence[Worker], log: GroupCommit) -> float:
+    """How long workers may be left alone. Tasks of 20 µs would wake the supervisor for every few of them, and its
+    commits the host: that costs more than the tasks. Where calls are made, or tasks fail, or a worker has little to
+    do, there is no rest: what comes would wait for its end.
+    """
+    at_work = [worker for worker in workers if worker.flight]
+    light = log.result_bytes is not None and log.result_bytes < REST_BYTES
+    return REST_S if light and at_work and all(worker.has_plenty for worker in at_work) else 0.0
 
 
 @dataclass(slots=True)

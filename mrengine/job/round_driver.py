@@ -115,6 +115,10 @@ class RoundDriver:
         """How long the next poll of the backend may wait: at most ``most_s``."""
         return most_s if self.engine is None else min(most_s, self.engine.wait_s())
 
+    def rest_s(self) -> float:
+        """How long the backend need not be polled: there will be more at once then, and nobody waits for it."""
+        return 0.0 if self.engine is None else self.engine.rest_s()
+
     def take(self, messages: Sequence[Message]) -> Ended | None:
         """One step of the round, with what the backend has said; how the round ended, once it has. LogError, OSError.
 

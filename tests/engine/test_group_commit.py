@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from mrengine.engine.group_commit import GroupCommit
@@ -71,3 +72,19 @@ def test_a_log_that_failed_announces_nothing_more() -> None:
     assert story.told == []
     assert story.commits.failed is not None
     assert story.commits.failed.reason == "full"
+
+
+def test_a_commit_of_nothing_but_results_is_known() -> None:
+    """It may be followed by a rest: calls and failures are not kept waiting."""
+    commits = Story().commits
+    commits.append(codec.RESULT, b"four")
+    commits.append(codec.RESULT, b"five!")
+    commits.commit()
+    assert commits.result_bytes == 9
+    for other in (commits.call, commits.intent, partial(commits.append, codec.FAILURE)):
+        commits.append(codec.RESULT, b"four")
+        other(b"other")
+        commits.commit()
+        assert commits.result_bytes is None
+    commits.commit()
+    assert commits.result_bytes is None

@@ -8,9 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mrengine.engine.crash_attribution import AttemptCounter
+from mrengine.engine.crash_attribution import AttemptCounter, CrashBisection
+from mrengine.engine.group_commit import GroupCommit
 from mrengine.engine.protocol import Death, Started
-from mrengine.engine.worker_monitor import Aftermath, WorkerHealth, aftermath
+from mrengine.engine.queues import PrefetchWindow
+from mrengine.engine.worker_monitor import Aftermath, Worker, WorkerHealth, aftermath, rest_s
 
 
 def judged(
@@ -85,3 +87,28 @@ def test_each_task_has_one_fate(
     after = judged(sorted(flight), sorted(running), mark, exitcode=-signal.SIGKILL, garbled=garbled)
     fates = [*after.charged, *after.suspects, *after.begun, *after.waiting]
     assert sorted(fates) == sorted(flight)
+
+
+@pytest.mark.parametrize(
+    ("tasks", "window", "result_bytes", "rests"),
+    [
+        (100, 101, 5000, True),
+        (40, 101, 5000, False),  # it will soon have nothing to do
+        (4, 4, 5000, False),  # tasks that take longer than a moment
+        (100, 101, None, False),  # a call, a failure
+        (100, 101, 1 << 20, False),  # its pipe may be full
+        (0, 101, 5000, False),
+    ],
+)
+def test_workers_are_left_alone_while_they_have_plenty_to_do(
+    tasks: int, window: int, result_bytes: int | None, *, rests: bool
+) -> None:
+    """And nothing came from them that is urgent. One that has nothing at all waits for nothing."""
+    commits = GroupCommit(None, lambda offset: None, lambda payload, offset: None)  # type: ignore[arg-type]
+    commits.result_bytes = result_bytes
+    workers = []
+    for held in (tasks, 0):
+        pace = PrefetchWindow(1, lambda: 0.0)
+        pace.window = window
+        workers.append(Worker(dict.fromkeys(range(held), 0), CrashBisection(), pace, 0.0))
+    assert (rest_s(workers, commits) > 0) is rests

@@ -83,8 +83,8 @@ def tagged(kind: int, chunk: int, model: int, payload: bytes = b"") -> bytes:
     """A frame as a worker speaks it."""
     size = len(payload)
     total = crc32(payload) if size > _ONE_PIECE_BYTES else 0
-    check = crc32(_TAGGED.pack(size, kind, model, chunk, total))
-    return _CHECKED_HEAD.pack(size, kind, model, chunk, total, check) + payload
+    head = _TAGGED.pack(size, kind, model, chunk, total)
+    return b"".join((head, crc32(head).to_bytes(4, "little"), payload))
 
 
 def pack_tasks(tasks: Sequence[Start]) -> bytes:
@@ -107,19 +107,22 @@ class _Reader:
     def __init__(self, fd: int) -> None:
         self.fd = fd
         self.ended = False  # the other side is gone
+        self.filled = False  # whether the last read took all that it asked for: there may be more
         self.ask = SHORT_BYTES  # how much the next read takes at most
         self._pieces: list[bytes] = []
         self._held, self._needed = 0, 0
 
     def _fill(self) -> bytes:
         """Read once, a megabyte at most; what is there once a frame is whole, or nothing."""
+        self.filled = False
         try:
             data = os.read(self.fd, self.ask)
         except (BlockingIOError, InterruptedError):
             return b""
         except (ConnectionResetError, BrokenPipeError):
             data = b""
-        self.ask = READ_BYTES if len(data) == self.ask else SHORT_BYTES
+        self.filled = len(data) == self.ask
+        self.ask = READ_BYTES if self.filled else SHORT_BYTES
         if not data:
             self.ended = True
             return b""
@@ -168,11 +171,20 @@ class TaggedReader(_Reader):
     broken = False
 
     def read(self, worker: int) -> list[tuple[int, int, int, int, bytes]]:
-        """Read what is there and return messages ``(worker, kind, chunk, model, payload)``."""
-        data = self._fill()
-        if self.broken:
-            return []
+        """Read what is there, a megabyte or so at most, and return messages ``(worker, kind, chunk, model, payload)``.
+
+        Short reads, one after another, all find the same memory, which is in the cache.
+        """
         messages: list[tuple[int, int, int, int, bytes]] = []
+        for _ in range(READ_BYTES // SHORT_BYTES):
+            data = self._fill()
+            if self.broken or not self._cut(data, worker, messages) or not self.filled:
+                break
+            self.ask = SHORT_BYTES
+        return messages
+
+    def _cut(self, data: bytes, worker: int, messages: list[tuple[int, int, int, int, bytes]]) -> bool:
+        """Add the whole frames in ``data`` to the messages; False: it is broken."""
         at, size = 0, len(data)
         while size - at >= _CHECKED_HEAD.size:
             length, kind, model, chunk, total, check = _CHECKED_HEAD.unpack_from(data, at)
@@ -180,14 +192,14 @@ class TaggedReader(_Reader):
             end = start + length
             if crc32(data[at : at + _TAGGED.size]) != check:
                 self.broken = True
-                return messages
+                return False
             if end > size:
                 break
             payload = data[start:end]
             if length > _ONE_PIECE_BYTES and crc32(payload) != total:
                 self.broken = True
-                return messages
+                return False
             messages.append((worker, kind, chunk, model, payload))
             at = end
         self._keep(data, at)
-        return messages
+        return True

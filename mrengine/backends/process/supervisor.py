@@ -179,6 +179,8 @@ class Supervisor:
         self.over = self.over or (self._host_gone and self._rounds.engine is None)
         self._connection.beat()
         self._keep_sending()
+        if rest_s := self._rounds.rest_s():
+            time.sleep(rest_s)
 
     def _dispatch(self, kind: int, payload: bytes) -> None:
         try:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import select
 
+import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from mrengine import posix
 from mrengine.backends.process import framing
 from mrengine.engine.protocol import Start
 
@@ -102,6 +104,28 @@ def test_a_short_read_asks_for_little_and_a_long_one_for_more() -> None:
         assert frames == [(2, payload)]
         reader.read()
         assert reader.ask == framing.SHORT_BYTES
+    finally:
+        os.close(read_end)
+        os.close(write_end)
+
+
+def test_what_waits_is_read_at_once_in_short_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory for a megabyte is mapped anew for each read; and a worker that never stops leaves the others a turn."""
+    asked: list[int] = []
+    read = os.read
+    monkeypatch.setattr(framing.os, "read", lambda fd, size: asked.append(size) or read(fd, size))
+    sent = [framing.tagged(7, chunk, 0, bytes(10_000)) for chunk in range(20)]
+    read_end, write_end = os.pipe()
+    posix.enlarge_pipe(write_end)
+    os.set_blocking(read_end, False)
+    try:
+        reader = framing.TaggedReader(read_end)
+        os.write(write_end, b"".join(sent))
+        assert [message[2] for message in reader.read(0)] == list(range(20))
+        assert set(asked) == {framing.SHORT_BYTES}
+        monkeypatch.setattr(framing.os, "read", lambda fd, size: (sent[0] * 10)[:size])
+        endless = reader.read(0)
+        assert 0 < len(endless) <= framing.READ_BYTES // 10_000
     finally:
         os.close(read_end)
         os.close(write_end)
