@@ -232,6 +232,17 @@ def kill_orphans(known: Collection[int]) -> None:
         time.sleep(0.001)
 
 
+def has_children() -> bool:
+    """Whether any thread of this process has a child, living or dead: one system call. True: or it cannot be asked."""
+    if not hasattr(os, "waitid"):
+        return True
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return False
+    return True
+
+
 def children() -> list[int]:
     """The children of this process's main thread, zombies included; none where there is no /proc."""
     pid = os.getpid()

@@ -42,15 +42,15 @@ class WorkerServices:
 class Context:
     """One task's connection to its models. Use it in the thread that runs the map function, or in threads of its own.
 
-    ``deadline``: when the task must have ended.
+    ``began``: when the task did, on the monotonic clock.
     """
 
-    __slots__ = ("_calls", "_chunk", "_deadline", "_services", "_task")
+    __slots__ = ("_began", "_calls", "_chunk", "_services", "_task")
 
     def __init__(
-        self, services: WorkerServices, task: m.Start, chunk: TrackedChunk, calls: TaskCalls, deadline: Deadline
+        self, services: WorkerServices, task: m.Start, chunk: TrackedChunk, calls: TaskCalls, began: float
     ) -> None:
-        self._services, self._task, self._chunk, self._calls, self._deadline = services, task, chunk, calls, deadline
+        self._services, self._task, self._chunk, self._calls, self._began = services, task, chunk, calls, began
 
     @property
     def model(self) -> str | None:
@@ -135,6 +135,14 @@ class Context:
         self._calls.add(completion, cost)
         return completion
 
+    def _deadline(self) -> Deadline:
+        """When the task must have ended."""
+
+        def notify(waiting: bool) -> None:
+            self._services.emit(m.WAITING if waiting else m.RESUMED, self._task.chunk, self._task.model, b"")
+
+        return Deadline(self._services.config.chunk_timeout_s, notify, began=self._began)
+
     def _question(
         self, index: int, request: Request, response_model: Any, on_truncation: str, *, reuse: bool
     ) -> Question:
@@ -144,7 +152,7 @@ class Context:
         return Question(
             task=self._task,
             chunk=self._chunk,
-            deadline=self._deadline,
+            deadline=self._calls.deadline(self._deadline),
             calls=self._calls,
             store=self._services.stored,
             index=index,
@@ -187,8 +195,9 @@ class Context:
         """
         check_tokens(tokens, max_tokens)
         index = self._services.models.index(model, self._task.model)
+        deadline = self._calls.deadline(self._deadline)
         own = self._services.models.own(
-            index, tokens, max_tokens, task=self._task, deadline=self._deadline, done=self._calls.own
+            index, tokens, max_tokens, task=self._task, deadline=deadline, done=self._calls.own
         )
         with own as grant:
             yield grant

@@ -18,11 +18,19 @@ class Deadline:
     not count it either.
     """
 
+    __slots__ = ("_clock", "_notify", "at")
+
     def __init__(
-        self, timeout_s: float, notify: Callable[[bool], None], *, clock: Callable[[], float] = time.monotonic
+        self,
+        timeout_s: float,
+        notify: Callable[[bool], None],
+        *,
+        began: float | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """``began``: when the task did; None: now."""
         self._clock, self._notify = clock, notify
-        self.at = clock() + timeout_s
+        self.at = (clock() if began is None else began) + timeout_s
 
     @contextmanager
     def paused(self, on_wait: OnWait) -> Iterator[OnWait]:

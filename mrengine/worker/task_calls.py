@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +26,10 @@ class TaskCalls:
     A map function's own threads may call, too.
     """
 
+    __slots__ = (
+        "_asked", "_deadline", "_lock", "answers", "chunk", "cost_usd", "made", "parked", "reused", "texts", "usage",
+    )  # fmt: skip
+
     def __init__(self) -> None:
         self.chunk: TrackedChunk | None = None
         self.made = 0
@@ -36,7 +40,15 @@ class TaskCalls:
         self.texts: list[str] = []
         self.answers: dict[str, None] = {}  # in order, each once: a stored one may be looked at twice
         self._asked: dict[bytes, int] = {}
+        self._deadline: Deadline | None = None
         self._lock = threading.Lock()
+
+    def deadline(self, make: Callable[[], Deadline]) -> Deadline:
+        """The task's, made when it is first wanted, by whichever thread: the shortest tasks want none."""
+        with self._lock:
+            if self._deadline is None:
+                self._deadline = make()
+            return self._deadline
 
     def park(self) -> None:
         """A call waits for a batch: whatever the map function makes of that, the task has no outcome yet."""

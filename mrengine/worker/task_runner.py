@@ -25,7 +25,6 @@ from mrengine.telemetry.traceparent import continued
 from mrengine.worker.batched_call import Parked
 from mrengine.worker.chunk_reader import TrackedChunk
 from mrengine.worker.context import Context, WorkerServices
-from mrengine.worker.deadline import Deadline
 from mrengine.worker.forks import OwnProcess, leave
 from mrengine.worker.model_clients import ModelClients
 from mrengine.worker.ports import WorkerPorts
@@ -84,6 +83,8 @@ def _result_type(blob: bytes) -> Any:
 
 def stored_value(value: Any, result_type: Any = None) -> tuple[Any, bool]:
     """What is stored of a map function's value, and whether it was made of instances. Unstorable, InvalidResult."""
+    if result_type is None and (value is None or type(value) is str):
+        return value, False
     made, plain = holds_instances(value), normalise(value)
     if result_type is None or plain is None or (isinstance(result_type, type) and type(value) is result_type):
         return plain, made
@@ -172,12 +173,6 @@ class TaskRunner:
         if self._profiled is not None:
             self._profiled.close()
 
-    def _deadline(self, task: m.Start) -> Deadline:
-        def notify(waiting: bool) -> None:
-            self._emit(m.WAITING if waiting else m.RESUMED, task.chunk, task.model, b"")
-
-        return Deadline(self._config.chunk_timeout_s, notify)
-
     def run(self, task: m.Start) -> None:
         """Run one task and emit its outcome, whatever user code raises or returns."""
         calls = TaskCalls()
@@ -215,49 +210,39 @@ class TaskRunner:
         packed = pack([self._redacted(error, calls), error.spent, error.limit, error.unit])
         self._emit(m.BUDGET_SPENT, task.chunk, task.model, packed)
 
-    def _mapped(self, chunk: TrackedChunk, context: Context) -> Any:
-        """What map_fn returns; within the caller's trace only where there is one: a context manager looks at an
+    def _traced(self, chunk: TrackedChunk, context: Context) -> Any:
+        """What map_fn returns, within the caller's trace; only where there is one: a context manager looks at an
         exception, which is user code.
         """
-        if not self._config.traceparent:
-            return self._map_fn(chunk, context)
         with continued(self._config.traceparent):
             return self._map_fn(chunk, context)
 
     def _run(self, task: m.Start, calls: TaskCalls) -> None:
         started = time.monotonic()
         calls.chunk = chunk = self._ports.chunks.read(task.chunk)
-        context = Context(self._services, task, chunk, calls, self._deadline(task))
-        returned = self._mapped(chunk, context)
+        context = Context(self._services, task, chunk, calls, started)
+        returned = self._map_fn(chunk, context) if not self._config.traceparent else self._traced(chunk, context)
         if calls.parked:  # in a thread of its own, or by an except clause that catches everything
             raise Parked
         value, made = stored_value(returned, self._result_type)
-        flags = chunk.position_read * records.READ_POSITION | chunk.facts_read * records.READ_FACTS
-        flags |= made * records.FROM_INSTANCE
-        self._emit_result(task, chunk, value, calls, started, flags)
-
-    def _emit_result(
-        self, task: m.Start, chunk: TrackedChunk, value: Any, calls: TaskCalls, started: float, flags: int
-    ) -> None:
-        payload = records.pack_result(
-            records.ResultRecord(
-                round=self._config.round,
-                chunk_id=task.chunk,
-                model_index=task.model,
-                document_id=chunk.document_id,
-                model=self._models.name(task.model),
-                worker_id=self._worker,
-                attempt=task.attempt,
-                at=time.time(),
-                duration_ms=(time.monotonic() - started) * 1e3,
-                usage=calls.usage,
-                cost_usd=calls.cost_usd,
-                calls=calls.made,
-                reused_calls=calls.reused,
-                flags=flags,
-                result=value,
-            )
+        flags = records.FROM_INSTANCE if made else 0
+        if chunk.looked_at:
+            flags |= chunk.position_read * records.READ_POSITION | chunk.facts_read * records.READ_FACTS
+        # No ResultRecord is made: of a task that does nothing, that would be a tenth.
+        values = (
+            chunk.document_id,
+            self._models.name(task.model),
+            self._worker,
+            task.attempt,
+            time.time(),
+            (time.monotonic() - started) * 1e3,
+            calls.usage,
+            calls.cost_usd,
+            calls.made,
+            calls.reused,
+            value,
         )
+        payload = records.pack_result_values(self._config.round, task.chunk, task.model, flags, values)
         self._emit(codec.RESULT, task.chunk, task.model, payload)
 
     def _emit_error(self, task: m.Start, error: BaseException, calls: TaskCalls) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from mrengine.engine.protocol import Start
 from mrengine.records import Completion, Request, Usage
+from mrengine.worker.deadline import Deadline
 from mrengine.worker.task_calls import Question, TaskCalls
 
 
@@ -77,3 +78,15 @@ def test_a_question_that_wants_a_new_answer_takes_none_of_the_log() -> None:
     assert list(asked.stored(b"d")) == ["stored"]
     assert asked.store.asked == [(b"d", {"chunk": 4, "attempt": 2, "owner": b"me"})]  # type: ignore[attr-defined]
     assert asked.earlier(b"d") == 1
+
+
+def test_the_deadline_is_made_once() -> None:
+    """Waits put it off for all calls of the task."""
+    calls, made = TaskCalls(), []
+
+    def make() -> Deadline:
+        made.append(Deadline(10.0, lambda waiting: None, began=5.0))
+        return made[-1]
+
+    assert calls.deadline(make) is calls.deadline(make) is made[0]
+    assert (len(made), made[0].at) == (1, 15.0)

@@ -28,8 +28,8 @@ class Orphans:
     def __init__(self) -> None:
         self._known: set[int] = set()
         self._dead: dict[int, float] = {}
-        self._seen = self._looked = time.monotonic()
-        self._there = False
+        self._seen = time.monotonic()
+        self._due = self._seen + LOOK_S  # when a slot looks again
 
     @property
     def any(self) -> bool:
@@ -46,22 +46,23 @@ class Orphans:
         The thread that polls is late where the machine is busy, and each slot would leave a heap of zombies meanwhile.
         Tasks that leave none do not pay for the look each time.
         """
-        if self._there or (self.any and time.monotonic() - self._looked >= LOOK_S):
+        now = time.monotonic()
+        if now >= self._due and now - self._seen < LATE_S:
             self.reap()
 
     def reap(self) -> None:
         """Reap those that have been dead for a while; all dead ones if they are many."""
-        children, now = set(posix.children()), time.monotonic()
-        self._looked = now
+        children, now = set(posix.children() if posix.has_children() else ()), time.monotonic()
         self._known &= children
         dead = {pid: self._dead.get(pid, now) for pid in children - self._known if posix.is_zombie(pid)}
         for pid, since in list(dead.items()):
             if len(dead) > MANY_DEAD or since + KEEP_S <= now:
                 _reap(pid)
         self._dead = dead
-        self._there = not children <= self._known
-        if self._there:
-            self._seen = now
+        if not children <= self._known:
+            self._seen = self._due = now
+        else:
+            self._due = now + LOOK_S
 
 
 def _reap(child: int) -> None:

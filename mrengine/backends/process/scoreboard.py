@@ -12,6 +12,7 @@ process that is SIGKILLED leaves its board as it was: nothing has to be sent to 
 from __future__ import annotations
 
 import mmap
+import struct
 import time
 
 from mrengine.engine.protocol import Started
@@ -19,6 +20,7 @@ from mrengine.engine.protocol import Started
 __all__ = ["Scoreboard"]
 
 _WORDS = 5
+_START = struct.Struct("@qqq")  # native: eight bytes at once
 _CAUSE_BYTES = 256
 
 
@@ -62,9 +64,7 @@ class Scoreboard:
     def start(self, slot: int, chunk: int, model: int) -> None:
         """A slot starts a task."""
         at = slot * _WORDS
-        self._words[at + 1] = model
-        self._words[at + 2] = time.monotonic_ns()
-        self._words[at + 3] = 0
+        _START.pack_into(self._memory, 8 * at + 8, model, time.monotonic_ns(), 0)
         # The chunk comes last: the supervisor reads without a lock, and must never see a new chunk with an old start.
         self._words[at] = chunk
 

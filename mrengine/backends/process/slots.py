@@ -116,7 +116,9 @@ class _Slot:
             self._scoreboard.start(self._index, task.chunk, task.model)
             self.began = _now()
             self._work.run(task)
-        self._outbox.send(self._claim[1])
+        parcel = self._claim[1]
+        if parcel.left:
+            self._outbox.send(parcel)
         self._scoreboard.clear(self._index)
         self.began = 0.0
         self._claim.clear()
@@ -196,25 +198,24 @@ class Slots:
         return all(thread.is_alive() for thread in self._threads)
 
 
-class Parcel:
-    """A frame and how much of it was sent: whoever was interrupted goes on where it was."""
+class Parcel(deque[int]):
+    """A frame, and the bytes of it that each write has sent: whoever was interrupted goes on where it was."""
 
-    __slots__ = ("_frame", "_sent", "begins_call")
+    __slots__ = ("_frame", "begins_call")
 
     def __init__(self, kind: int, chunk: int, model: int, payload: bytes) -> None:
         self._frame = framing.tagged(kind, chunk, model, payload)
-        self._sent: deque[int] = deque()
         self.begins_call = kind == codec.INTENT
 
     @property
     def left(self) -> int:
         """Bytes that are still to be sent."""
-        return len(self._frame) - sum(self._sent) if self._sent else len(self._frame)
+        return len(self._frame) - sum(self)
 
     def send(self, fd: int) -> None:
         """One write. It is counted in the same step of the interpreter, so that no exception comes in between."""
-        rest = memoryview(self._frame)[sum(self._sent) :] if self._sent else self._frame
-        self._sent.extend(map(_write, (fd,), (rest,)))
+        rest = memoryview(self._frame)[sum(self) :] if self else self._frame
+        self.extend(map(_write, (fd,), (rest,)))
 
 
 class Outbox:
@@ -243,13 +244,13 @@ class Outbox:
         """Send what is not sent yet. An exception that another thread raises in this one waits until then. A pipe that
         was closed ends the worker; whether it is another file's number by now is for ``check()`` to see before.
         """
-        if not parcel.left:
-            return
         stray: BaseException | None = None
         with self._lock:  # taken by the worker alone: in a fork of it another thread may have held it
             while parcel.left:
                 try:
-                    self._count(parcel)
+                    if parcel.begins_call:
+                        parcel.begins_call = False
+                        self._scoreboard.called()
                     parcel.send(self._fd)
                 except BlockingIOError:
                     posix.writable(self._fd, 1.0)
@@ -269,11 +270,6 @@ class Outbox:
     def probe(self) -> None:
         """OSError: this process can open no file any more."""
         os.close(os.dup(self._fd))
-
-    def _count(self, parcel: Parcel) -> None:
-        if parcel.begins_call:
-            parcel.begins_call = False
-            self._scoreboard.called()
 
     def end(self, cause: str) -> NoReturn:
         """End the worker; the supervisor reads why from its scoreboard."""

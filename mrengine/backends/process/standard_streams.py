@@ -30,6 +30,14 @@ def restore() -> None:
 
 def flush() -> None:
     """What a task has printed goes before its outcome: a line that has no end yet, too."""
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except Exception:  # noqa: BLE001  # one of them was closed, or replaced by user code: which?
+        _flush_each()
+
+
+def _flush_each() -> None:
     for fd, name in ((1, "stdout"), (2, "stderr")):
         stream = getattr(sys, name)
         try:

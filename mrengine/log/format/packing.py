@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import threading
 from collections.abc import Sequence, Set
 from typing import Any
 
@@ -26,14 +27,33 @@ __all__ = [
 
 HEAD_BYTES = 22
 _MAX_ITEMS = 1 << 24
+_KEPT_BYTES = 1 << 20
 _KNOWN_ROWS: dict[str, set[tuple[type, ...]]] = {}  # by the name of a record: as many as its types allow
 _HEAD = struct.Struct(">BHBIBQBi")
 _KEY = struct.Struct(">4xHHxQxi")
 
 
+def _packer() -> Any:
+    return msgpack.Packer(use_bin_type=True, unicode_errors="surrogatepass")
+
+
+class _Packers(threading.local):
+    """One for each thread, which must not be interrupted in the middle by another. To make one, with its buffer, takes
+    twice as long as to pack the record of a short task.
+    """
+
+    def __init__(self) -> None:
+        self.packer = _packer()
+
+
+_mine = _Packers()
+
+
 def pack(value: Any) -> bytes:
     """msgpack bytes of a plain value; lone surrogates are kept. ValueError, TypeError, OverflowError: not plain."""
-    packed: bytes = msgpack.packb(value, use_bin_type=True, unicode_errors="surrogatepass")
+    packed: bytes = _mine.packer.pack(value)
+    if len(packed) > _KEPT_BYTES:
+        _mine.packer = _packer()  # it would keep a buffer of that size
     return packed
 
 

@@ -72,6 +72,7 @@ __all__ = [
     "pack_job",
     "pack_note",
     "pack_result",
+    "pack_result_values",
     "pack_round",
     "result_flags",
     "unpack_attempt",
@@ -267,14 +268,18 @@ def unpack_call(payload: bytes) -> CallRecord:
 
 def pack_result(record: ResultRecord) -> bytes:
     """The payload of a RESULT. Unstorable: above the cap of 64 MiB. ValueError: flags beyond 0…127."""
-    r = record
-    if not 0 <= r.flags < 128:
+    return pack_result_values(*record[:4], record[4:])
+
+
+def pack_result_values(round_: int, chunk_id: int, model_index: int, flags: int, values: tuple[Any, ...]) -> bytes:
+    """The same, of the fields from ``document_id`` on, which stand in the order of the format."""
+    if not 0 <= flags < 128:
         raise ValueError("flags have 7 bits")
-    u = r.usage
-    usage = None if u is None else [getattr(u, name) for name in _USAGE]
-    values = (r.document_id, r.model, r.worker_id, r.attempt, r.at, r.duration_ms, usage, r.cost_usd, r.calls)
-    rest = pack([*values, r.reused_calls, r.result])[1:]  # without its own header: 11 elements are a fixarray
-    return _capped(head(15, r.round, r.chunk_id, r.model_index) + bytes((r.flags,)) + rest, "result")
+    usage = values[6]
+    if usage is not None:
+        values = (*values[:6], [getattr(usage, name) for name in _USAGE], *values[7:])
+    rest = pack(values)[1:]  # without its own header: 11 elements are a fixarray
+    return _capped(head(15, round_, chunk_id, model_index) + bytes((flags,)) + rest, "result")
 
 
 def unpack_result(payload: bytes) -> ResultRecord:

@@ -17,6 +17,7 @@ class System:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now, self.children, self.dead, self.reaped = 1000.0, [1], set[int](), list[int]()
         monkeypatch.setattr(orphans.time, "monotonic", lambda: self.now)
+        monkeypatch.setattr(posix, "has_children", lambda: bool(self.children))
         monkeypatch.setattr(posix, "children", lambda: list(self.children))
         monkeypatch.setattr(posix, "is_zombie", lambda pid: pid in self.dead)
         monkeypatch.setattr(os, "waitpid", self.waitpid)
@@ -132,3 +133,15 @@ def test_a_slot_does_not_look_after_each_task_where_no_orphans_are(
     looks.clear()
     found.reap_between_tasks()
     assert not looks
+
+
+def test_where_there_is_no_child_at_all_no_list_of_them_is_read(
+    system: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The list is a file that is opened and read, one system call says that there is nothing in it."""
+    found = Orphans()
+    system.children.clear()
+    monkeypatch.setattr(posix, "children", lambda: pytest.fail("the list was read"))
+    found.reap()
+    system.now += 2 * LOOK_S
+    found.reap_between_tasks()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from mrengine.errors import LogError
 from mrengine.log.format import packing, records
-from mrengine.log.format.job_records import DocumentsDigest, batch_documents
+from mrengine.log.format.job_records import DocumentsDigest, batch_documents, document_row, packed_documents
 from mrengine.log.format.records import (
     AttemptRecord,
     CallRecord,
@@ -132,3 +133,29 @@ def test_the_digest_of_documents_tells_order_ids_and_contents_apart() -> None:
     assert (
         len({summary(one, two), summary(two, one), summary(one), summary(("a", b"y"), two), summary(("ab", b"x"))}) == 5
     )
+
+
+def test_rows_as_they_came_are_the_rows() -> None:
+    """Who looks at few of thousands makes values of these alone; what cannot be a row is known before."""
+    rows = (DocumentRow("a", b"d" * 16, 0, 1, 1), DocumentRow("b", b"", 1, 2, 2, b"facts"))
+    payload = records.pack_documents(records.DocumentsRecord(4, rows, 2))
+    first, packed, epoch = packed_documents(payload)
+    assert (first, epoch, tuple(map(document_row, packed))) == (4, 2, rows)
+    later = [*packing.unpack(payload)[1][0], b"", "new"]
+    assert document_row(packed_documents(packing.pack([0, [later], 0]))[1][0]) == rows[0]
+    for strange in ([0, [["too", "short"]], 0], [0, ["a string"], 0], [0, [5], 0], [0, {}, 0], ["0", [], 0], [0, []]):
+        with pytest.raises(LogError):
+            packed_documents(packing.pack(strange))
+
+
+def test_what_cannot_be_packed_leaves_nothing_behind() -> None:
+    """A packer serves its thread for ever: half a record must not begin the next one, nor a large one keep its room."""
+    with pytest.raises(TypeError):
+        packing.pack(["begun", object()])
+    assert packing.pack([1]) == b"\x91\x01"
+    packer = packing._mine.packer
+    packing.pack(bytes(2 << 20))
+    assert packing._mine.packer is not packer
+    with ThreadPoolExecutor(4) as threads:
+        values = [[number] * 1000 for number in range(400)]
+        assert list(map(packing.unpack, threads.map(packing.pack, values))) == values
