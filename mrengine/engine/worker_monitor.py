@@ -56,8 +56,8 @@ class Worker:
 
 def rest_s(workers: Sequence[Worker], log: GroupCommit) -> float:
     """How long workers may be left alone. Tasks of 20 µs would wake the supervisor for every few of them, and its
-    commits the host: that costs more than the tasks. Nothing else waits meanwhile: where calls are made, or a task
-    fails, or a worker has little to do, there is no rest.
+    commits the host: that costs more than the tasks. Where calls are made, or tasks fail, or a worker has little to
+    do, there is no rest: what comes would wait for its end.
     """
     at_work = [worker for worker in workers if worker.flight]
     light = log.result_bytes is not None and log.result_bytes < REST_BYTES
