@@ -94,9 +94,8 @@ class Epoch:
         return segments[-1].first + segments[-1].rows if segments else 0
 
     def add_documents(self, record: DocumentsRecord, offset: int) -> None:
-        """Add documents that no earlier record names. LogError: one does, or they belong to another epoch."""
+        """Add documents not named by an earlier record. LogError: they differ, or belong to another epoch."""
         first, stop = record.first, record.first + len(record.rows)
-        # The row of the document that was open: now with its digest and size, or open again in a later run.
         if 0 <= first == self.opened and len(record.rows) == 1 and record.epoch == self.job.epoch:
             self.opened = first if record.rows[0].is_open else -1
             at = bisect_left(self.documents, (first,))
