@@ -1,4 +1,4 @@
-"""The front door: ``MapReduceRunner``. It wires the rooms together and holds no logic of its own."""
+"""The front door: ``MapReduceRunner`` wires the rooms together and holds no logic of its own."""
 
 from __future__ import annotations
 
@@ -52,10 +52,9 @@ Callback = TypeVar("Callback", bound=Callable[[Any], Any])
 class MapReduceRunner:
     """Runs a function over the chunks of documents, in supervised worker processes, and reduces the results.
 
-    ``settings`` are the fields of :class:`mrengine.settings.Settings`, explained in ``docs/reference.md``. Raises
-    ConfigError for settings that cannot work; a missing key is reported by what needs it, ``run()`` and its like,
-    before anything is read. A runner may be used for several runs, one at a time; in a ``with`` block they share one
-    warm pool.
+    ``settings`` are the fields of :class:`mrengine.settings.Settings`, explained in ``docs/reference.md``. ConfigError:
+    they cannot work; a missing key is reported by the methods that call models, before they read anything. A runner
+    may be used for several runs, one at a time; in a ``with`` block they share one warm pool.
     """
 
     def __init__(self, job_id: str | None = None, **settings: Unpack[RunnerSettings]) -> None:
@@ -64,7 +63,7 @@ class MapReduceRunner:
         self._job_id = job_id if job_id in (None, "auto") else check_job_id(job_id)
         self._dispatcher = events.Dispatcher()
         self._models: tuple[Model, ...] | None = None
-        self._keyed = False
+        self._keyed = False  # whether the models were resolved with their keys
         self._pool = Pool.of(self._settings)
         self._run: JobRun | None = None
         self._turns = Turns()
@@ -87,7 +86,7 @@ class MapReduceRunner:
         return self._dispatcher.on(name, callback)
 
     def off(self, name: str, callback: Callable[[Any], Any]) -> None:
-        """Stop calling it."""
+        """Stop calling this callback."""
         self._dispatcher.off(name, callback)
 
     def run(
@@ -111,8 +110,9 @@ class MapReduceRunner:
         the result is the results. ``result_type``: a dataclass, pydantic model or other type that each result is made
         into, also where it comes from an earlier run; None: ``map_prompt``'s own response model, else plain values.
         ``on_busy="wait"``: where another process or thread runs the job, wait for its end, at most ``timeout_s``.
-        ``on_text(at, piece)``: of the run's one last answer to a prompt, as the model writes it; a retry begins at 0.
-        ``on_step(step)``: of each result, in any round, as it becomes durable, and of each document's answer.
+        ``on_text(at, piece)`` is called with the run's one last answer to a prompt, as the model writes it; a retry
+        begins at 0. ``on_step(step)`` is called for each result of any round, as it becomes durable, and for each
+        document's answer.
         Raises JobError (``.results`` has what was finished), ConfigError, SourceError, ChunkingError, LogError, and
         whatever ``reduce_fn`` raises.
         """
@@ -120,16 +120,16 @@ class MapReduceRunner:
         return self._run_and_reduce(args, per_document=per_document)
 
     def submit(self, document: Any, map_fn: MapFn, *, job_id: str | None = None, timeout_s: float | None = None) -> Job:
-        """Run until all that is left waits for batches, which are under way then; ``resume()`` collects them.
+        """Run until all that is left waits for batches that have been sent; ``resume()`` collects them.
 
-        Nothing need stay alive meanwhile. Needs ``batch=``. Raises what ``run()`` raises.
+        No process need stay alive meanwhile. Needs ``batch=``. Raises what ``run()`` raises.
         """
         if self._settings.batching is None:
             raise ConfigError("submit() leaves a job to its batches: give batch=True", setting="batch")
         args = RunArguments(document, map_fn, None, job_id, timeout_s, None, None, detach=True)
         with suppress(JobWaiting):
             self._run_and_reduce(args, per_document=False)
-        return Job(self._last_id or "", state_dir=self._settings.state_dir)
+        return self._last_job()
 
     def stream(
         self,
@@ -142,14 +142,15 @@ class MapReduceRunner:
         result_type: Any = None,
         on_busy: OnBusy | None = None,
     ) -> Iterator[ChunkResult | ChunkFailure]:
-        """Outcomes as they become durable; first those of earlier runs, unless ``new_only``. Leaving the loop stops
-        the job. Raises what ``run()`` raises; JobFailed after the last outcome.
+        """Yield outcomes as they become durable; first those of earlier runs, unless ``new_only``.
+
+        Leaving the loop stops the job. Raises what ``run()`` raises; JobFailed after the last outcome.
         """
         args = RunArguments(document, map_fn, None, job_id, timeout_s, result_type, on_busy)
         with _Running(self, args) as running, running.signals.open():
             run = running.prepare()
             for outcome in chain(() if new_only else run.earlier(), run.outcomes(wanted=True)):
-                with running.signals.outside():
+                with running.signals.outside():  # the caller's loop body has its own handlers
                     yield outcome
             run.check_failures()
             run.complete()
@@ -168,25 +169,23 @@ class MapReduceRunner:
         on_busy: OnBusy | None = None,
         detach: bool = False,
     ) -> RunResult:
-        """Go on with a job from its log and its spool; no document is needed.
+        """Continue a job from its log and its spool; no document is needed.
 
-        Without ``map_fn`` the job's own is used: a prompt of ``map_prompt``, or an importable function. Without
-        ``models=`` its own models are; a key then goes to the vendors' own hosts alone, unless ``api_key_env`` names
-        the variable that holds it. ``detach``: JobWaiting is raised where it waits for batches. Other models or another
-        function, as one that was mended, are a JobMismatch, unless ``on_mismatch`` is "recompute" or "restart". Raises
-        JobNotFound, and what ``run()`` raises.
+        Without ``map_fn``, the job's own is used: a prompt of ``map_prompt``, or an importable function. Without
+        ``models=``, the job's own models are used; a key then goes only to the vendors' own hosts, unless
+        ``api_key_env`` names the variable that holds it. ``detach``: raise JobWaiting when the job waits for batches.
+        Other models or a changed function are a JobMismatch, unless ``on_mismatch`` is "recompute" or "restart".
+        Raises JobNotFound, and what ``run()`` raises.
         """
-        told_by_log = map_fn is None or self._settings.models is None
+        needs_log = map_fn is None or self._settings.models is None
         folder = jobs_folder(self._settings.state_dir) / check_job_id(job_id)
-        with ResumeEngine(folder) if told_by_log else nullcontext() as view:
+        with ResumeEngine(folder) if needs_log else nullcontext() as view:
             if view is not None:
-                stored = stored_job(view, job_id)
+                stored, settings = stored_job(view, job_id), self._settings
                 map_fn = map_fn or stored.map_fn()
-                self._settings = self._settings.with_(batch=stored.batch(self._settings.batch))
-                if self._settings.models is None:
-                    self._models = stored.models(
-                        self._settings.limits, api_key_env=api_key_env, prices=self._settings.prices
-                    )
+                self._settings = settings.with_(batch=stored.batch(settings.batch))
+                if settings.models is None:
+                    self._models = stored.models(settings.limits, api_key_env=api_key_env, prices=settings.prices)
                     self._keyed = True
             assert map_fn is not None
             args = RunArguments(Stored(view), map_fn, reduce_fn, job_id, timeout_s, result_type, on_busy, detach=detach)
@@ -200,19 +199,20 @@ class MapReduceRunner:
             return reduce_run(run, args.reduce_fn, per_document=per_document)
 
     def _prepared(self, args: RunArguments, settings: Settings, until: float | None) -> tuple[JobRun, Any]:
-        """A run of the job that is asked for, and its documents."""
+        """The run that the arguments describe, and its documents."""
         self._resolve(keys=True)
-        given, document = self._job_id if args.job_id is None else args.job_id, without_tables(args.document)
-        mapping = described(args, version=settings.map_version, named=given is not None)
-        # By an id of its inputs a job can meet no others: only the function's code can differ.
-        on_mismatch = settings.on_mismatch or ("recompute" if given == "auto" else "error")
-        keep = settings.keep or ("always" if given is not None else "on_failure")
+        job_id, document = self._job_id if args.job_id is None else args.job_id, without_tables(args.document)
+        mapping = described(args, version=settings.map_version, named=job_id is not None)
+        # An id made of the inputs never meets other inputs: only the function's code can differ.
+        on_mismatch = settings.on_mismatch or ("recompute" if job_id == "auto" else "error")
+        keep = settings.keep or ("always" if job_id is not None else "on_failure")
         config = self._config(settings.with_(on_mismatch=on_mismatch), self._all_models(args.reduce_fn), keep)
         jobs = jobs_folder(settings.state_dir, create=True)
-        if given == "auto":
+        if job_id == "auto":
+            # The id is a digest of the documents. A source may be readable only once: spool it first, and name it then.
             document = spool_unnamed(jobs, document, skip=settings.on_source_error == "skip")
-            given = auto_job_id(document.rows, settings, self._resolve(), mapping)
-        self._last_id = name = check_job_id(given) if given is not None else new_job_id()
+            job_id = auto_job_id(document.rows, settings, self._resolve(), mapping)
+        self._last_id = name = check_job_id(job_id) if job_id is not None else new_job_id()
         return JobRun(config, name, jobs / name, mapping, until=until, detach=args.detach), document
 
     def _all_models(self, reduce_fn: ReduceFn | None) -> bool:
@@ -220,13 +220,13 @@ class MapReduceRunner:
         return wanted == "all" and len(self._resolve()) > 0
 
     def _resolve(self, *, keys: bool = False) -> tuple[Model, ...]:
-        """``keys``: one that is missing is an error; whoever only looks needs none."""
+        """The models. ``keys``: a missing key is an error; an estimate, for one, needs none."""
         if self._models is None or (keys and not self._keyed):
-            given, limits, prices = self._settings.models, self._settings.limits, self._settings.prices
+            models, limits, prices = self._settings.models, self._settings.limits, self._settings.prices
             try:
-                self._models, self._keyed = resolve_models(given, limits=limits, keys=keys, prices=prices), keys
+                self._models, self._keyed = resolve_models(models, limits=limits, keys=keys, prices=prices), keys
             except ConfigError:
-                if given is not None:
+                if models is not None:
                     raise
                 self._models, self._keyed = (), True  # a map function may call none; complete() says what to do
         return self._models
@@ -258,41 +258,42 @@ class MapReduceRunner:
 
     def stop(self) -> None:
         """Stop the run gracefully: start nothing new, let what is in flight end. From any thread or signal handler."""
-        if (run := self._run) is not None:
+        if (run := self._run) is not None:  # read once: the run may end in the other thread meanwhile
             run.stop("stopped")
 
     def status(self) -> JobStatus:
-        """The job as its log tells it now. JobNotFound: there was no run yet."""
-        if self._last_id is None:
-            raise JobNotFound("this runner has not run a job yet")
-        return Job(self._last_id, state_dir=self._settings.state_dir).status()
+        """The job as its log has it now. JobNotFound: there was no run yet."""
+        return self._last_job().status()
 
     @property
     def resume_engine(self) -> ResumeEngine:
-        """What the job's log says, for reading; JobNotFound where there is none."""
+        """A view of the job's log, for reading. JobNotFound: there is none."""
+        return ResumeEngine(self._last_job().folder)
+
+    def _last_job(self) -> Job:
         if self._last_id is None:
             raise JobNotFound("this runner has not run a job yet")
-        return ResumeEngine(jobs_folder(self._settings.state_dir) / self._last_id)
+        return Job(self._last_id, state_dir=self._settings.state_dir)
 
     def estimate(
         self, document: Any, map_fn: MapFn | None = None, *, calls_per_chunk: float | None = None, sample: int = 0
     ) -> Estimate:
-        """Chunks, calls, tokens and cost in USD, and what was assumed; no model is called, and no key is needed.
+        """Chunks, calls, tokens and cost in USD, and what was assumed. No model is called, and no key is needed.
 
-        A prompt of ``map_prompt`` is one call a chunk. What another map function does is not known: it is taken for
-        one call, too, unless ``calls_per_chunk`` says how many, or ``sample=5`` runs it here over so many chunks of
-        the document with a fake model's answers. Retries, re-asks and a reduce by prompt are not counted.
+        A prompt of ``map_prompt`` makes one call a chunk, and so does any other map function unless ``calls_per_chunk``
+        says how many, or ``sample=5`` runs it here over so many chunks of the document with a fake model's answers.
+        Retries, re-asks and a reduce by prompt are not counted.
         """
-        models = self._resolve()
-        document = without_tables(document)
+        document, models = without_tables(document), self._resolve()
         return estimate(document, map_fn, self._settings, models, calls_per_chunk=calls_per_chunk, sample=sample)
 
     def pilot(
         self, document: Any, map_fn: MapFn, n: int = 20, *, job_id: str | None = None, timeout_s: float | None = None
     ) -> Pilot:
-        """Run ``n`` chunks spread over the input, and say what the whole job will cost and how long it will take. The
-        calls are real, and their results are kept: ``run()`` with the pilot's ``job_id`` goes on with them. Raises what
-        ``run()`` raises.
+        """Run ``n`` chunks spread over the input, to tell what the whole job will cost and how long it will take.
+
+        The calls are real, and their results are kept: ``run()`` with the pilot's ``job_id`` continues from them.
+        Raises what ``run()`` raises.
         """
         check_size(n)
         args = RunArguments(document, map_fn, None, job_id, timeout_s, None, None)
@@ -323,9 +324,9 @@ MapReduceRunner.__init__.__signature__ = signature(_PARAMETERS["self"], _PARAMET
 
 
 class _Running:
-    """The frame of a run: drained, closed and freed on the way out, whatever happened, and however often.
+    """The frame of a run: it drains, closes and frees the job on the way out, whatever happened.
 
-    What may be broken off stands in ``signals.open()``, within it. The rest is bounded in time.
+    Signals are held back in it, except within ``signals.open()``; whatever runs outside that is bounded in time.
     """
 
     def __init__(self, runner: MapReduceRunner, args: RunArguments) -> None:
@@ -338,15 +339,15 @@ class _Running:
         return self
 
     def prepare(self, *, whole: bool = False) -> JobRun:
-        """The run, with its log and its chunks: its first ones, unless the ``whole`` table is wanted."""
+        """The run, with its log and its first chunks; with all of them, if the ``whole`` table is needed."""
         runner, args = self._runner, self._args
-        timeout_s = check_number("timeout_s", args.timeout_s)  # of a deadline that is over: below 0
+        timeout_s = check_number("timeout_s", args.timeout_s)  # below 0, where a caller's own deadline has passed
         until = None if timeout_s is None else time.monotonic() + timeout_s
         settings = runner._settings.with_(on_busy=args.on_busy or runner._settings.on_busy)
         args.check()
         runner._turns.take(self, wait=settings.on_busy == "wait", until=until)
         run, document = runner._prepared(args, settings, until)
-        self._run = runner._run = run
+        self._run = runner._run = run  # before it takes anything: from here on, ``__exit__`` frees it
         run.needs_whole = run.needs_whole or whole
         run.remind, run.on_text, run.on_step = self.signals.remind, args.on_text, args.on_step
         if isinstance(document, Stored):
@@ -356,6 +357,8 @@ class _Running:
         return run
 
     def __exit__(self, kind: Any, value: BaseException | None, tb: Any) -> None:
+        # Nested, not an ExitStack: an interrupt between two of its callbacks would skip the rest. ``ended`` comes last:
+        # job:end is the last event of every run, after the job is free and the pool is closed.
         try:
             if self._run is not None:
                 self._end(self._run, value)
@@ -370,9 +373,9 @@ class _Running:
                         self._run.ended(value)
 
     def _end(self, run: JobRun, value: BaseException | None) -> None:
-        """What is in flight may end; an exception that comes meanwhile ends everything at once."""
+        """Let what is in flight end; an exception meanwhile ends everything at once."""
         try:
-            self.signals.take_surely()  # a stream is closed where it was left: outside
+            self.signals.take_surely()  # a stream may be closed while the signals are the caller's
             with self.signals.open():
                 if value is not None:
                     run.interrupted()

@@ -1,4 +1,4 @@
-"""Configures the budget for a job: limits from the host, and from the log what has been used already."""
+"""Configures the budget of a job: the limits come from the host, what has been used already from the log."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ __all__ = ["BudgetTerms", "budget_config", "spent_of"]
 
 @dataclass(frozen=True, slots=True)
 class BudgetTerms:
-    """The host's part of a ``BudgetConfig``. ``since``: where this run begins in the log. ``reserved``: tokens and USD
-    that batches under way may cost.
+    """The host's part of a ``BudgetConfig``.
+
+    ``since``: where this run begins in the log. ``reserved``: tokens and USD that batches under way may cost.
     """
 
     limits: Mapping[str, RateLimit]
@@ -33,7 +34,7 @@ class BudgetTerms:
 
     @classmethod
     def of(cls, plain: Mapping[str, Any]) -> BudgetTerms:
-        """From what ``dataclasses.asdict`` has made of one, after it has travelled."""
+        """The reverse of ``dataclasses.asdict``, after msgpack has turned tuples into lists."""
         budget, prices = plain["budget"], plain["prices"]
         values = {
             "limits": {model: RateLimit(**limit) for model, limit in plain["limits"].items()},
@@ -46,29 +47,32 @@ class BudgetTerms:
 
 
 def spent_of(used: CallTotals, prices: Mapping[str, Price | None]) -> tuple[float, float]:
-    """Tokens and USD: answers at what they cost, calls without an answer at the most they can have cost."""
+    """Tokens and USD: answers at what they cost, calls without an answer at the most that they can have cost."""
     tokens = cost = 0.0
-    for model, one in used.spent().items():
+    for model, spent in used.spent().items():
         price = prices.get(model)
-        tokens += one.usage.total_tokens + one.bound.total_tokens
+        tokens += spent.usage.total_tokens + spent.bound.total_tokens
+        cost += spent.cost_usd or 0.0
         if price is not None:
-            known = price.cost(one.usage, longest=one.longest) if one.cost_usd is None else one.cost_usd
-            cost += price.most(one.bound, longest=one.longest) + known
-        else:
-            cost += one.cost_usd or 0.0
+            # A provider may have billed a call whose answer was lost with its process: a hard stop counts it in full.
+            cost += price.most(spent.bound, longest=spent.longest)
+            if spent.cost_usd is None:  # the price was not known when the calls were made
+                cost += price.cost(spent.usage, longest=spent.longest)
     return tokens, cost
 
 
 def budget_config(terms: BudgetTerms, job: JobStore) -> BudgetConfig:
-    """With the log's part: what was used in the last minute, and what was spent so far."""
-    spent = (0.0, 0.0)
+    """The whole ``BudgetConfig``, with what the log says was used in the last minute and spent so far."""
+    tokens, cost = terms.reserved
     if terms.budget is not None:
         spent = spent_of(job.used(None if terms.budget.per == "job" else terms.since), terms.prices)
+        tokens, cost = tokens + spent[0], cost + spent[1]
     return BudgetConfig(
         limits=terms.limits,
         budget=terms.budget,
         prices=terms.prices,
-        spent=(spent[0] + terms.reserved[0], spent[1] + terms.reserved[1]),
+        spent=(tokens, cost),
+        # A provider's own window did not restart with the job: buckets begin at the level that the last minute implies.
         history=job.recent_calls(),
         priority=terms.priority,
         exact=terms.exact,

@@ -1,8 +1,4 @@
-"""The host's view of whatever runs a job: what it is asked for, and what it tells.
-
-Requests travel to wherever the engine runs. ``pack`` and ``unpack`` name each value that does: msgpack has no classes,
-and nothing here is pickled but what workers alone open.
-"""
+"""What runs a job, as the host sees it: the requests that it takes, and the updates that it returns."""
 
 from __future__ import annotations
 
@@ -15,19 +11,21 @@ import msgpack
 
 from mrengine.engine.protocol import LocalFunctions, RoundSettings, WorkerConfig
 from mrengine.job.budget_config import BudgetTerms
+from mrengine.log.file.wal import Durability
 
 __all__ = ["Driver", "Durable", "Ended", "Note", "OpenRequest", "PrintedLine", "RoundRequest", "Update"]
 
 
 @dataclass(frozen=True, slots=True)
 class OpenRequest:
-    """Open a job: take its lock, open its log or make one. ``kinds`` and ``modules``: what to import meanwhile, for
-    models of these kinds and for the map function.
+    """Open a job: take its lock, and open or create its log.
+
+    ``kinds`` (of models) and ``modules`` (of the map function): what a new pool imports meanwhile.
     """
 
     folder: str
     job_id: str
-    durability: str
+    durability: Durability
     strict: bool
     workers: int
     slots: int
@@ -35,7 +33,7 @@ class OpenRequest:
     modules: Sequence[str] = ()
 
     def pack(self) -> bytes:
-        """All of it."""
+        """The request as bytes, for an engine in another process."""
         packed: bytes = msgpack.packb(asdict(self))
         return packed
 
@@ -50,7 +48,7 @@ class RoundRequest:
     """Play a round over the chunks of the job that lack a result.
 
     ``expected_calls``: how many answers may come. ``path``: the host's ``sys.path``, for other interpreters.
-    ``functions``: user code as it is, which does not travel. ``held``: keys of tasks that are not to be run now.
+    ``functions``: user code for workers in the host's own process. ``held``: keys of tasks not to be run now.
     """
 
     settings: RoundSettings
@@ -62,7 +60,8 @@ class RoundRequest:
     held: Sequence[int] = ()
 
     def pack(self) -> bytes:
-        """All that travels."""
+        """The request as bytes, without ``functions``."""
+        # No pickle: the process of the engine runs no user code. It hands the pickled blobs on to workers unopened.
         parts = [asdict(self.settings), asdict(self.worker), asdict(self.budget), self.expected_calls, self.path]
         parts.append(array("Q", self.held).tobytes())
         packed: bytes = msgpack.packb(parts)
@@ -70,7 +69,7 @@ class RoundRequest:
 
     @classmethod
     def unpack(cls, data: bytes) -> RoundRequest:
-        """The reverse of ``pack``, but for ``functions``."""
+        """The reverse of ``pack``; ``functions`` is None."""
         settings, worker, budget, expected_calls, path, held = msgpack.unpackb(data, max_bin_len=len(data))
         parts = RoundSettings(**settings), WorkerConfig(**worker), BudgetTerms.of(budget), expected_calls, path
         return cls(*parts, held=tuple(array("Q", held)))
@@ -78,7 +77,7 @@ class RoundRequest:
 
 @dataclass(frozen=True, slots=True)
 class Durable:
-    """All records of the log below ``offset`` are on disk."""
+    """Every record of the log below ``offset`` is on disk, and may be announced."""
 
     offset: int
 
@@ -102,9 +101,7 @@ class PrintedLine:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """A round has ended; ``state`` as the engine has it, "log" for a log that takes no more, "died" for a lost
-    supervisor.
-    """
+    """A round has ended. ``state``: the engine's; "log": the log takes no more; "died": the supervisor is lost."""
 
     state: str
     facts: Mapping[str, Any]
@@ -114,17 +111,17 @@ Update = Durable | Note | PrintedLine | Ended
 
 
 class Driver(Protocol):
-    """Runs one job at a time for the host: ``begin`` and ``opened``, rounds, ``finish``; then perhaps the next one.
+    """Runs one job at a time for the host: ``begin``, ``opened``, rounds, ``finish``; then perhaps the next job.
 
-    A driver is used by one run at a time; a ``with`` block keeps it, and its warm workers, for several. One thread
-    calls it, but for ``stop``.
+    One run at a time uses it; a ``with`` block keeps it and its warm workers for several. All methods but ``stop`` are
+    called from one thread.
     """
 
     def begin(self, request: OpenRequest) -> None:
-        """Ask for the job's lock, and for its log to be opened or made. JobBusy, where that is known at once."""
+        """Ask for the job's lock, and for its log to be opened or created. JobBusy, if that is known at once."""
 
     def opened(self) -> int:
-        """Wait for it; the offset below which the log is durable. Raises JobBusy, LogError."""
+        """Wait until the job is open; return the offset below which its log is durable. JobBusy, LogError."""
 
     def restart(self) -> None:
         """Set the log aside and begin another."""
@@ -133,24 +130,25 @@ class Driver(Protocol):
         """Append a record that the host has packed."""
 
     def sync(self) -> int:
-        """Make what was appended durable; the offset up to which it is. SupervisorDied."""
+        """Make what was appended durable; return the offset up to which it is. SupervisorDied."""
 
     def play(self, request: RoundRequest) -> None:
         """Start a round."""
 
     def extend(self, *, last: bool) -> None:
-        """Rows of the chunk table were appended to the round that is played, which was started as open: make them
-        durable and give them out. ``last``: no more come, and the round can end. Nothing where it has ended already.
+        """Make the rows that were appended to the chunk table of the open round durable, and give out their tasks.
+
+        ``last``: no more rows come, and the round can end. Does nothing if it has ended already.
         """
 
     def receive(self, timeout_s: float) -> list[Update]:
-        """What has happened, after waiting at most ``timeout_s``."""
+        """The updates so far; waits at most ``timeout_s`` for the first."""
 
     def stop(self, reason: str) -> None:
-        """Start nothing new, end when what is in flight has. From any thread, and from signal handlers."""
+        """Start nothing new, and end when what is in flight has. From any thread, and from signal handlers."""
 
     def finish(self, close: bytes) -> None:
-        """Write the run's CLOSE record, where it is not empty, and free the job."""
+        """Write the run's CLOSE record, unless it is empty, and free the job."""
 
     def kill(self) -> None:
         """End everything now."""

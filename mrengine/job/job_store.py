@@ -5,17 +5,16 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Container, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Any
 
 from mrengine.engine.group_commit import Log
 from mrengine.engine.protocol import JobFiles, RoundSettings
-from mrengine.errors import JobBusy, LogError
+from mrengine.errors import LogError
 from mrengine.log.file.call_index import CallIndex
 from mrengine.log.file.lock import JobLock
 from mrengine.log.file.reader import LogReader
-from mrengine.log.file.wal import WriteAheadLog
+from mrengine.log.file.wal import Durability, WriteAheadLog
 from mrengine.log.file.worker_journal import discard, journaled_answers
 from mrengine.log.format import codec
 from mrengine.log.format.chunk_rows import ChunkTable, DocumentNames, Segment, document_of
@@ -23,7 +22,7 @@ from mrengine.log.format.codec import Frame
 from mrengine.log.format.job_records import unpack_round
 from mrengine.log.format.packing import key, stamp
 from mrengine.log.view.call_totals import CallTotals
-from mrengine.log.view.replay import Replay
+from mrengine.log.view.replay import Epoch, Replay
 from mrengine.sources.spool import spool_name
 
 __all__ = ["JobStore", "set_aside"]
@@ -41,7 +40,7 @@ def _is_of_the_map_round(kind: int, payload: bytes) -> bool:
 class JobStore:
     """The lock is held and the log is open from ``open()`` to ``finish()`` or ``close()``."""
 
-    def __init__(self, folder: Path, lock: JobLock, log: WriteAheadLog, state: Replay, durability: str) -> None:
+    def __init__(self, folder: Path, lock: JobLock, log: WriteAheadLog, state: Replay, durability: Durability) -> None:
         self.folder, self.log, self.state = folder, log, state
         self._lock, self._durability = lock, durability
         self._reader = LogReader(folder / "log")
@@ -54,54 +53,44 @@ class JobStore:
 
     @classmethod
     def open(
-        cls, folder: str | os.PathLike[str], job_id: str, *, durability: str, strict: bool = False, host: int = 0
+        cls, folder: str | os.PathLike[str], job_id: str, *, durability: Durability, strict: bool = False, host: int = 0
     ) -> JobStore:
-        """Take the lock; open the log, or make one. JobBusy (``draining`` says whether waiting helps), LogError.
+        """Take the lock; open the log, or create it. JobBusy (``draining`` says whether waiting helps), LogError.
 
-        ``strict``: a damaged log is refused, and stays as it is. ``host``: the pid for which a supervisor works.
+        ``strict``: refuse a damaged log and leave it as it is. ``host``: the pid for which a supervisor works.
         """
-        folder = Path(folder)
-        lock = JobLock(folder)
-        if not lock.try_acquire(host=host):
-            raise _busy(lock, job_id)
-        try:
-            state = Replay()
+        folder, state = Path(folder), Replay()
+        with ExitStack() as undo:
+            lock = JobLock(folder)
+            if not lock.try_acquire(host=host):
+                raise lock.busy(job_id, "wait for it, or end it")
+            undo.callback(lock.release)
             log = _open_log(folder / "log", job_id, durability, state, strict=strict)
-        except BaseException:
-            lock.release()
-            raise
-        try:
+            undo.callback(log.close)
             job = cls(folder, lock, log, state, durability)
-        except BaseException:
-            log.close()
-            lock.release()
-            raise
-        try:
+            undo.callback(job._reader.close)
             # Before anybody sees the log's end: answers that a dead supervisor did not commit must not be bought again.
-            job._take_in_journals()
-        except BaseException:
-            job.close()
-            raise
+            for payload in journaled_answers(folder, job._reader, state.call_totals):
+                job.append(codec.CALL, payload)
+            job.settled()
+            undo.pop_all()
         return job
 
-    def _take_in_journals(self) -> None:
-        """Answers that workers had, and a supervisor that died did not commit: they were paid for."""
-        for payload in journaled_answers(self.folder, self._reader, self.state.call_totals):
-            self.append(codec.CALL, payload)
-        self.settled()
-
     def settled(self) -> None:
-        """All that workers have sent is in the log."""
+        """Discard the workers' journals: whatever the workers have sent is in the log."""
+        # In this order: a crash in between leaves the answers in both, and the next run finds nothing new in the files.
         self.log.commit()
         discard(self.folder)
 
     @property
-    def job_id(self) -> str:
-        """What the log's header says."""
-        return self.log.header.job_id
+    def _epoch(self) -> Epoch:
+        """The epoch that the rounds belong to. The host appends its JOB before it asks for a round."""
+        epoch = self.state.epoch
+        assert epoch is not None
+        return epoch
 
     def append(self, kind: int, payload: bytes) -> int:
-        """Append a record of the job itself, and count it in."""
+        """Append a record of the job itself, and add it to ``state``."""
         newest = self.state.newest
         if newest is not None and kind in codec.STAMPED:
             payload = stamp(payload, newest.job.epoch)
@@ -120,7 +109,8 @@ class JobStore:
         return offset
 
     def _catch_up(self) -> None:
-        """What workers say goes into the log past ``state``: read it from there."""
+        """Bring ``state`` up to the end of the log."""
+        # What workers send goes into the log as it is, undecoded and past ``state``: it is read back when it is needed.
         if self._known < self.log.size:
             self.log.write()
             for frame in self._reader.frames(self._known, self.log.size):
@@ -130,14 +120,13 @@ class JobStore:
             self._ahead.clear()
 
     def task_log(self) -> Log:
-        """The log for the records of tasks: each says of which epoch it is."""
-        epoch = self.state.epoch
-        assert epoch is not None
-        return StampedLog(self.log, epoch.job.epoch) if epoch.job.epoch else self.log
+        """The log for the records of tasks, which are stamped with their epoch."""
+        epoch = self._epoch.job.epoch
+        return StampedLog(self.log, epoch) if epoch else self.log
 
     def restart(self) -> None:
-        """Set the log aside and begin another; the old one stays in the folder until purge."""
-        job_id = self.job_id
+        """Set the log aside and begin another. The old one stays in the folder until the job is purged."""
+        job_id = self.log.header.job_id
         self.log.close()
         self._reader.close()
         set_aside(self.folder / "log")
@@ -151,18 +140,14 @@ class JobStore:
         """Make all that was appended durable, so that workers can read the chunk table."""
         self.log.commit()
         self._catch_up()
-        epoch = self.state.epoch
-        assert epoch is not None
-        self._names = DocumentNames(self._reader, epoch.documents)
+        self._names = DocumentNames(self._reader, self._epoch.documents)
 
     def _segments(self, round_: int) -> list[Segment]:
-        epoch = self.state.epoch
-        return epoch.segments.get(round_, []) if epoch is not None else []
+        return self._epoch.segments.get(round_, [])
 
     def pending(self, settings: RoundSettings, held: Container[int] = ()) -> Iterator[int]:
-        """Keys of the round's tasks that have no result, but those that the host has ``held`` back."""
-        epoch = self.state.epoch
-        assert epoch is not None
+        """Keys of the round's tasks without a result, except those that the host has ``held`` back."""
+        epoch = self._epoch
         self._given = epoch.chunks()
         per_chunk = len(settings.models) if settings.all_models else 1
         only = None if settings.only is None else set(settings.only)
@@ -172,24 +157,20 @@ class JobStore:
                 yield key
 
     def added(self, settings: RoundSettings) -> range:
-        """Keys of the tasks of the map round whose rows were appended since it was last asked for tasks."""
-        epoch = self.state.epoch
-        assert epoch is not None
+        """Keys of the map round's tasks whose rows were appended since the last call of this, or of ``pending``."""
         per_chunk = len(settings.models) if settings.all_models else 1
-        first, self._given = self._given, epoch.chunks()
+        first, self._given = self._given, self._epoch.chunks()
         return range(first * per_chunk, self._given * per_chunk)
 
     def begun(self, settings: RoundSettings) -> dict[int, int]:
-        """Of the round's tasks without a result, by key: the model that was about to be called."""
-        epoch = self.state.epoch
-        assert epoch is not None
-        assigned = {} if settings.all_models else epoch.assigned
+        """The model index that an earlier run began to call, by key, for the round's tasks without a result."""
+        # Such a task keeps its model: its answers are stored under that model's digests, and another would pay again.
+        assigned = {} if settings.all_models else self._epoch.assigned
         return {chunk: model for (round_, chunk), model in assigned.items() if round_ == settings.round}
 
     def call_index(self, known: CallIndex | None, room: int) -> CallIndex:
-        """Where the answers of earlier runs stand, with room for those of this one; in the memory that workers have,
-        where it is large enough.
-        """
+        """Where the answers of earlier runs stand, with room for those of this one."""
+        # Workers that are kept from the last round have its table mapped: fill that one where it is large enough.
         used = self.used()
         if known is not None and known.refill(used, expected=room):
             return known
@@ -197,39 +178,35 @@ class JobStore:
 
     def document_of(self, round_: int, chunk: int) -> str:
         """The id of a chunk's document; "" where the log has lost it."""
-        table = ChunkTable(self._reader.fd, self._segments(round_))
-        epoch = self.state.epoch
-        assert epoch is not None
-        if self._names is None or len(self._names) != epoch.document_count:
+        epoch = self._epoch
+        if self._names is None or len(self._names) != epoch.document_count:  # while documents are still being read
             self._names = DocumentNames(self._reader, epoch.documents)
-        return document_of(table, self._names, chunk)
+        return document_of(ChunkTable(self._reader.fd, self._segments(round_)), self._names, chunk)
 
     def files(self, round_: int) -> JobFiles:
-        """Where the texts and the answers of a round stand."""
-        epoch = self.state.epoch
-        assert epoch is not None
+        """Where a round's texts stand, and the answers of earlier calls."""
         return JobFiles(
             folder=os.fspath(self.folder),
-            spool=spool_name(epoch.spool),
+            spool=spool_name(self._epoch.spool),
             table=[list(segment) for segment in self._segments(round_)],
-            documents=[list(batch) for batch in epoch.documents],
+            documents=[list(batch) for batch in self._epoch.documents],
             run_began=self.log.durable,
             check_texts=self._resumed,
         )
 
     def used(self, since: int | None = None) -> CallTotals:
-        """What the calls of the job add up to by now, or those from an offset of the log on."""
-        if since is not None:
-            call_totals = CallTotals()
-            for frame in self._reader.frames(since):
-                with suppress(LogError):  # its CRC vouches for it, and it makes no sense: skipped, as everywhere
-                    if frame.kind == codec.INTENT:
-                        call_totals.intent(frame)
-                    elif frame.kind == codec.CALL:
-                        call_totals.call(frame)
-            return call_totals
-        self._catch_up()
-        return self.state.call_totals
+        """The totals of all calls of the job so far, or of those from the offset ``since`` on."""
+        if since is None:
+            self._catch_up()
+            return self.state.call_totals
+        call_totals = CallTotals()
+        for frame in self._reader.frames(since):
+            with suppress(LogError):  # its CRC is right but its content makes no sense: skip it, as ``Replay`` does
+                if frame.kind == codec.INTENT:
+                    call_totals.intent(frame)
+                elif frame.kind == codec.CALL:
+                    call_totals.call(frame)
+        return call_totals
 
     def recent_calls(self) -> list[tuple[float, str, int, int]]:
         """Calls of the last minute: (at, model, input tokens, output tokens)."""
@@ -241,7 +218,7 @@ class JobStore:
         return os.path.lexists(self._cancel_mark)
 
     def mark_draining(self, drain_s: float) -> None:
-        """Let others know that they may wait."""
+        """Tell whoever wants the job that it will soon be free."""
         self._lock.mark_draining(drain_s)
 
     def finish(self, close: bytes) -> None:
@@ -254,43 +231,32 @@ class JobStore:
             self.close()
 
     def close(self) -> None:
-        """Free the job; the run counts as interrupted where it was not finished."""
+        """Free the job. Without a CLOSE record, the run counts as interrupted."""
         self.log.close()
         self._reader.close()
         self._lock.release()
 
 
 class StampedLog:
-    """The log, in an epoch that is not the first."""
+    """The log in an epoch after the first, whose number is 0: unstamped records belong to that one."""
 
     def __init__(self, log: WriteAheadLog, epoch: int) -> None:
         self._log, self._epoch = log, epoch
         self.write, self.commit = log.write, log.commit
 
     def append(self, kind: int, payload: bytes) -> int:
-        """Append a record; where it belongs to a task, with the number of the epoch."""
+        """Append a record; one that belongs to a task is stamped with the epoch's number."""
         return self._log.append(kind, stamp(payload, self._epoch) if kind in codec.STAMPED else payload)
 
 
-def _open_log(path: Path, job_id: str, durability: str, state: Replay, *, strict: bool = False) -> WriteAheadLog:
-    mode: Any = durability
+def _open_log(path: Path, job_id: str, durability: Durability, state: Replay, *, strict: bool = False) -> WriteAheadLog:
     if not os.path.lexists(path):
-        return WriteAheadLog.create(path, job_id, durability=mode)
-    return WriteAheadLog.open(path, job_id=job_id, strict=strict, durability=mode, visit=state.add)
-
-
-def _busy(lock: JobLock, job_id: str) -> JobBusy:
-    owner = lock.holder()
-    pid = owner.pid if owner is not None else None
-    who = owner if owner is not None else "another process"
-    error = JobBusy(f"job {job_id} is run by {who}: wait for it, or end it", job_id=job_id, pid=pid)
-    error.draining = owner is None or owner.state == "unknown" or owner.draining or not owner.alive
-    error.drain_s = owner.drain_s if owner is not None else 0.0
-    return error
+        return WriteAheadLog.create(path, job_id, durability=durability)
+    return WriteAheadLog.open(path, job_id=job_id, strict=strict, durability=durability, visit=state.add)
 
 
 def set_aside(path: Path) -> None:
-    """Rename a log that is started anew to the next free ``log.N``."""
+    """Rename a log to the next free ``log.N``."""
     number = 1
     while (aside := path.with_name(f"log.{number}")).exists():
         number += 1

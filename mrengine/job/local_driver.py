@@ -1,4 +1,4 @@
-"""The driver whose engine steps in the host's own thread, over any backend, whenever the host waits for updates."""
+"""A driver for any backend: the engine steps in the host's own thread, whenever the host waits for updates."""
 
 from __future__ import annotations
 
@@ -17,18 +17,19 @@ from mrengine.job.round_driver import RoundDriver
 
 __all__ = ["LocalDriver"]
 
-LOCK_WAIT_S = 5.0  # longer than a supervisor that drains said it needs
+LOCK_WAIT_S = 5.0  # beyond the time that a draining supervisor said it needs
 DRAIN_POLL_S = 0.05
 
 
 class LocalDriver:
-    """Implements :class:`mrengine.job.driver.Driver`. ``make(workers, slots)`` makes the backend for the first job."""
+    """Implements :class:`mrengine.job.driver.Driver`. ``make(workers, slots)`` is called for the first job."""
 
     def __init__(self, make: Callable[[int, int], Backend]) -> None:
         self._make = make
         self._backend: Backend | None = None
-        self._updates: deque[Update] = deque()  # other threads add to it
+        self._updates: deque[Update] = deque()  # threads of map functions add to it: deque.append is atomic
         self._reason: str | None = None
+        # No pause between two looks for the mark: the next step may be as far away as map_fn takes.
         self._rounds = RoundDriver(self, look_s=0.0)
 
     @property
@@ -48,7 +49,7 @@ class LocalDriver:
             except JobBusy as error:
                 if not error.draining or time.monotonic() >= until + error.drain_s:
                     raise
-            time.sleep(DRAIN_POLL_S)  # the supervisor of a dead host commits what was paid for
+            time.sleep(DRAIN_POLL_S)  # the supervisor of a dead host is still committing answers that were paid for
 
     def opened(self) -> int:
         return self._job.log.durable
@@ -82,8 +83,8 @@ class LocalDriver:
             self._rounds.stop(self._reason)
         try:
             ended = self._rounds.take(self._backend.poll(self._rounds.wait_s(timeout_s)))
-        except BaseException:  # an interrupt: what was answered is kept
-            self._rounds.commit()
+        except BaseException:
+            self._rounds.commit()  # Ctrl-C may strike in the middle of map_fn: keep the answers that it had by then
             raise
         if ended is not None:
             self._updates.append(ended)
@@ -102,6 +103,7 @@ class LocalDriver:
     # the end
 
     def stop(self, reason: str) -> None:
+        # Only noted: a signal handler may call this in the middle of a step, and the engine is not reentrant.
         self._reason = self._reason or reason
 
     def finish(self, close: bytes) -> None:

@@ -1,6 +1,6 @@
-"""Carries out what the host asks for, in the process that runs the engine: a job is opened, its rounds are played.
+"""Opens a job and plays its rounds on any backend, in the process that runs the engine.
 
-Written once for every backend. It never waits: whoever owns it polls the backend, and has it ``take`` what came.
+It never waits: its owner polls the backend and passes the messages to ``take``.
 """
 
 from __future__ import annotations
@@ -18,29 +18,29 @@ from mrengine.log.file.call_index import CallIndex
 
 __all__ = ["LOOK_S", "RoundDriver"]
 
-LOOK_S = 0.5  # how often a mark that cancels the job is looked for
+LOOK_S = 0.5  # between two looks for the mark of ``Job.cancel()``
 
 
 class RoundDriver:
-    """One job at a time, and one round of it at a time. ``announcer``: where the engine reports to.
+    """One job at a time, and one round of it at a time. The engine reports to ``announcer``.
 
-    One thread uses it, but for ``record``.
+    All methods but ``record`` are called from one thread.
     """
 
     def __init__(self, announcer: Announcer, *, look_s: float = LOOK_S) -> None:
         self._announcer, self._look_s = announcer, look_s
         self._look_at = 0.0
         self._answers: CallIndex | None = None  # kept from round to round: workers may share its memory
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # of the engine: ``record`` comes from threads that run map_fn
         self.job: JobStore | None = None
         self.engine: Engine | None = None
-        self.in_flight = 0  # tasks that were not over when the last round was
+        self.in_flight = 0  # tasks that had not ended when the last round did
         self._settings: RoundSettings | None = None
 
     # the job
 
     def open(self, request: OpenRequest, *, host: int = 0) -> int:
-        """Take the job's lock and open its log; the offset below which that is durable. JobBusy, LogError.
+        """Take the job's lock and open its log; return the offset below which it is durable. JobBusy, LogError.
 
         ``host``: the pid for which a supervisor works.
         """
@@ -50,13 +50,13 @@ class RoundDriver:
         return self.job.log.durable
 
     def finish(self, close: bytes) -> None:
-        """Write the run's CLOSE record, if there is one, and free the job. LogError: it is free, and has no CLOSE."""
+        """Write the run's CLOSE record, if there is one, and free the job. LogError: the job is free, without CLOSE."""
         job, self.job = self.job, None
         if job is not None:
             job.finish(close)
 
     def close(self) -> None:
-        """Free the job; a round that is played ends where it is."""
+        """Free the job. A round that is being played ends where it is."""
         self.engine = None
         if self.job is not None:
             self.job.close()
@@ -65,8 +65,9 @@ class RoundDriver:
     # a round
 
     def play(self, request: RoundRequest, backend: Backend) -> Ended | None:
-        """Start a round; how it ended, where it could not be started. LogError, OSError; and what user code raises
-        where workers share this process.
+        """Start a round; return how it ended if it could not be started.
+
+        LogError, OSError, and what user code raises where workers share this process.
         """
         job, settings = self.job, request.settings
         assert job is not None
@@ -100,10 +101,13 @@ class RoundDriver:
             raise
 
     def extend(self, *, last: bool) -> None:
-        """Give out what was appended to the chunk table, once it is durable. ``last``: no more comes. LogError."""
+        """Make rows that were appended to the chunk table durable, and give out their tasks.
+
+        ``last``: no more rows come. LogError.
+        """
         job, settings = self.job, self._settings
         if self.engine is None or job is None or settings is None:
-            return  # the round has ended: what was appended waits for the next run
+            return  # the round has ended: the rows wait for the next run
         with self._lock:
             # Two commits: the engine's syncs only what it appended itself, and announces the answers among it. The rows
             # must be in the file before a worker is given one, which reads it there.
@@ -120,9 +124,9 @@ class RoundDriver:
         return 0.0 if self.engine is None else self.engine.rest_s()
 
     def take(self, messages: Sequence[Message]) -> Ended | None:
-        """One step of the round, with what the backend has said; how the round ended, once it has. LogError, OSError.
+        """One step of the round, with the backend's messages; return how the round ended, once it has.
 
-        A round that ends in order, with nothing in flight, has in the log all that its workers had.
+        LogError, OSError.
         """
         engine, job = self.engine, self.job
         if engine is None or job is None:
@@ -133,6 +137,8 @@ class RoundDriver:
         if engine.state is None:
             return None
         self.engine, self.in_flight = None, engine.in_flight
+        # With nothing in flight the log has every answer, and the workers' journals can go. After a drain that was cut
+        # short, or on a log that takes no more, they hold answers that the next run takes in.
         if not engine.in_flight and engine.state != "log":
             job.settled()
         return Ended(engine.state, engine.facts)
@@ -144,17 +150,17 @@ class RoundDriver:
                 self.stop("cancelled")
 
     def record(self, message: Message) -> None:
-        """The record of a call, durable at once: from whichever thread of this process made it."""
+        """Append the record of a call and make it durable, from whichever thread of this process made the call."""
         with self._lock:
             if self.engine is not None:
                 self.engine.record(message)
 
     def commit(self) -> None:
-        """Make durable what was appended: an exception has struck between two steps."""
+        """Make what was appended durable, after an exception in the middle of a step."""
         if self.engine is not None:
             self.engine.commit()
 
     def stop(self, reason: str) -> None:
-        """Start nothing new, end when what is in flight has."""
+        """Start nothing new, and end when what is in flight has."""
         if self.engine is not None:
             self.engine.stop(reason)

@@ -1,7 +1,7 @@
-"""Answers that several jobs share: an SQLite file, bounded by size and age, safe to kill and safe to delete.
+"""Answers that several jobs share: an SQLite file, bounded in size and age, that may be killed or deleted at any time.
 
-It holds no more than a job's log does, and like that is its owner's alone. Whatever becomes of the file, a call is at
-most made again: nothing here raises but what a user asked for by name (``stats``, ``prune``).
+The file holds nothing that a job's log does not, and is as private. Whatever happens to it, the worst is a repeated
+call: nothing here raises, except ``stats`` and ``prune``, which a user asks for by name.
 """
 
 from __future__ import annotations
@@ -53,11 +53,7 @@ class AnswerStats:
 
 
 class SharedAnswers:
-    """One process's access, opened when first used, thus after a fork. Thread-safe.
-
-    ``run``: of this run. What it has added itself is not found again: a job's own calls are answered by its log, and
-    two equal chunks of one run are two calls.
-    """
+    """The access of one process to a file. Thread-safe. ``run``: this run, whose own answers are not found."""
 
     def __init__(self, path: str, run: str) -> None:
         self._path, self._run = path, run
@@ -69,6 +65,7 @@ class SharedAnswers:
 
     def find(self, digest: bytes) -> bytes | None:
         """The payload of an answer that another run has left; None: there is none."""
+        # Not of this run: a job's own calls are answered by its log, and two equal chunks of one run are two calls.
         return self._try(lambda db: self._find(db, digest))
 
     def _find(self, db: sqlite3.Connection, digest: bytes) -> bytes | None:
@@ -77,12 +74,12 @@ class SharedAnswers:
         if row is None or row[2] == self._run or row[1] < now - MAX_AGE_S:
             return None
         if row[1] < now - TOUCH_S:
-            with suppress(sqlite3.OperationalError):  # another writes: it is noted next time
+            with suppress(sqlite3.OperationalError):  # another process is writing: the next use is noted
                 db.execute("UPDATE answers SET used = ? WHERE digest = ?", (now, digest))
         return bytes(row[0])
 
     def add(self, digest: bytes, model: str, payload: bytes) -> None:
-        """Keep an answer. The newest counts."""
+        """Keep an answer; it replaces an older one of the same digest."""
         self._try(lambda db: self._add(db, digest, model, payload))
 
     def _add(self, db: sqlite3.Connection, digest: bytes, model: str, payload: bytes) -> None:
@@ -101,14 +98,14 @@ class SharedAnswers:
             self._drop()
 
     def _try(self, do: Callable[[sqlite3.Connection], _T]) -> _T | None:
-        """Once more with a new file where this one is none any more; any other trouble costs an answer, no chunk."""
+        """The result, or None: trouble with the file costs an answer, not a chunk."""
         with self._lock:
             try:
                 return do(self._opened())
             except sqlite3.OperationalError as error:
                 self._warn(error)
                 self._drop()
-            except sqlite3.DatabaseError as error:  # damaged, or no database at all
+            except sqlite3.DatabaseError as error:  # damaged, or no database at all: the next call begins another
                 self._warn(error)
                 self._drop()
                 _remove(self._path)
@@ -117,7 +114,8 @@ class SharedAnswers:
             return None
 
     def _opened(self) -> sqlite3.Connection:
-        """The connection: of this process, and to the file that is there now."""
+        """The connection of this process to the file that exists now."""
+        # SQLite's connections must not cross a fork, and one to a deleted file would go on reading that.
         if self._db is not None and (self._pid != os.getpid() or not os.path.exists(self._path)):
             self._drop()
         if self._db is None:
@@ -156,7 +154,7 @@ def _remove(path: str) -> None:
 
 
 def _prune(db: sqlite3.Connection, max_bytes: float, max_age_s: float) -> int:
-    """Remove what was not used for too long, then what was used longest ago. How many answers."""
+    """Remove answers that are too old, then those used longest ago; return how many."""
     before = db.total_changes
     db.execute("DELETE FROM answers WHERE used < ?", (time.time() - max_age_s,))
     (total,) = db.execute("SELECT COALESCE(SUM(bytes), 0) FROM answers").fetchone()
@@ -177,7 +175,7 @@ def _prune(db: sqlite3.Connection, max_bytes: float, max_age_s: float) -> int:
 
 
 def prune(path: Path, *, max_bytes: float = MAX_BYTES, max_age_s: float = MAX_AGE_S) -> int:
-    """Remove what is too old or too much; how many answers. sqlite3.Error: the file is none."""
+    """Remove answers that are too old or too many; return how many. sqlite3.Error: it is not such a file."""
     if not path.exists():
         return 0
     with closing(_open(os.fspath(path))) as db:
@@ -187,7 +185,7 @@ def prune(path: Path, *, max_bytes: float = MAX_BYTES, max_age_s: float = MAX_AG
 
 
 def stats(path: Path) -> AnswerStats:
-    """What a file holds. sqlite3.Error: it is none."""
+    """What a file holds. sqlite3.Error: it is not such a file."""
     if not path.exists():
         return AnswerStats(os.fspath(path))
     with closing(_open(os.fspath(path))) as db:

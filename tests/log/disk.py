@@ -60,7 +60,7 @@ class MemoryDisk(OsFiles):
         if self.operations == self.fail_at:
             raise OSError(self.error, os.strerror(self.error))
 
-    def open(self, path: str, flags: int, mode: int = 0o600) -> int:
+    def open(self, path: str, flags: int) -> int:
         if flags & (os.O_CREAT | os.O_RDWR):
             self._operation("open")
         if path not in self.names:

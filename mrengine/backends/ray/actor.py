@@ -1,7 +1,7 @@
-"""A worker from inside: the threads of the process backend's workers, over calls of an actor instead of pipes.
+"""A worker from inside: the threads of the process backend's workers, behind the calls of an actor instead of pipes.
 
-Calls come one at a time in each of three groups: what is to be done, what was done, and whether it is still the same
-process. Ray starts the actor again when its process dies; nothing of the old one is in the new but its files.
+Calls come one at a time in each of three groups: ``push`` (work to do), ``take`` (messages), ``hello`` (which process
+this is). Ray restarts the actor when its process dies; the new process has nothing of the old one but its files.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 import uuid
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -22,9 +23,9 @@ import cloudpickle
 from mrengine import proc
 from mrengine.backends.process.slots import GREENLETS, THREAD_ENDED, Lines, Slots, patched
 from mrengine.backends.ray.budget import ActorBudgetClient
-from mrengine.backends.ray.outbox import PREFIX, Files, sweep
-from mrengine.backends.ray.printed import Printed
+from mrengine.backends.ray.outbox import PREFIX, Files, Printed, sweep
 from mrengine.backends.ray.wire import ASK, AskedAnswers, NoJournal, ShippedTexts, WorkerSetup, unpack_tasks
+from mrengine.budget.connection import REPLY_TIMEOUT_S
 from mrengine.budget.shared_limits import global_name
 from mrengine.engine import protocol as m
 from mrengine.errors import ConfigError
@@ -43,7 +44,7 @@ class Worker:
         Path(temporary).mkdir(parents=True, exist_ok=True)
         sweep(Path(temporary))
         self._files = Files(Path(temporary) / f"{PREFIX}{token}-{index}", slots)
-        self._made = self._files.calls
+        self._made = self._files.calls  # calls of the dead predecessor: their grants are not to be returned
         self._outbox = self._files.outbox
         self._slots = Slots(slots, self._files.scoreboard, self._outbox, self)
         self._stopping = threading.Event()
@@ -51,7 +52,7 @@ class Worker:
         self._answers = self._asked()
         self._runner: TaskRunner | None = None
         self._initialized = b""
-        self._taken = 0  # the last batch
+        self._taken = 0  # the number of the newest batch
         import psutil
 
         self._process = psutil.Process()
@@ -59,32 +60,26 @@ class Worker:
         logging.getLogger().handlers[:] = [Lines(self._outbox)]
         threading.Thread(target=self._look_after, name="mrengine-look", daemon=True).start()
 
-    # whether it is the same
+    # calls
 
     def hello(self) -> tuple[str, str, list[tuple[int, int, float]] | None, str]:
-        """This life's name, and its process's; what the one before it ran on this node, if there was one, and for how
-        long; and its last words.
+        """The names of this life and of its process; what a predecessor on this node ran, with ages; why that ended.
+
+        Ran None: there was no predecessor on this node.
         """
         left = self._files.left
-        now = time.monotonic()
-        ran = None if left is None else [(chunk, model, now - at) for chunk, model, at in left]
-        return self._life, global_name(), ran, self._files.cause
-
-    # what was done
+        return self._life, global_name(), None if left is None else _aged(left), self._files.cause
 
     def take(self, after: int, wait_s: float) -> tuple[bytes, int, list[tuple[int, int, float]], int, str]:
-        """What was said from an offset on; what runs, and for how long; the bytes of memory that it holds; the process
-        of another worker on this node that is stopped, or nothing.
+        """Messages from an offset on, and that offset; what runs, with ages; resident bytes; another worker's process
+        on this node that a signal has stopped, or "".
         """
         data, at = self._files.take(after, wait_s)
-        now = time.monotonic()
-        running = [(chunk, model, now - since) for chunk, model, since in self._files.scoreboard.started()]
+        running = _aged(self._files.scoreboard.started())
         return data, at, running, self._process.memory_info().rss, self._files.halted
 
-    # what is to be done
-
     def push(self, number: int, items: list[tuple[str, Any]]) -> int:
-        """Do all of it, in order; a batch that came before is not done twice."""
+        """Do what the items say, in order. A call that the host repeats, as its reply was lost, does nothing."""
         if number > self._taken:
             self._taken = number
             for kind, payload in items:
@@ -98,7 +93,7 @@ class Worker:
             self._slots.put(m.Start(*task[:3]))
 
     def _on_answers(self, answers: Any) -> None:
-        self._answers.came(answers)
+        self._answers.receive(answers)
 
     def _on_endpoint(self, endpoint: tuple[str, str, str]) -> None:
         if self._runner is not None:
@@ -123,8 +118,8 @@ class Worker:
                 self._slots.emit,
                 self._stopping,
                 open_ports=lambda: self._ports(setup),
-                path=setup.path if setup.boot == proc.boot_id() else None,
-                initialize=config.initializer_blob != self._initialized,
+                path=setup.path if setup.boot == proc.boot_id() else None,  # another machine has other folders
+                initialize=config.initializer_blob != self._initialized,  # once for a process, not for each round
             )
             self._initialized = config.initializer_blob
             if patched():
@@ -140,17 +135,25 @@ class Worker:
 
     def _ports(self, setup: WorkerSetup) -> WorkerPorts:
         settled = self._files.scoreboard.settled
-        budget = ActorBudgetClient(setup.budget, self._index, time.time_ns(), made=self._made, on_settled=settled)
-        self._made = 0
+        budget = ActorBudgetClient(
+            setup.budget,
+            b"",
+            self._index,
+            time.time_ns(),
+            made=self._made,
+            on_settled=settled,
+            reply_timeout_s=5 * REPLY_TIMEOUT_S,  # by way of Ray, and perhaps from another machine
+        )
+        self._made = 0  # the calls of a predecessor are reported once
         is_host = setup.boot == proc.boot_id() and os.path.isdir(setup.folder)
         journal = WorkerJournal(setup.folder, setup.config.job_id, self._index, self._count) if is_host else NoJournal()
         return WorkerPorts(self._texts, self._answers, budget, journal)
 
     def leave(self) -> None:
-        """Close all, and run what user code has registered for the end; the process is killed after that."""
+        """Close everything and run what user code has registered for the end of the process."""
         self._close()
         with suppress(Exception):
-            atexit._run_exitfuncs()
+            atexit._run_exitfuncs()  # by hand: Ray's kill, which follows, runs none of it
         self._files.remove()
 
     def _close(self) -> None:
@@ -158,10 +161,10 @@ class Worker:
             self._runner.close()
             self._runner = None
 
-    # what the slots do
+    # called by the slots
 
     def run(self, task: m.Start) -> None:
-        """A slot runs a task."""
+        """Run a task and emit its outcome."""
         try:
             if self._runner is None or self._stopping.is_set():
                 self._slots.emit(m.DROPPED, task.chunk, task.model)
@@ -171,7 +174,7 @@ class Worker:
             self._texts.drop(task.chunk)
 
     def fail(self, task: m.Start, error: BaseException) -> None:
-        """A slot could not tell what became of a task."""
+        """Emit a failure as a task's outcome."""
         if self._runner is None:
             self._slots.emit(m.DROPPED, task.chunk, task.model)
         else:
@@ -183,3 +186,9 @@ class Worker:
             if not self._slots.whole:
                 self._outbox.end(THREAD_ENDED)
             self._files.look()
+
+
+def _aged(started: Sequence[m.Started]) -> list[tuple[int, int, float]]:
+    """With ages in place of times: the clocks of two machines have nothing in common."""
+    now = time.monotonic()
+    return [(chunk, model, now - since) for chunk, model, since in started]

@@ -1,4 +1,4 @@
-"""The host's end of the backend: the engine's tasks become calls of actors, their answers messages."""
+"""The host's end of the backend: tasks of the engine become calls of actors, and their replies its messages."""
 
 from __future__ import annotations
 
@@ -29,17 +29,16 @@ from mrengine.worker.ports import stored_calls
 
 __all__ = ["RayBackend"]
 
-LEAVE_S = 3.0
-CORES = 0.5  # of the cluster's cores that workers occupy together: map functions may want Ray, too
+LEAVE_S = 3.0  # for what user code has registered for the end, as in the process backend
+CORES = 0.5  # the share of the cluster's cores that workers occupy together: map functions may use Ray, too
 GROUPS = {"do": 1, "say": 1, "life": 1}
 
 
 class RayBackend:
     """Implements :class:`mrengine.engine.protocol.Backend`. ``address``: of a running cluster."""
 
-    horizon_s = 0.5  # of work that a worker should have: a way there and back takes some milliseconds, or many
-
-    start_s = 120.0  # Ray starts processes when a node has room
+    horizon_s = 0.5  # the work that a worker should have ahead: a call and its reply take some milliseconds, or many
+    start_s = 120.0  # Ray starts a process when a node has room for it
 
     def __init__(self, workers: int, slots: int, *, address: str | None = None) -> None:
         self.workers, self.slots = workers, slots
@@ -49,8 +48,8 @@ class RayBackend:
         self._team: list[Remote] = []
         self._number = 0
         self._reader: ChunkReader | None = None
-        self._called: set[int] = set()  # chunks with an answer in this run, and no outcome yet
-        self._back: list[Message] = []
+        self._called: set[int] = set()  # chunks with an answer in this run, but no outcome yet
+        self._returned: list[Message] = []  # tasks that ``drain`` took back
 
     @classmethod
     def at(cls, address: str) -> Callable[[int, int], Backend]:
@@ -60,17 +59,18 @@ class RayBackend:
     def set_up(self, setup: RoundSetup) -> Sequence[Message]:
         self._close_reader()
         self._number += 1
-        self._setup, self._called, self._back = setup, set(), []
+        self._setup, self._called, self._returned = setup, set(), []
         files = setup.files
         self._reader = ChunkReader(files.folder, files.spool, files.table, files.documents, check=files.check_texts)
         config = setup.worker
         self._stored = stored_calls(self._reader.reader, config, files, setup.answers)
+        # A question for a stored answer costs a call of the actor: none is asked where there can be no answer.
         is_alone = config.answers is None and config.batch is None and not config.single_flight
-        is_fresh = is_alone and len(setup.answers) == 0
+        has_stored = self._called.__contains__ if is_alone and not len(setup.answers) else (lambda chunk: True)
         self._budget.start(setup.budget())
         if not self._team:
             self._team = [Remote(index, self.slots, self._maker(index)) for index in range(self.workers)]
-        mine = wire.WorkerSetup(
+        worker_setup = wire.WorkerSetup(
             number=self._number,
             config=setup.worker,
             path=list(setup.path or sys.path),
@@ -79,10 +79,10 @@ class RayBackend:
             budget=self._budget.name,
             variables=wire.variables_of(cloudpickle.loads(setup.worker.models_blob), os.environ),
         )
-        packed = cloudpickle.dumps(mine)
+        packed = cloudpickle.dumps(worker_setup)
         pack = partial(wire.pack_tasks, self._reader)
         for worker in self._team:
-            worker.set_up(self._number, packed, pack, self._called.__contains__ if is_fresh else _yes)
+            worker.set_up(self._number, packed, pack, has_stored)
             worker.pump()
         return ()
 
@@ -94,7 +94,7 @@ class RayBackend:
             Worker,
             num_cpus=max(0.001, int(cores * 1000) / 1000),
             max_restarts=-1,
-            max_task_retries=0,
+            max_task_retries=0,  # a retry by Ray would repeat paid calls behind the engine's back
             concurrency_groups=GROUPS,
         ).options(scheduling_strategy="SPREAD")
         return lambda: made.remote(index, self.slots, self._token, cluster.temporary)
@@ -105,7 +105,7 @@ class RayBackend:
     def poll(self, timeout_s: float) -> Sequence[Message]:
         import ray
 
-        messages, self._back = self._back, []
+        messages, self._returned = self._returned, []
         references = [reference for worker in self._team for reference in worker.pump()]
         references += [self._budget.watch] if self._budget.watch is not None else []
         if not references:
@@ -116,17 +116,17 @@ class RayBackend:
             ready += ray.wait(rest, num_returns=len(rest), timeout=0.0)[0]
         if self._budget.watch in ready:
             self._budget.lost(self._setup.budget())
-        found = set(ready)
+        replies = set(ready)
         for worker in self._team:
-            messages += self._passed_on(worker, worker.take(found))
+            messages += self._for_engine(worker, worker.take(replies))
         for worker in self._team:
-            worker.pump()  # while the engine thinks
+            worker.pump()  # the calls travel while the engine works
         return messages
 
-    def _passed_on(self, worker: Remote, said: Sequence[Message]) -> list[Message]:
-        """What is for the engine; the rest is answered here."""
+    def _for_engine(self, worker: Remote, received: Sequence[Message]) -> list[Message]:
+        """The messages for the engine; the others are answered here."""
         messages, answers = [], []
-        for message in said:
+        for message in received:
             _, kind, chunk, _, payload = message
             if kind == wire.ASK:
                 answers.append(wire.answered(self._stored, payload))
@@ -151,14 +151,15 @@ class RayBackend:
         return self._team[worker].resident
 
     def stopped(self, worker: int) -> int:
-        """Its neighbours see it, and this process where it runs on its machine. By which signal nobody can tell."""
-        one = self._team[worker]
-        seen = one.stopped or (one.process != "" and any(other.halted == one.process for other in self._team))
-        return int(signal.SIGSTOP) if seen else 0
+        """SIGSTOP for any signal that stops: nobody can tell which one it was."""
+        # This process sees workers on its own machine, a worker sees its neighbour on the node.
+        remote = self._team[worker]
+        halted = {other.halted for other in self._team if other.halted}
+        return int(signal.SIGSTOP) if remote.stopped or remote.process in halted else 0
 
     def drain(self) -> None:
         for worker in self._team:
-            self._back += worker.drain()
+            self._returned += worker.drain()
 
     def kill(self, worker: int) -> None:
         self._team[worker].kill()
@@ -191,7 +192,3 @@ class RayBackend:
             self._stored.close()
             self._reader.close()
             self._reader = None
-
-
-def _yes(_chunk: int) -> bool:
-    return True

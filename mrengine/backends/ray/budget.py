@@ -1,18 +1,13 @@
-"""The budget of a job on a cluster: its service in a named actor, and a worker's way to it.
-
-A client asks for all waiting tasks of its worker in one call, as it does over a socket. The actor is not started again
-by Ray, which would begin with what was used when it was made: the host makes another, from the log as it is then.
-"""
+"""The budget of a job on a cluster: the service in a named actor, and a worker's client of it."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from typing import Any
 
 from mrengine.backends.ray.cluster import actor_class
 from mrengine.budget.client import BudgetClient
-from mrengine.budget.connection import REPLY_TIMEOUT_S, Made, Transport
+from mrengine.budget.connection import Transport
 from mrengine.budget.server import BudgetConfig, make_service
 
 __all__ = ["NAMESPACE", "ActorBudgetClient", "BudgetActor", "BudgetHost"]
@@ -21,21 +16,21 @@ NAMESPACE = "mrengine"
 
 
 class BudgetActor:
-    """The actor."""
+    """The service, as an actor."""
 
     def __init__(self, config: BudgetConfig) -> None:
         self._service = make_service(config)
 
     def call(self, method: str, *args: Any) -> Any:
-        """``hello`` or ``exchange`` of the service."""
+        """Call ``hello`` or ``exchange`` of the service."""
         return getattr(self._service, method)(*args)
 
     def restart(self, config: BudgetConfig) -> None:
-        """Begin again, for another round."""
+        """Start over for another round."""
         self._service = make_service(config)
 
     def live(self) -> None:
-        """Never returns: whoever waits for it hears of its death."""
+        """Never return: whoever waits for this call notices that the actor has died."""
         threading.Event().wait()
 
 
@@ -64,29 +59,14 @@ class _ActorTransport:
 
 
 class ActorBudgetClient(BudgetClient):
-    """A worker's end: ``name`` is the actor's."""
-
-    def __init__(
-        self,
-        name: str,
-        worker_id: int,
-        incarnation: int,
-        *,
-        made: Made = None,
-        on_settled: Callable[[int], None] | None = None,
-    ) -> None:
-        reply_timeout_s = 5 * REPLY_TIMEOUT_S
-        super().__init__(
-            name, b"", worker_id, incarnation, made=made, on_settled=on_settled, reply_timeout_s=reply_timeout_s
-        )
-        self._name = name
+    """A worker's client; its ``address`` is the actor's name."""
 
     def _connected(self) -> Transport:
-        return _ActorTransport(self._name, self._reply_timeout_s)
+        return _ActorTransport(self._address, self._reply_timeout_s)
 
 
 class BudgetHost:
-    """Keeps the actor alive, from the host. It runs on the host's own node, where shared limits have their files."""
+    """Keeps the actor alive, from the host."""
 
     def __init__(self, name: str, node: str) -> None:
         self.name, self._node = name, node
@@ -94,12 +74,14 @@ class BudgetHost:
         self.watch: Any = None  # a reference that is ready when the actor has died
 
     def start(self, config: BudgetConfig) -> None:
-        """Make the actor, or have it begin again."""
+        """Create the actor, or have it start over."""
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         if self._actor is not None:
-            self._actor.restart.remote(config)  # before any call of the round: one at a time, in order
+            self._actor.restart.remote(config)  # an actor runs its calls in order: this one comes before the round's
             return
+        # No restart by Ray: it would begin with what was used when the actor was created. The host creates another one,
+        # from the log as it is then. It belongs on the host's own node, where shared limits have their files.
         made = actor_class(BudgetActor, num_cpus=0, max_restarts=0, concurrency_groups={"life": 1}).options(
             name=self.name,
             namespace=NAMESPACE,
@@ -110,12 +92,12 @@ class BudgetHost:
         self.watch = self._actor.live.options(concurrency_group="life").remote()
 
     def lost(self, config: BudgetConfig) -> None:
-        """It has died: make another."""
+        """Replace the actor, which has died."""
         self._actor = None
         self.start(config)
 
     def close(self) -> None:
-        """End it."""
+        """End the actor."""
         import ray
 
         if self._actor is not None:

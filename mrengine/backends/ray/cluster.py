@@ -1,4 +1,4 @@
-"""A connection to Ray: the program's own, a cluster that runs, or one that is started here and stopped again."""
+"""A connection to Ray: the program's own, to a running cluster, or to one that is started here and stopped again."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["Cluster", "TemporaryFolder", "actor_class"]
 
 
 def actor_class(kind: type, **options: Any) -> Any:
-    """A class as actors of the cluster."""
+    """A class whose instances are actors of the cluster."""
     import ray
 
     remote: Any = ray.remote
@@ -25,12 +25,12 @@ def actor_class(kind: type, **options: Any) -> Any:
 
 
 class Cluster:
-    """``address`` None: what ``RAY_ADDRESS`` says, else a local cluster. ConfigError, PoolBroken."""
+    """The cluster at ``address``; None: at ``RAY_ADDRESS``, else a local one. ConfigError, PoolBroken."""
 
     def __init__(self, address: str | None) -> None:
         address = address or os.environ.get("RAY_ADDRESS")
-        # Variables that are ours. Ray reads them when it is imported: set later, its daemons would ask for a token that
-        # this process does not send.
+        # Before Ray is imported, which reads these variables then: if they were set later, its daemons would ask for a
+        # token that this process does not send. The names are kept, to remove them again.
         self._env = _with_token() if address in (None, "local") else []
         self._ray: Any = _ray()
         self._folder: TemporaryFolder | None = None
@@ -57,9 +57,9 @@ class Cluster:
             raise PoolBroken(f"{where} cannot be reached: {error}", cause=str(error)) from error
 
     def _place(self) -> dict[str, Any]:
-        """Where a local cluster has its files, unless the user has said so: else they would stay, in /tmp/ray."""
+        """Choose where a local cluster has its files, unless the user did: Ray would leave them in /tmp/ray."""
         if "RAY_USAGE_STATS_ENABLED" not in os.environ:
-            os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # nothing of a job goes anywhere
+            os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # nothing about a job leaves the user's machines
             self._env.append("RAY_USAGE_STATS_ENABLED")
         if "RAY_TMPDIR" in os.environ:
             return {}
@@ -68,11 +68,11 @@ class Cluster:
 
     @property
     def cpus(self) -> float:
-        """The cores of all nodes."""
+        """The number of cores of all nodes."""
         return float(self._ray.cluster_resources().get("CPU", 1.0))
 
     def close(self) -> None:
-        """Disconnect; a local cluster ends. The program's own connection stays."""
+        """Disconnect, and end a local cluster. The program's own connection stays."""
         if self._own:
             self._own = False
             self._ray.shutdown()
@@ -82,15 +82,13 @@ class Cluster:
                 self._folder.remove()
 
 
-_GUARDED: list[bool] = []  # Ray was imported under the token of this process, and keeps to it
-_TOKEN = secrets.token_hex(32)  # Ray remembers the first one that a process had
+_GUARDED: list[bool] = []  # not empty: Ray was imported under the token of this process, and keeps using it
+_TOKEN = secrets.token_hex(32)  # one for the process: Ray remembers the first
 
 
 def _with_token() -> list[str]:
-    """Have a local cluster ask for a token of this process, where nothing else is set up: Ray would leave one in the
-    user's home. Whoever reaches an unguarded cluster can run anything. A program that has imported Ray itself has its
-    own way with this.
-    """
+    """Have a local cluster ask for a token of this process, unless the user or the program has set up its own way."""
+    # Whoever reaches an unguarded cluster can run anything on it, and a token that Ray makes stays in the user's home.
     names = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": _TOKEN}
     if any(name.startswith("RAY_AUTH_") for name in os.environ) or ("ray" in sys.modules and not _GUARDED):
         return []
@@ -100,9 +98,8 @@ def _with_token() -> list[str]:
 
 
 def _print_nothing() -> None:
-    """Keep Ray from writing about dead workers to stdout, where a program's results may go: no option of Ray does. The
-    engine reports deaths itself.
-    """
+    """Keep Ray from writing about dead workers to stdout, where a program's results may go."""
+    # No option of Ray does this. The engine reports deaths itself.
     from ray._private import worker
 
     worker._worker_logs_enabled = False
@@ -112,30 +109,31 @@ def _ray() -> Any:
     try:
         import ray
     except ImportError as error:
-        raise ConfigError(
-            f"backend='ray' needs Ray: pip install 'mrengine[ray]' ({error})", setting="backend"
-        ) from error
+        message = f"backend='ray' needs Ray: pip install 'mrengine[ray]' ({error})"
+        raise ConfigError(message, setting="backend") from error
     return ray
 
 
 PREFIX = "mr-ray-"
-LONGEST = 26  # of the folder that it is made in: Ray adds 65 bytes, and an AF_UNIX address ends at 107
+LONGEST = 26  # bytes of the parent's path: Ray adds 65 to the folder's, and an AF_UNIX address has at most 107
 
 
 class TemporaryFolder:
-    """Made under TMPDIR. Those of programs that were killed are removed when another one is made. OSError."""
+    """A local cluster's folder, under TMPDIR. A new one removes those of programs that were killed. OSError."""
 
     def __init__(self) -> None:
-        usual = tempfile.gettempdir()
-        parent = usual if len(os.fsencode(usual)) <= LONGEST else "/tmp"  # noqa: S108  # mkdtemp makes its own in it
+        parent = tempfile.gettempdir()
+        if len(os.fsencode(parent)) > LONGEST:
+            parent = "/tmp"  # noqa: S108  # mkdtemp makes a folder of its own in it
         _sweep(parent)
         self.path = tempfile.mkdtemp(prefix=PREFIX, dir=parent)
         self._lock: FolderLock | None = None
-        with suppress(OSError):  # no locks here: then nobody sweeps it either
+        # The lock proves that the program lives. Where the file system has no locks, nobody sweeps the folder either.
+        with suppress(OSError):
             self._lock = FolderLock.take(self.path)
 
     def remove(self) -> None:
-        """Remove it; idempotent."""
+        """Remove the folder; idempotent."""
         shutil.rmtree(self.path, ignore_errors=True)
         if self._lock is not None:
             self._lock.release()

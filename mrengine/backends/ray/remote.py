@@ -1,7 +1,7 @@
-"""One worker, from the host: what it was sent, what it runs as far as is known, and which calls are on their way.
+"""One worker as the host sees it: what it was sent, what it runs, and which calls of its actor are under way.
 
-At most one call of a kind is under way. A call that fails says nothing of the worker: ``hello`` tells whether it is the
-same process, and then what was not acknowledged is sent again, or another one, whose predecessor has died.
+At most one call of a kind is under way. A failed call does not tell what became of the worker: ``hello`` does, by the
+name of its process. The same process is sent again what it has not acknowledged; another one means a death.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from mrengine.log.format import codec
 
 __all__ = ["Remote"]
 
-WAIT_S = 2.0  # a worker that has nothing to say answers all the same, with its memory
+WAIT_S = 2.0  # a worker without messages replies after that, to report its memory
 BATCH = 512  # tasks at most in one call
-SHIPPED_BYTES = 64 << 20  # of texts that a worker holds, unless its slots need more
+SHIPPED_BYTES = 64 << 20  # of texts that a worker holds, unless those of its slots are larger
 LOST_NODE = "its node or its process was lost"
 ENDED = "its process ended"
 
@@ -31,44 +31,46 @@ Item = tuple[str, Any]
 
 
 class Remote:
-    """``make()`` makes its actor."""
+    """One worker; ``make()`` creates its actor."""
 
     def __init__(self, index: int, slots: int, make: Callable[[], Any]) -> None:
         self._index, self._slots, self._make = index, slots, make
         self._actor: Any = make()
-        self._life = ""
+        self._life = ""  # the name of the process that answers; empty: not known, ask by ``hello``
+        self._was = ""  # the name that was known before that
         self._refs: dict[str, Any] = {}  # kind of call → its reference
         self._unpacker = Unpacker()
         self._setup: tuple[int, Any] = (0, None)
         self._pack: Pack | None = None
-        self._known: Callable[[int], bool] = lambda chunk: True
+        self._has_stored: Callable[[int], bool] = lambda chunk: True
         self._reset()
         self.resident = 0
         self.halted = ""  # the process of another worker that this one has found stopped
         self.process = ""  # its name among all machines
-        self._remade = False  # Ray had ended the actor, and its successor has not said a word yet
+        self._remade = False  # Ray had ended the actor, and its successor has not answered yet
         self._number = 0
-        self._silent = False  # its next death is nobody's affair: it belongs to an earlier round
+        self._silent = False  # the next death is not reported: it belongs to an earlier round
 
     def _reset(self) -> None:
-        """Nothing has been sent to the process that is there now."""
+        """Forget what was sent to the last process: nothing was sent to this one."""
         self._tasks: deque[Start] = deque()
-        self._items: deque[Item] = deque()  # what else is to be sent
-        self._pushed: list[Item] | None = None
-        self._shipped: dict[tuple[int, int], int] = {}
+        self._items: deque[Item] = deque()  # to be sent beside tasks
+        self._pushed: list[Item] | None = None  # sent, but not acknowledged
+        self._shipped: dict[tuple[int, int], int] = {}  # (chunk, model) of the tasks that it has → bytes
         self._running: list[Started] = []
         self._killed = False
-        self._begun = False  # its word that it is ready, or cannot be, has come
+        self._begun = False  # it has reported that it is ready for the round, or cannot be
 
-    # what the backend asks for
+    # called by the backend
 
-    def set_up(self, number: int, setup: Any, pack: Pack, known: Callable[[int], bool]) -> None:
-        """Another round. ``setup``: its packed ``WorkerSetup``; ``known(chunk)``: whether it may have answers."""
+    def set_up(self, number: int, setup: Any, pack: Pack, has_stored: Callable[[int], bool]) -> None:
+        """Begin a round. ``setup``: packed ``WorkerSetup``; ``has_stored(chunk)``: whether there may be answers."""
         busy = bool(self._shipped or self._running)
-        self._setup, self._pack, self._known = (number, setup), pack, known
-        if busy:
+        self._setup, self._pack, self._has_stored = (number, setup), pack, has_stored
+        if busy:  # with tasks of a round that ended without them: their outcomes would be taken for this round's
             self._silent = True
             self.kill()
+        # A push under way may still reach the process: it keeps its number, and comes before the setup.
         pushed, killed = self._pushed, self._killed
         self._reset()
         self._killed = killed
@@ -79,7 +81,7 @@ class Remote:
         self._tasks.extend(tasks)
 
     def say(self, kind: str, payload: Any = None) -> None:
-        """Something else than a task."""
+        """Send something other than a task."""
         self._items.append((kind, payload))
 
     def started(self) -> Sequence[Started]:
@@ -92,27 +94,32 @@ class Remote:
         return here and is_stopped(self.process)
 
     def drain(self) -> list[Message]:
-        """What was not sent yet comes back at once."""
+        """Take back the tasks that were not sent yet."""
         self._items.append(("drop", None))
         tasks, self._tasks = self._tasks, deque()
         return [(self._index, m.DROPPED, task.chunk, task.model, b"") for task in tasks]
 
     def kill(self) -> None:
-        """Once: the engine asks again until it hears of the death, and the next process must not be the one to die."""
+        """Kill the process; Ray starts another one."""
         import ray
 
+        # Once: the engine asks again until the death is reported, and that might strike the next process.
         if not self._killed:
             self._killed = True
-            self._life, self._was = "", self._life or self._was  # nothing more is sent to it
+            self._lose()  # nothing more is sent to it
             self._refs.clear()
             ray.kill(self._actor, no_restart=False)
 
+    def _lose(self) -> None:
+        """It is not known which process is there: ``pump`` asks."""
+        self._life, self._was = "", self._life or self._was
+
     def leave(self) -> Any:
-        """Ask it to end in order; the reference tells when it has."""
+        """Ask the worker to end in order; the reference is ready when it has."""
         return self._actor.leave.options(concurrency_group="do").remote()
 
     def end(self) -> None:
-        """For good."""
+        """End the actor for good."""
         import ray
 
         ray.kill(self._actor, no_restart=True)
@@ -120,27 +127,24 @@ class Remote:
     # calls
 
     def pump(self) -> list[Any]:
-        """Make the calls that are due; the references to wait for."""
+        """Make the calls that are due; return the references to wait for."""
         if not self._life:
             if "hello" not in self._refs:
-                self._call("hello", self._actor.hello.options(concurrency_group="life").remote())
+                self._refs["hello"] = self._actor.hello.options(concurrency_group="life").remote()
             return list(self._refs.values())
         if "take" not in self._refs:
             take = self._actor.take.options(concurrency_group="say")
-            self._call("take", take.remote(self._unpacker.at, WAIT_S))
+            self._refs["take"] = take.remote(self._unpacker.at, WAIT_S)
+        # One at a time: while it travels, the next batch grows, so that short tasks travel by hundreds.
         if "push" not in self._refs and (self._pushed is not None or self._batch()):
             push = self._actor.push.options(concurrency_group="do")
-            self._call("push", push.remote(self._number, self._pushed))
+            self._refs["push"] = push.remote(self._number, self._pushed)
         return list(self._refs.values())
 
-    def _call(self, kind: str, reference: Any) -> None:
-        self._refs[kind] = reference
-
     def _batch(self) -> bool:
-        """Put together what is to be sent next, if there is anything."""
-        items: list[Item] = []
-        while self._items:
-            items.append(self._items.popleft())
+        """Put together the next push. False: there is nothing to send."""
+        items = list(self._items)
+        self._items.clear()
         if tasks := self._due():
             assert self._pack is not None
             packed = self._pack(tasks)
@@ -154,7 +158,7 @@ class Remote:
         return True
 
     def _due(self) -> list[tuple[Start, bool]]:
-        """Tasks to send: as many as there is room for in the worker's memory."""
+        """As many tasks as the worker's memory has room for."""
         held = sum(self._shipped.values()) if self._tasks else 0
         due: list[tuple[Start, bool]] = []
         room = BATCH if held < SHIPPED_BYTES else self._slots - len(self._shipped)
@@ -162,31 +166,32 @@ class Remote:
         room = min(room, self._slots) if large else room
         while self._tasks and len(due) < room:
             task = self._tasks.popleft()
-            due.append((task, task.attempt > 1 or self._known(task.chunk)))
+            due.append((task, task.attempt > 1 or self._has_stored(task.chunk)))
         return due
 
-    # answers
+    # replies
 
     def take(self, ready: set[Any]) -> list[Message]:
-        """What the calls have brought that are among ``ready``."""
+        """The messages that the calls among ``ready`` have brought."""
         import ray
 
         messages: list[Message] = []
         for kind, reference in list[tuple[str, Any]](self._refs.items()):
             if reference not in ready or self._refs.get(kind) is not reference:
                 continue
-            del self._refs[kind]
+            ended = self._refs.pop(kind)
             try:
-                answer: Any = _value(reference)
+                reply: Any = ray.get(ended)
             except ray.exceptions.ActorDiedError as error:
                 messages += self._ended(str(error))
             except ray.exceptions.RayActorError:  # it may be starting again, or out of reach for a moment
-                self._life, self._was = "", self._life or self._was
+                self._lose()
             else:
-                messages += getattr(self, f"_{kind}_came")(*answer if kind != "push" else (answer,))
+                if kind == "push":
+                    self._pushed = None
+                else:
+                    messages += self._take_came(*reply) if kind == "take" else self._hello_came(*reply)
         return messages
-
-    _was = ""
 
     def _hello_came(
         self, life: str, process: str, left: list[tuple[int, int, float]] | None, cause: str
@@ -194,66 +199,54 @@ class Remote:
         self._refs.clear()
         self._remade = False
         if self._killed and life == self._was:
-            return []  # it is still dying
+            return []  # it has not died yet
         was, self._was, self._life, self.process = self._was, "", life, process
         if not was or was == life:
             return []
         return self._replaced(left, cause)
 
     def _replaced(self, left: list[tuple[int, int, float]] | None, cause: str) -> list[Message]:
-        """Another process has taken the place of one that is dead."""
+        """Another process has taken the place of a dead one: the messages that it left, and its death."""
         import ray
 
-        said: list[Message] = []
-        if left is None:  # on another node, or the files are gone
+        messages: list[Message] = []
+        if left is None:  # on another node, or the files are gone: what was reported last counts
             self._unpacker = Unpacker()
+            running, cause = self._running, cause or LOST_NODE
         else:
-            while True:  # what it had said
-                data, begin, *_ = ray.get(
-                    self._actor.take.options(concurrency_group="say").remote(self._unpacker.at, 0)
-                )
-                if not data:
-                    break
-                said += self._heard(self._unpacker.messages(self._index, data, begin))
-        running = self._running if left is None else _started(left)
-        return [*said, *self._died(running, cause or (LOST_NODE if left is None else ENDED))]
-
-    def _died(self, running: Sequence[Started], cause: str) -> list[Message]:
+            running, cause = _started(left), cause or ENDED
+            take = self._actor.take.options(concurrency_group="say")
+            while (reply := ray.get(take.remote(self._unpacker.at, 0)))[0]:
+                messages += self._of_this_round(self._unpacker.messages(self._index, *reply[:2]))
         silent, self._silent = self._silent, False
         self._reset()
         if self._setup[1] is not None:
             self._items.append(("setup", self._setup[1]))
-        return [] if silent else [(self._index, m.DIED, -1, -1, Death(running, None, cause))]
+        return messages if silent else [*messages, (self._index, m.DIED, -1, -1, Death(running, None, cause))]
 
     def _ended(self, why: str) -> list[Message]:
-        """Ray does not start it again: somebody has ended it, or it could not be made at all. The next one may find its
-        files.
-        """
+        """Ray does not start the actor again: somebody has ended it, or it could not be created at all."""
         was = self._life or self._was
         if not was or self._remade:
             return [(self._index, m.FAILED_START, -1, -1, f"Ray could not start it: {why}".encode())]
         self._refs.clear()
         self._life, self._was, self._remade = "", was, True
-        self._actor = self._make()
-        return []
-
-    def _push_came(self, number: int) -> list[Message]:
-        self._pushed = None
+        self._actor = self._make()  # on the same node it finds the files of the old one
         return []
 
     def _take_came(
         self, data: bytes, begin: int, running: list[tuple[int, int, float]], resident: int, halted: str
     ) -> list[Message]:
-        messages = self._heard(self._unpacker.messages(self._index, data, begin))
+        messages = self._of_this_round(self._unpacker.messages(self._index, data, begin))
         if self._begun:
             self._running = _started(running)
         self.resident, self.halted = resident, halted
         return messages
 
-    def _heard(self, said: Sequence[Message]) -> list[Message]:
-        """What belongs to this round."""
+    def _of_this_round(self, received: Sequence[Message]) -> list[Message]:
+        """The messages since the round began, and the answers of calls from any round: those were paid for."""
         messages: list[Message] = []
-        for message in said:
+        for message in received:
             worker, kind, chunk, model, payload = message
             if kind in (m.READY, m.FAILED_START):
                 self._begun = chunk == self._setup[0]
@@ -266,12 +259,7 @@ class Remote:
         return messages
 
 
-def _value(reference: Any) -> Any:
-    import ray
-
-    return ray.get(reference)
-
-
 def _started(rows: Sequence[Sequence[Any]]) -> list[Started]:
+    """With times of this machine's clock in place of ages."""
     now = time.monotonic()
     return [Started(chunk, model, now - age if math.isfinite(age) else math.inf) for chunk, model, age in rows]

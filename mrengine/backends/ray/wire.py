@@ -1,8 +1,4 @@
-"""What travels between host and actors, packed; and the ports of a worker that are fed by it.
-
-A batch of tasks brings the rows and texts of its chunks, and the facts of their documents once: a batch of 100 KB or
-more becomes a block in Ray's object store, and is gone when its worker has unpacked it.
-"""
+"""The packed values that travel between host and actors, and the ports of a worker that take them."""
 
 from __future__ import annotations
 
@@ -35,19 +31,20 @@ __all__ = [
     "variables_of",
 ]
 
-ASK = 96  # for the backend alone: stored answers are asked for, msgpack [number, what, argument…]
-LOOK_S = 0.25
+ASK = 96  # a kind of message, for the backend alone: a question for stored answers, msgpack [number, what, argument…]
+LOOK_S = 0.25  # between two looks whether the job is stopping
 
-Task = list[
-    Any
-]  # chunk, model, attempt, whether there may be stored answers, row | None, document, heads, text | error
+# chunk, model, attempt, whether there may be stored answers, row | None, document, heads, text | error
+Task = list[Any]
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerSetup:
-    """What a worker is given for a round. ``number``: of the round in this backend. ``path``: the host's ``sys.path``,
-    and ``folder`` the job's, for workers on the host's own machine, which ``boot`` names. ``budget``: its actor's name.
-    ``variables``: of the host's environment, those that models name for keys and headers.
+    """What a worker gets for a round.
+
+    ``number``: of the round in this backend. ``path`` (the host's ``sys.path``) and ``folder`` (the job's) are for
+    workers on the host's own machine, which ``boot`` names. ``budget``: the actor's name. ``variables``: those of the
+    host's environment that models name for keys and headers.
     """
 
     number: int
@@ -60,7 +57,7 @@ class WorkerSetup:
 
 
 def variables_of(models: Sequence[Model], environment: Mapping[str, str]) -> dict[str, str]:
-    """What models need of an environment, keys and all; nothing else of it travels."""
+    """The variables that the models name, with their keys; nothing else of the environment travels."""
     names: set[str] = set()
     for model in every_lane(models):
         names |= {model.key_env} if model.key_env else set()
@@ -71,7 +68,7 @@ def variables_of(models: Sequence[Model], environment: Mapping[str, str]) -> dic
 
 
 def task_of(reader: ChunkReader, start: Start, stored: bool) -> tuple[Task, bytes]:
-    """A task with its text, and the facts of its document. What cannot be read is reported where it is asked for."""
+    """A task with its text, and the facts of its document. What cannot be read becomes the task's failure there."""
     try:
         chunk, document, row, _, heads, facts = reader.read(start.chunk).parts
     except (LogError, OSError) as error:
@@ -84,46 +81,48 @@ def task_of(reader: ChunkReader, start: Start, stored: bool) -> tuple[Task, byte
 
 
 def pack_tasks(reader: ChunkReader, starts: Sequence[tuple[Start, bool]]) -> bytes:
-    """A batch."""
-    facts: dict[str, bytes] = {}
+    """A batch of tasks with the rows and texts of their chunks, and the facts of each document once."""
+    # Ray puts a batch of 100 KB or more into its object store, and drops it when the worker has unpacked it: no node
+    # holds the document.
+    facts_by_document: dict[str, bytes] = {}
     tasks = []
     for start, stored in starts:
-        task, known = task_of(reader, start, stored)
-        if known:
-            facts[task[5]] = known
+        task, facts = task_of(reader, start, stored)
+        if facts:
+            facts_by_document[task[5]] = facts
         tasks.append(task)
-    packed: bytes = msgpack.packb([tasks, facts], unicode_errors="surrogatepass")
+    packed: bytes = msgpack.packb([tasks, facts_by_document], unicode_errors="surrogatepass")
     return packed
 
 
 def unpack_tasks(packed: bytes) -> tuple[list[Task], Mapping[str, bytes]]:
-    """The reverse."""
+    """The reverse of ``pack_tasks``: the tasks, and the facts by document."""
     tasks, facts = msgpack.unpackb(packed, unicode_errors="surrogatepass", max_bin_len=len(packed))
     return tasks, facts
 
 
 class ShippedTexts:
-    """Chunks that came with tasks: the port of :class:`mrengine.worker.ports.ChunkTexts`."""
+    """The chunks that came with tasks: implements :class:`mrengine.worker.ports.ChunkTexts`."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._chunks: dict[int, tuple[Task, bytes, int]] = {}
 
     def add(self, task: Task, facts: bytes) -> None:
-        """A task came. A chunk may have several, one for each model."""
+        """Keep the chunk of a task. It may have several tasks, one for each model."""
         with self._lock:
             held = self._chunks.get(task[0])
             self._chunks[task[0]] = task, facts, 1 if held is None else held[2] + 1
 
     def drop(self, chunk: int) -> None:
-        """A task has left."""
+        """Let go of the chunk for one of its tasks."""
         with self._lock:
             task, facts, count = self._chunks.pop(chunk)
             if count > 1:
                 self._chunks[chunk] = task, facts, count - 1
 
     def stored(self, chunk: int) -> bool:
-        """Whether there may be answers to its calls already."""
+        """Whether there may be answers to the chunk's calls already."""
         return bool(self._chunks[chunk][0][3])
 
     def document_of(self, chunk: int) -> str:
@@ -143,11 +142,11 @@ class ShippedTexts:
         return TrackedChunk(chunk, document, ChunkRow(*row), text_of, (tuple(heads[0]), heads[1]), facts)
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing."""
 
 
 class AskedAnswers:
-    """Asks the host, whose log has the answers: the port of :class:`mrengine.worker.ports.StoredAnswers`."""
+    """Asks the host, whose log has the answers: implements :class:`mrengine.worker.ports.StoredAnswers`."""
 
     def __init__(self, ask: Callable[[bytes], None], texts: ShippedTexts, stopping: Callable[[], bool]) -> None:
         self._ask, self._texts, self._stopping = ask, texts, stopping
@@ -158,15 +157,15 @@ class AskedAnswers:
     def turns(self, digest: bytes, *, chunk: int, attempt: int, owner: bytes = b"") -> list[CallRecord]:
         if not self._texts.stored(chunk):
             return []
-        found = self._asked("turns", digest, chunk, attempt, owner)
-        return [replace(unpack_call(payload), reused=reused) for payload, reused in found]
+        turns = self._ask_host("turns", digest, chunk, attempt, owner)
+        return [replace(unpack_call(payload), reused=reused) for payload, reused in turns]
 
     def earlier(self, digest: bytes, *, chunk: int, attempt: int) -> int | None:
-        known: int | None = self._asked("earlier", digest, chunk, attempt)
-        return known
+        offset: int | None = self._ask_host("earlier", digest, chunk, attempt)
+        return offset
 
     def text(self, offset: int) -> str:
-        text: str | None = self._asked("text", offset)
+        text: str | None = self._ask_host("text", offset)
         if text is None:
             raise LogError("an answer of a batch cannot be read from the log", reason="damaged")
         return text
@@ -176,37 +175,38 @@ class AskedAnswers:
             self._ask(msgpack.packb([0, "share", payload, owner]))
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing."""
 
-    def _asked(self, what: str, *args: Any) -> Any:
+    def _ask_host(self, what: str, *args: Any) -> Any:
         with self._changed:
             self._number += 1
             number = self._number
             self._answers[number] = []
         self._ask(msgpack.packb([number, what, *args]))
         with self._changed:
-            while not (found := self._answers[number]):
-                if self._stopping():
-                    del self._answers[number]
-                    raise Stopped("the job is stopping")
-                self._changed.wait(LOOK_S)
-            del self._answers[number]
-        return found[0]
+            try:
+                while not (answer := self._answers[number]):
+                    if self._stopping():
+                        raise Stopped("the job is stopping")
+                    self._changed.wait(LOOK_S)
+            finally:
+                del self._answers[number]
+        return answer[0]
 
-    def came(self, answers: Sequence[tuple[int, Any]]) -> None:
-        """What the host has found."""
+    def receive(self, answers: Sequence[tuple[int, Any]]) -> None:
+        """Give the host's answers to those who asked."""
         with self._changed:
-            self._answers.update((number, [found]) for number, found in answers if number in self._answers)
+            self._answers.update((number, [answer]) for number, answer in answers if number in self._answers)
             self._changed.notify_all()
 
 
 def answered(stored: StoredCalls, question: bytes) -> tuple[int, Any]:
-    """The host's side of a question: its number, and the answer."""
+    """The host's side of ``AskedAnswers``: the number of a question, and its answer."""
     number, what, *args = msgpack.unpackb(question)
     if what == "turns":
         digest, chunk, attempt, owner = args
-        found = stored.turns(digest, chunk=chunk, attempt=attempt, owner=owner)
-        return number, [(pack_call(call), call.reused) for call in found]
+        calls = stored.turns(digest, chunk=chunk, attempt=attempt, owner=owner)
+        return number, [(pack_call(call), call.reused) for call in calls]
     if what == "earlier":
         return number, stored.earlier(args[0], chunk=args[1], attempt=args[2])
     if what == "share":
@@ -219,10 +219,10 @@ def answered(stored: StoredCalls, question: bytes) -> tuple[int, Any]:
 
 
 class NoJournal:
-    """Where the job's folder is on another machine, answers on their way end with the driver."""
+    """For a worker that does not see the job's folder: its answers are lost if the driver dies before they arrive."""
 
     def keep(self, payload: bytes) -> None:
-        """Nowhere."""
+        """Do nothing."""
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing."""

@@ -20,10 +20,11 @@ _LEAST_SLOTS = 1 << 16
 
 
 class CallIndex:
-    """A hash table of CALL offsets. 16 bytes a slot, at most three quarters used; untouched pages cost nothing."""
+    """A hash table of CALL offsets, 16 bytes a slot."""
 
     def __init__(self, expected: int = 0) -> None:
         """``expected``: how many answers there will be. Beyond the capacity, ``add`` returns False."""
+        # At most three quarters are used, as probing gets slow beyond. Pages that nobody touches cost no memory.
         slots = _LEAST_SLOTS
         while slots * 3 < expected * 4:
             slots *= 2
@@ -37,13 +38,11 @@ class CallIndex:
     def build(cls, call_totals: CallTotals, *, expected: int = 0) -> CallIndex:
         """An index of the answers of a replay, with room for ``expected`` more."""
         index = cls(len(call_totals.offsets) + expected)
-        place = index._place
-        for prefix, offset in zip(call_totals.prefixes, call_totals.offsets, strict=True):
-            place(prefix, offset)
+        index.refill(call_totals, expected=expected)
         return index
 
     def refill(self, call_totals: CallTotals, *, expected: int = 0) -> bool:
-        """Replace the content by the answers of another replay, while nobody looks up. False: no room for them."""
+        """Replace the content by the answers of a replay, while nobody looks up. False: there is no room for them."""
         if len(call_totals.offsets) + expected > self._limit:
             return False
         if self._count:
@@ -100,6 +99,7 @@ class CallIndex:
             slot = (slot + 1) & mask
         if self._count >= self._limit:
             return False
+        # The prefix last: workers read without a lock, and must not find an entry that has no offset yet.
         words[2 * slot + 1] = offset
         words[2 * slot] = prefix
         self._count += 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sys
 
@@ -14,9 +15,9 @@ __all__ = ["OsFiles"]
 class OsFiles:
     """The real file system. Every method may raise OSError; none retries."""
 
-    def open(self, path: str, flags: int, mode: int = 0o600) -> int:
+    def open(self, path: str, flags: int) -> int:
         """Open a regular file, see :func:`mrengine.private.open_file`."""
-        return open_file(path, flags, mode)
+        return open_file(path, flags)
 
     def size(self, fd: int) -> int:
         """The size of the file in bytes."""
@@ -25,17 +26,24 @@ class OsFiles:
     def pread(self, fd: int, count: int, offset: int) -> bytes:
         """Read ``count`` bytes from ``offset``; fewer only at the end of the file."""
         data = os.pread(fd, count, offset)
-        if len(data) == count or not data:
-            return data
-        parts = [data]
-        while data and (missing := count - sum(map(len, parts))) > 0:
-            data = os.pread(fd, missing, offset + count - missing)
-            parts.append(data)
-        return b"".join(parts)
+        # A read may be cut short in the middle of the file, too.
+        while data and len(data) < count and (more := os.pread(fd, count - len(data), offset + len(data))):
+            data += more
+        return data
 
     def pwrite(self, fd: int, data: bytes | bytearray | memoryview, offset: int) -> int:
-        """Write; the number of bytes written, possibly fewer than given."""
+        """Write; return the number of bytes written, possibly fewer than given."""
         return os.pwrite(fd, data, offset)
+
+    def write_all(self, fd: int, data: bytes | bytearray, offset: int) -> None:
+        """Write all of ``data``."""
+        with memoryview(data) as view:
+            done = 0
+            while done < len(view):  # a nearly full disk, or a signal, cuts writes short
+                count = self.pwrite(fd, view[done:], offset + done)
+                if count <= 0:
+                    raise OSError(errno.EIO, "a write wrote nothing")
+                done += count
 
     def sync(self, fd: int) -> None:
         """Make data and size durable (F_FULLFSYNC on macOS, whose fsync leaves data in the drive's cache)."""

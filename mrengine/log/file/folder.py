@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from mrengine.errors import JobBusy
 from mrengine.log.file.lock import JobLock
 from mrengine.private import FolderLock, make_private
 
@@ -21,16 +20,17 @@ _CLAIMS, _CLAIM_S = 100, 0.01
 
 
 def claimed(folder: Path) -> FolderLock | None:
-    """Make a job's folder and share a lock on it: a run that is refused removes no folder that another one has claimed.
+    """Create a job's folder and take a shared lock on it. None: this file system has no locks. ConfigError.
 
-    None: there are no locks on this file system. ConfigError: see ``make_private``.
+    ``make_private`` says when ConfigError is raised.
     """
+    # A run that is refused removes the folder that it made, unless another run has claimed it meanwhile.
     for _ in range(_CLAIMS):
         make_private(folder.parent)
         make_private(folder)
         try:
             claim = FolderLock.take(folder, shared=True)
-        except FileNotFoundError:
+        except FileNotFoundError:  # removed since: make it again
             continue
         except OSError:
             return None
@@ -45,10 +45,7 @@ def locked(folder: Path) -> Iterator[None]:
     """Hold a job's lock. JobBusy: the job is running. LogError: the folder is gone."""
     lock = JobLock(folder)
     if not lock.try_acquire():
-        owner = lock.holder()
-        pid = owner.pid if owner is not None else None
-        who = owner if owner is not None else "another process"
-        raise JobBusy(f"job {folder.name!r} is run by {who}: cancel it first", job_id=folder.name, pid=pid)
+        raise lock.busy(folder.name, "cancel it first")
     try:
         yield
     finally:
@@ -56,13 +53,11 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def remove(folder: Path, *, unless: Callable[[Path], bool] | None = None) -> None:
-    """Remove a job folder, whole: a run that begins meanwhile makes one of its own. JobBusy, LogError.
-
-    ``unless``: asked under the lock, whether it stays.
-    """
+    """Remove a whole job folder, unless ``unless(folder)``, called under the lock, is true. JobBusy, LogError."""
     with locked(folder):
         if unless is not None and unless(folder):
             return
+        # Out of the way at once: removing file by file could take a new run's files, which begins in the same place.
         os.rename(folder, folder.with_name(_PURGED + secrets.token_hex(8)))
     for left in folder.parent.glob(_PURGED + "*"):  # including those left by a removal that was killed
         shutil.rmtree(left, ignore_errors=True)

@@ -34,18 +34,17 @@ Read = Callable[[int, int], bytes]  # (count, offset)
 
 
 def rescued_header(read: Read, size: int, job_id: str) -> Header | None:
-    """The header that the frames of a file imply; None: there is no frame, or the file is no log.
-
-    Frames begin at sectors: a commit ends with one. What a frame implies counts where another frame confirms it.
-    """
+    """The header that the frames of a file imply; None: there is no frame, or the file is no log."""
+    # Only sectors are tried: each commit is padded to the end of one, so that many frames begin there. One frame may
+    # match by chance: what it implies counts when another one confirms it.
     seen: set[tuple[bytes, int]] = set()
     for offset in range(HEADER_BYTES, min(size, HEADER_BYTES + _LOOKED_AT * SECTOR_BYTES), SECTOR_BYTES):
-        found = _implied(read, offset, size)
-        if found is None:
+        implied = _implied(read, offset, size)
+        if implied is None:
             continue
-        if found in seen or _confirmed(read, offset, size, *found):
-            return Header(job_id, _salt(*found))
-        seen.add(found)
+        if implied in seen or _confirmed(read, offset, size, *implied):
+            return Header(job_id, _salt(*implied))
+        seen.add(implied)
     return None
 
 

@@ -1,9 +1,8 @@
 """The lock of a job folder: who may write its log, and what others can learn about the holder.
 
-An open-file-description lock (Linux, F_OFD_SETLK): closing an unrelated descriptor of the file does not drop it, as it
-drops a lock of ``lockf``. A forked child keeps it, so every child closes it first. F_OFD_GETLK returns no pid, so
-the holder writes pid, boot id and start time into the file. Other systems use ``flock``. A child of ``os.fork`` closes
-it in a hook; for one that C code forks, the caller must pass the descriptors to close.
+On Linux it is an open-file-description lock (F_OFD_SETLK), elsewhere ``flock``. F_OFD_GETLK returns no pid, so the
+holder writes pid, boot id and start time into the file. A forked child keeps the lock unless it closes the descriptor:
+a child of ``os.fork`` does so in a hook.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from typing import Literal
 from weakref import WeakSet
 
 from mrengine import proc
-from mrengine.errors import LogError
+from mrengine.errors import JobBusy, LogError
 from mrengine.log.file.disk import OsFiles
 
 __all__ = ["JobLock", "Owner"]
@@ -30,6 +29,7 @@ _NUMBERS = ("pid", "start_time", "host", "host_start_time")
 State = Literal["running", "draining", "unknown"]
 
 _FLOCK = struct.Struct("@hhqqi4x")  # struct flock of 64-bit Linux: type, whence, start, len, pid
+# Not ``lockf``: that drops the lock when any descriptor of the file is closed, by whatever library.
 _OFD = hasattr(fcntl, "F_OFD_SETLK") and sys.platform.startswith("linux")
 _BUSY = frozenset({errno.EAGAIN, errno.EACCES, errno.EWOULDBLOCK})
 
@@ -38,8 +38,8 @@ _BUSY = frozenset({errno.EAGAIN, errno.EACCES, errno.EWOULDBLOCK})
 class Owner:
     """The holder of a job. ``start_time``: clock ticks since boot, from /proc. ``drain_s``: how long it may drain.
 
-    ``host``: whom the holder works for, with its own ``host_start_time``; 0: for itself. ``namespace``: of pids; "":
-    it has no /proc. The lock itself is the proof that somebody holds it; its pid says more only where it can be seen.
+    ``host``: the pid that the holder works for, with its ``host_start_time``; 0: it works for itself. ``namespace``: of
+    pids; "": the holder has no /proc. The lock itself proves that somebody holds it; the pid only adds to that.
     """
 
     pid: int
@@ -84,17 +84,14 @@ class JobLock:
         self._host = 0
 
     def try_acquire(self, *, host: int = 0) -> bool:
-        """Take the lock for ``host`` if nobody has it. A purge that removes the file in between is detected.
-
-        LogError(reason="io"): the folder is gone or cannot be written.
-        """
+        """Take the lock for ``host``, if nobody has it. LogError(reason="io"): the folder is gone or not writable."""
         self._host = host
         while True:
             fd = self._open(os.O_RDWR | os.O_CREAT)
             if not _lock(fd):
                 self._files.close(fd)
                 return False
-            if _same_file(fd, self._path):
+            if _same_file(fd, self._path):  # else a purge has removed the file between the two calls
                 self._fd = fd
                 _HELD.add(self)
                 self._write_owner("running")
@@ -120,6 +117,16 @@ class JobLock:
             return _read_owner(fd) if _is_locked(fd) else None
         finally:
             self._files.close(fd)
+
+    def busy(self, job_id: str, remedy: str) -> JobBusy:
+        """The error for a lock that somebody else holds; ``draining`` says whether waiting helps."""
+        owner = self.holder()
+        message = f"job {job_id} is run by {owner or 'another process'}: {remedy}"
+        error = JobBusy(message, job_id=job_id, pid=owner.pid if owner else None)
+        # Nobody any more, a holder that has just begun or is about to end, or a forked child of a dead one: none lasts.
+        error.draining = owner is None or owner.state == "unknown" or owner.draining or not owner.alive
+        error.drain_s = owner.drain_s if owner is not None else 0.0
+        return error
 
     def release(self) -> None:
         """Release the lock, even where forked children still have it open; idempotent."""

@@ -29,8 +29,9 @@ class LogReader:
         job_id: str | None = None,
         header: Header | None = None,
     ) -> None:
-        """LogError: the file cannot be used; reason "io" where it cannot be opened. ``header``: as it is known; that of
-        ``job_id`` is made anew where it is damaged.
+        """``header``: where it is known; else it is read, and rebuilt for ``job_id`` if it is damaged.
+
+        LogError: the file cannot be used; reason "io": it cannot be opened.
         """
         self._files = files or OsFiles()
         self._fd = -1

@@ -1,4 +1,4 @@
-"""The recovery rules: which bytes of a log are frames, which are damage, and where the log ends. Read-only."""
+"""The recovery rules: which bytes of a log are frames, which are damage, where the log ends. Writes nothing."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ BLOCK_BYTES = 1 << 20
 class Recovery:
     """The outcome of a walk over a log. ``end``: where the log ends; ``torn``: bytes dropped after it.
 
-    ``damage``: ranges of acknowledged bytes that are lost. ``watermark``: up to here the disk is known to have had it.
+    ``damage``: ranges of announced bytes that are lost. ``watermark``: the disk once had everything below this offset.
     """
 
     end: int
@@ -159,12 +159,12 @@ def walk(
             if mark > watermark:
                 watermark = mark
         following = source.resync(position + 1, size) if position < size else None
-        # Whether a gap is damage or the torn end is said by the watermarks behind it, however far behind. Once is
-        # enough: they cover all later gaps.
+        # The watermarks behind a gap, however far behind, decide whether it is damage or the torn end. One survey is
+        # enough: it covers all later gaps.
         if following is not None and not surveyed:
             watermark, surveyed = max(watermark, _highest_watermark(source, following, size)), True
-        # Nothing from here on was ever synced, so nothing of it was announced: whole frames in it go, too, as they may
-        # stand behind others that are lost.
+        # Nothing from here on was ever synced, and so nothing was announced. Whole frames go, too: they may refer to
+        # others that are lost.
         if following is None or watermark <= position:
             return Recovery(position, max(0, size - position), watermark, tuple(damage))
         damage.append((position, following))

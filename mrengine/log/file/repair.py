@@ -1,4 +1,4 @@
-"""What recovery does to a log's file: save damaged bytes aside and fill the gap, cut the tail, sync."""
+"""Repairs a log's file after a walk: saves damaged bytes aside, fills the gaps, cuts the tail, syncs."""
 
 from __future__ import annotations
 
@@ -22,31 +22,32 @@ REPAIRED = b"\1"  # the first byte of a VOID that took the place of damage; that
 
 
 def repair_log(source: Source, recovery: Recovery) -> int:
-    """Make the file match ``recovery``; returns its end. OSError: the disk failed; repeating it is harmless."""
+    """Make the file match ``recovery``; return its end. OSError: the disk failed; repeating the repair is harmless."""
+    # First of all: what is overwritten below can then still be looked at, and stands on the disk if we die half-way.
     for start, end in recovery.damage:
         _save_aside(source, start, end)
     if source.rescued:
-        _write(source, encode_header(source.header), 0)
+        source.files.write_all(source.fd, encode_header(source.header), 0)
     for start, end in recovery.damage:
         for offset, frame in voids(source, max(start, HEADER_BYTES), end):
-            _write(source, frame, offset)
+            source.files.write_all(source.fd, frame, offset)
     if recovery.torn:
         source.files.truncate(source.fd, recovery.end)
     end, filler = recovery.end, padding(recovery.end)
     if filler is not None:
         frame = encode_frame(source.prefix, source.seed, end, recovery.watermark, VOID, bytes(filler))
-        _write(source, frame, end)
+        source.files.write_all(source.fd, frame, end)
         end += len(frame)
     source.files.sync(source.fd)
     return end
 
 
 def voids(source: Source, start: int, end: int) -> Iterator[tuple[int, bytes]]:
-    """VOID frames that fill ``start:end`` exactly; a gap has at least 21 bytes, as it held a frame."""
+    """VOID frames that fill ``start:end`` exactly. A gap has at least 21 bytes, as it held a frame."""
     offset = start
     while offset < end:
         piece = min(end - offset, MAX_PAYLOAD_BYTES + OVERHEAD_BYTES)
-        if 0 < end - offset - piece < OVERHEAD_BYTES:
+        if 0 < end - offset - piece < OVERHEAD_BYTES:  # the rest would be too small for a frame
             piece -= OVERHEAD_BYTES
         payload = REPAIRED + bytes(piece - OVERHEAD_BYTES - 1) if piece > OVERHEAD_BYTES else b""
         yield offset, encode_frame(source.prefix, source.seed, offset, start, VOID, payload)
@@ -61,18 +62,8 @@ def _save_aside(source: Source, start: int, end: int) -> None:
     try:
         for offset in range(start, end, BLOCK_BYTES):
             data = files.pread(source.fd, min(BLOCK_BYTES, end - offset), offset)
-            _write_to(source, fd, data, offset - start)
+            files.write_all(fd, data, offset - start)
         files.sync(fd)
     finally:
         files.close(fd)
     files.sync_folder(os.path.dirname(source.path) or ".")
-
-
-def _write(source: Source, data: bytes, offset: int) -> None:
-    _write_to(source, source.fd, data, offset)
-
-
-def _write_to(source: Source, fd: int, data: bytes, offset: int) -> None:
-    done = 0
-    while done < len(data):
-        done += source.files.pwrite(fd, data[done:], offset + done)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable
 from contextlib import suppress
@@ -23,19 +24,18 @@ from mrengine.log.format.codec import (
     padding,
 )
 
-__all__ = ["WriteAheadLog"]
+__all__ = ["Durability", "WriteAheadLog"]
 
 Durability = Literal["fsync", "flush"]
-_FULL = frozenset({28, 122, 27})  # ENOSPC, EDQUOT, EFBIG
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 class WriteAheadLog:
     """The log, open for appending.
 
     ``append`` keeps frames in memory, ``write`` hands them to the kernel, ``commit`` makes them durable. ``durable`` is
-    the offset that may be announced, ``size`` the end with what is still in memory. The first write or sync that fails
-    poisons the log: it is cut back to ``durable``, and every later call raises the same LogError, because a repeated
-    fsync may report success for data that is lost.
+    the offset that may be announced, ``size`` the end including what is still in memory. The first write or sync that
+    fails poisons the log: it is cut back to ``durable``, and every later call raises the same LogError.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class WriteAheadLog:
         durability: Durability = "fsync",
         files: OsFiles | None = None,
     ) -> WriteAheadLog:
-        """Create a log; on return, file and name are durable. LogError: there is one already, or no space for it."""
+        """Create a log; on return, file and name are durable. LogError: it exists already, or there is no space."""
         path, files = os.fspath(path), files or OsFiles()
         if files.exists(path):
             raise LogError(f"{path} exists already", reason="io", path=path)
@@ -71,7 +71,7 @@ class WriteAheadLog:
             _fail(error, path + ".new")
         try:
             # Under another name until the header is on disk: a crash in between leaves a file that is no job's log.
-            _write_all(files, fd, encode_header(header), 0)
+            files.write_all(fd, encode_header(header), 0)
             files.sync(fd)
             files.rename(path + ".new", path)
             files.sync_folder(os.path.dirname(path) or ".")
@@ -93,8 +93,8 @@ class WriteAheadLog:
     ) -> WriteAheadLog:
         """Open, recover and repair a log; ``visit`` receives every frame, so that a replay costs no second pass.
 
-        ``recovery`` then holds what was cut and what was damaged. LogError: no log of this job, newer, its header
-        damaged, or ``strict`` and there is damage; the file is then as it was.
+        ``recovery`` then says what was cut and what was damaged. LogError: the file is no log of this job, or newer, or
+        its header is damaged, or ``strict`` and anything is; the file is then unchanged.
         """
         path, files = os.fspath(path), files or OsFiles()
         try:
@@ -108,7 +108,7 @@ class WriteAheadLog:
                 message = f"{path} is the log of job {source.header.job_id!r}, not of {job_id!r}"
                 raise LogError(message, reason="not_a_log", path=path)
             recovery = walk(source, visit)
-            # Nothing has been written so far: who asked for strictness finds the evidence as it was.
+            # Before the repair, which writes: whoever asked for strictness finds the evidence as it was.
             if strict and recovery.damage:
                 message = f"{path} is damaged in {len(recovery.damage)} range(s); nothing was changed"
                 raise LogError(message, reason="damaged", path=path, ranges=recovery.damage)
@@ -141,7 +141,7 @@ class WriteAheadLog:
         if not self._buffer:
             return
         try:
-            _write_all(self._files, self._fd, self._buffer, self._written)
+            self._files.write_all(self._fd, self._buffer, self._written)
         except OSError as error:
             self._poisoned(error)
         self._written += len(self._buffer)
@@ -184,9 +184,8 @@ class WriteAheadLog:
             raise LogError(self._poison[1], reason=self._poison[0], path=self._source.path)
 
     def _poisoned(self, error: OSError) -> NoReturn:
-        """Cut off what was not announced. After a failed fsync its pages may be marked clean though they never reached
-        the disk, so a second fsync would succeed and prove nothing.
-        """
+        """Refuse all further calls, and cut off what was not announced."""
+        # A failed fsync may mark pages clean that never reached the disk: a second one would succeed and prove nothing.
         self._buffer = bytearray()
         with suppress(OSError):
             self._files.truncate(self._fd, self.durable)
@@ -195,16 +194,6 @@ class WriteAheadLog:
         except LogError as failure:
             self._poison = failure.reason, str(failure)
             raise
-
-
-def _write_all(files: OsFiles, fd: int, data: bytes | bytearray, offset: int) -> None:
-    with memoryview(data) as view:
-        done = 0
-        while done < len(view):  # a nearly full disk, or a signal, cuts writes short
-            count = files.pwrite(fd, view[done:], offset + done)
-            if count <= 0:
-                raise OSError(5, "a write wrote nothing")
-            done += count
 
 
 def _fail(error: OSError, path: str | None) -> NoReturn:

@@ -1,10 +1,9 @@
 """Saves answers that would die with the supervisor: each worker keeps its latest ones in a file.
 
-``salvage-<worker>-<pid>`` in the job folder has the format of a log and holds CALLs alone. A write needs no sync to
-outlive every process. The file is a ring: the pipe to the supervisor holds one megabyte, and the supervisor commits
-whatever it has read, so anything written more than two megabytes ago is in the log. The exception is answers that are
-just being sent: where these are large, the ring grows with them. Whoever opens the job next appends what the log
-lacks.
+``salvage-<worker>-<pid>`` in the job folder has the format of a log and holds only CALLs. A write outlives all
+processes without a sync. The file is a ring, because anything written more than two megabytes ago is in the log: the
+pipe to the supervisor holds one, and the supervisor commits whatever it has read. The next opening of the job appends
+what the log lacks.
 """
 
 from __future__ import annotations
@@ -41,15 +40,15 @@ class WorkerJournal:
         self._lock = threading.Lock()
 
     def keep(self, payload: bytes) -> None:
-        """Keep a CALL before it is sent to the supervisor; one that may not be reused is not kept."""
+        """Keep a CALL before it is sent to the supervisor, unless it may not be reused."""
         if payload[REUSABLE_AT] != REUSABLE:
             return
         with self._lock, suppress(OSError):  # without a journal the answer is as safe as the supervisor is
             if self._fd < 0:
                 self._fd = OsFiles().open(self._path, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
                 os.pwrite(self._fd, encode_header(self._header), 0)
-            # What is overwritten must have been committed: more than the pipe holds, and an answer of each slot's twice
-            # over, for one that is sent and one that waits to be.
+            # What is overwritten must have been committed. So the ring holds more than the pipe does, and two of the
+            # largest answers for each slot: one that is being sent, and one that waits for that.
             self._largest = max(self._largest, len(payload))
             if self._at >= max(RING_BYTES, _ON_THE_WAY_BYTES + 2 * self._slots * self._largest):
                 self._at = HEADER_BYTES
@@ -66,23 +65,23 @@ class WorkerJournal:
 
 def journaled_answers(folder: Path, log: LogReader, call_totals: CallTotals) -> list[bytes]:
     """CALLs in the journals of a job that its log lacks, unordered. Only the holder of the job's lock may call this."""
-    found: dict[int, set[bytes]] = {}
+    candidates: dict[int, set[bytes]] = {}
     for path in _files(folder):
         for payload in answers_in(path):
-            found.setdefault(int.from_bytes(payload[DIGEST_AT : DIGEST_AT + 8], "little"), set()).add(payload)
+            candidates.setdefault(int.from_bytes(payload[DIGEST_AT : DIGEST_AT + 8], "little"), set()).add(payload)
     # Most answers in the journals are in the log already. Eight bytes of the digest find the candidates without reading
     # it; only those are compared.
-    for prefix, offset in zip(call_totals.prefixes, call_totals.offsets, strict=True) if found else ():
-        if prefix in found:
+    for prefix, offset in zip(call_totals.prefixes, call_totals.offsets, strict=True) if candidates else ():
+        if prefix in candidates:
             with suppress(LogError):
-                found[prefix].discard(log.payload(offset))
-    return [payload for payloads in found.values() for payload in payloads]
+                candidates[prefix].discard(log.payload(offset))
+    return [payload for payloads in candidates.values() for payload in payloads]
 
 
 def discard(folder: Path) -> None:
     """Remove the files, whose content is in the log by now."""
     for path in _files(folder):
-        with suppress(OSError):  # not writable any more: the next run finds nothing new in the files
+        with suppress(OSError):  # not writable any more: harmless, as the next run finds nothing new in the files
             path.unlink()
 
 
@@ -91,7 +90,7 @@ def _files(folder: Path) -> Iterable[Path]:
 
 
 def answers_in(path: Path) -> Iterator[bytes]:
-    """The CALLs of one file; where the ring was overwritten, it is searched for the next whole one."""
+    """The CALLs of one file. Where the ring was overwritten, the search goes on at the next whole frame."""
     files = OsFiles()
     try:
         fd = files.open(os.fspath(path), os.O_RDONLY)

@@ -1,4 +1,4 @@
-"""The records of batches: REQUEST, a call that is wanted, and BATCH, what became of a number of them.
+"""The records of batches: REQUEST, a call that a parked task needs, and BATCH, the state of a batch of such calls.
 
 Every ``unpack_x`` raises LogError(reason="damaged") and nothing else. The layout is in docs/log-format.md.
 """
@@ -12,6 +12,7 @@ from typing import Any
 
 from mrengine.log.format.codec import MAX_PAYLOAD_BYTES
 from mrengine.log.format.packing import array, bad_record, check_types, head, pack, task
+from mrengine.log.format.records import DIGEST_AT
 from mrengine.log.format.values import Plain, Unstorable
 
 __all__ = [
@@ -25,7 +26,6 @@ __all__ = [
 ]
 
 DIGEST_BYTES = 16
-_DIGEST_AT = 24  # of REQUEST, INTENT and CALL
 _REQUEST = struct.Struct(">BB16sBdBQBQBQ")
 _NONE, _STR, _INT, _NUMBER = type(None), {str}, {int}, {int, float}
 _CACHED = {str, _NONE}, _INT, _STR, _INT, {bytes}
@@ -37,11 +37,11 @@ _BATCH_TYPES = _INT, _NUMBER, _STR, _STR, _STR, _STR, {bytes}, {dict}
 
 @dataclass(frozen=True, slots=True)
 class RequestRecord:
-    """A call that a parked task wants. ``digest``: 16 bytes, of the turn that is asked for.
+    """A call that a parked task needs. ``digest``: 16 bytes, of the turn.
 
-    What is asked stands in it whole, in no vendor's form. ``bound_tokens``: the most input tokens that it can have.
-    ``cache`` and ``prefix``: as in a Request; ``prefix_digest`` and ``prefix_tokens``: of what may be cached, "" and 0
-    where nothing may. ``owner``: who may share the answer with other jobs.
+    It holds the whole question, in no vendor's form. ``bound_tokens``: an upper bound of its input tokens. ``cache``
+    and ``prefix``: as in a Request; ``prefix_digest`` and ``prefix_tokens``: of what may be cached, "" and 0 if nothing
+    may. ``owner``: who may share the answer with other jobs.
     """
 
     round: int
@@ -69,9 +69,9 @@ class RequestRecord:
 class BatchRecord:
     """A batch, from its intent on. ``number``: 1, 2, … within the job; the newest record of a number counts.
 
-    ``state``: "intent", "submitted", "cancelling", "ended", "failed" or "lost". ``token``: what its metadata say;
-    ``name``: the provider's id, "" while it is not known. ``digests``: of an intent, those of its requests, joined.
-    ``facts``: what a reader may want to know, such as counts.
+    ``state``: "intent", "submitted", "cancelling", "ended", "failed" or "lost". ``token``: what its metadata hold;
+    ``name``: the provider's id, "" while it is unknown. ``digests``: in an intent, those of its requests, joined.
+    ``facts``: for readers, such as counts.
     """
 
     number: int
@@ -86,7 +86,7 @@ class BatchRecord:
 
 def digest_in(payload: bytes) -> bytes:
     """The digest of a REQUEST, INTENT or CALL, without unpacking it."""
-    return payload[_DIGEST_AT : _DIGEST_AT + DIGEST_BYTES]
+    return payload[DIGEST_AT : DIGEST_AT + DIGEST_BYTES]
 
 
 def pack_request(record: RequestRecord) -> bytes:

@@ -1,4 +1,4 @@
-"""What a DOCUMENTS row holds of a document beside its text: the caller's fields, and where its pages begin."""
+"""The facts of a DOCUMENTS row about a document: the caller's fields, and where its pages begin."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mrengine.log.format.values import Unstorable, normalise
 
 __all__ = ["MAX_FIELDS_BYTES", "NO_FACTS", "Facts", "pack_facts", "pages_between", "unpack_facts", "without_pages"]
 
-MAX_FIELDS_BYTES = 1 << 16  # packed: what is longer is a text, and no fact about one
+MAX_FIELDS_BYTES = 1 << 16  # packed: anything longer is a text rather than a fact about one
 Mark = tuple[int, int]  # the number of a page, and the offset of its first character in the document
 
 
@@ -27,7 +27,7 @@ NO_FACTS = Facts({}, ())
 
 
 def pack_facts(document_id: str, fields: Mapping[str, Any] | None, pages: Sequence[Mark] = ()) -> bytes:
-    """Packed facts; nothing where there are none. ConfigError: the fields cannot be stored, or are too large."""
+    """Packed facts; b"" if there are none. ConfigError: the fields cannot be stored, or are too large."""
     if not fields and not pages:
         return b""
     shown = repr(document_id) if len(document_id) <= 80 else repr(document_id[:80]) + "…"
@@ -47,7 +47,7 @@ def pack_facts(document_id: str, fields: Mapping[str, Any] | None, pages: Sequen
 
 
 def unpack_facts(data: bytes) -> Facts:
-    """Unpack them. LogError: they are malformed."""
+    """The reverse of ``pack_facts``. LogError: malformed."""
     if not data:
         return NO_FACTS
     try:

@@ -1,6 +1,6 @@
-"""What stands above a chunk, its titles and table header, as the log has it: where they stand in the spool.
+"""The titles and the table header above a chunk, as the log has them: their places in the spool, and a digest.
 
-Their text is the document's, and goes with it; the log keeps offsets and a digest.
+Their text belongs to the document, and goes with it.
 """
 
 from __future__ import annotations
@@ -45,8 +45,9 @@ class Head(NamedTuple):
 
 
 class HeadPlaces(NamedTuple):
-    """What stands above a chunk. ``header``: none or one. ``digest``: of the texts, which tells them apart when the
-    spool is gone, and vouches for what is read from it.
+    """Titles and header above a chunk. ``header``: none or one.
+
+    ``digest``: of the texts. It tells them apart when the spool is gone, and checks what is read from it.
     """
 
     digest: bytes = b""
@@ -58,12 +59,12 @@ NO_HEADS = HeadPlaces()
 
 
 def digest_of(heads: Heads) -> bytes:
-    """What headings and a table header are known by."""
+    """The digest that stands for headings and a table header."""
     return blake2b(pack(heads), digest_size=_DIGEST_BYTES).digest()
 
 
 def said(data: bytes, form: int) -> str:
-    """The head that these bytes of a spool stand for. UnicodeDecodeError: they are no text."""
+    """The head that these bytes of a spool give in this form. UnicodeDecodeError: they are no text."""
     text = data.decode("utf-8", "surrogatepass")
     if form == IN_MARKUP:
         return title_of(text)
@@ -89,12 +90,12 @@ def _text(head: Head, read: Callable[[int, int], bytes | None]) -> str:
 
 
 def pack_heads(heads: list[HeadPlaces]) -> bytes:
-    """As they stand behind the rows of a CHUNKS record."""
+    """The bytes behind the rows of a CHUNKS record."""
     return pack([[places.digest, [list(head) for head in places.titles], [*places.header]] for places in heads])
 
 
 def unpack_heads(data: bytes) -> list[HeadPlaces]:
-    """The reverse. LogError: it is malformed."""
+    """The reverse of ``pack_heads``. LogError: malformed."""
     try:
         return [HeadPlaces(_digest(digest), _heads(titles), _heads(header)) for digest, titles, header in unpack(data)]
     except (TypeError, ValueError, OverflowError):

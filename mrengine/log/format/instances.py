@@ -113,9 +113,9 @@ def instance_of(result_type: Any, plain: Plain, *, made: bool, path: str = "resu
     """
     if plain is None or result_type is None or result_type is Any:
         return plain
-    ways = (_Maker(validating=True), *([_Maker(lenient=True)] if made else []))
-    if made:
-        ways = (_Maker(), *ways)
+    # An instance is rebuilt as it was, first. It may not fit exactly, where a validator or a default went past its own
+    # annotations: then as its validators would have it, and at last with whatever its fields hold.
+    ways = (_Maker(), _Maker(validating=True), _Maker(lenient=True)) if made else (_Maker(validating=True),)
     misfit = _Misfit("")
     for maker in ways:
         try:
@@ -147,8 +147,6 @@ class _Maker:
         origin = typing.get_origin(kind)
         if isinstance(kind, type) and origin is None:
             return self._of_class(kind, value)
-        if typing.is_typeddict(kind):
-            return self._typed_dict(kind, value)
         return self._of_form(origin, typing.get_args(kind), kind, value)
 
     def _of_form(self, origin: Any, args: tuple[Any, ...], kind: Any, value: Plain) -> Any:

@@ -68,14 +68,14 @@ class DocumentRow(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class JobRecord:
-    """What the job is from here on: the first record of an epoch.
+    """The job's inputs from here on: the first record of an epoch.
 
     ``python``: "3.11". ``documents``: (count, bytes of UTF-8, digest) as ``DocumentsDigest`` makes it. ``models``:
     (name, digest of its parameters) each. ``all_models``: every model runs on every chunk. ``map_source``:
     "module:qualname", the dict of a prompt, or None.
 
-    A job that begins while its documents are read has no documents yet; the digest then only names their spool, and
-    ``settings[READING]`` stands until a READ says the rest.
+    A job that begins while its documents are read has no documents yet: the digest then only names their spool, and
+    ``settings[READING]`` is set until a READ completes the record.
     """
 
     job_id: str
@@ -104,8 +104,9 @@ class DocumentsRecord:
 
 @dataclass(frozen=True, slots=True)
 class ReadRecord:
-    """All documents of an epoch have been read, that was begun while they were: ``documents`` and ``settings`` are to
-    stand in its JobRecord. ``epoch``: that of the JOB it belongs to.
+    """All documents of an epoch that began while they were read: ``documents`` and ``settings`` complete its JobRecord.
+
+    ``epoch``: that of the JOB it belongs to.
     """
 
     documents: tuple[int, int, bytes]
@@ -117,8 +118,8 @@ class ReadRecord:
 class RoundRecord:
     """The start, or a further run, of a round of ``total`` chunks. ``version``: of the function that runs in it.
 
-    ``facts`` may say "open": the documents are still being cut, and ``total`` is what there is so far; or "closes": the
-    run that such a one began has the whole chunk table now.
+    ``facts`` may have "open": the documents are still being cut, and ``total`` counts the chunks so far; or "closes":
+    the chunk table of such a round is complete now.
     """
 
     round: int
@@ -134,13 +135,13 @@ class RoundRecord:
 
     @property
     def closes(self) -> bool:
-        """Whether it only says that the rows of a round that goes on are complete."""
+        """Whether the record only ends the chunk table of a round that goes on."""
         return self.facts.get("closes") is True
 
 
 @dataclass(frozen=True, slots=True)
 class NoteRecord:
-    """Something that happened during a round and changes nothing: a death, a wait for the budget, a call tried again.
+    """An event of a round that changes no state: a death, a wait for the budget, a call that is tried again.
 
     ``name``: that of the event; ``fields``: the event's. ``worker_id`` and ``chunk_id`` are -1 where it concerns none.
     """

@@ -89,7 +89,8 @@ __all__ = [
     "unpack_round",
 ]
 
-FIRST, REASK, CONTINUATION = 0, 1, 2  # the turn of a CALL: to the prompt; to what was wrong; of a part that was cut
+# The turn of a CALL: the prompt; a question about an answer that was refused; the rest of an answer that was cut off.
+FIRST, REASK, CONTINUATION = 0, 1, 2
 READ_POSITION = 1  # a flag of RESULT: the map function read chunk.id, chunk.start or chunk.end
 READ_FACTS = 4  # a flag of RESULT: the map function read chunk.fields or chunk.pages
 FROM_INSTANCE = 2  # a flag of RESULT: the value was, or held, a dataclass or pydantic model; it is valid as it stands
@@ -134,7 +135,7 @@ class CallRecord:
 
     Failed calls and those with ``reuse=False`` are written with ``reusable=False``, in order to settle their intent.
     ``turn``: what was asked (``FIRST``, ``REASK`` or ``CONTINUATION``). ``cost_usd`` is None where the
-    price is unknown. ``reused``, which the log does not hold: who finds the answer there did not ask for it himself.
+    price is unknown. ``reused``, which the log does not hold: the answer was found there, and not asked for now.
     """
 
     round: int

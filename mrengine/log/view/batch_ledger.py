@@ -1,4 +1,4 @@
-"""What the log says of batches: which calls are wanted, which batches are under way, and what was refused."""
+"""The batches of a job, from its log: which calls are wanted, which batches are under way, and what was refused."""
 
 from __future__ import annotations
 
@@ -20,8 +20,10 @@ REFUSED = '{"status":'  # how the text of a CALL begins that holds a refusal
 
 
 class Wanted(NamedTuple):
-    """A REQUEST without an answer. ``tasks``: (round, chunk_id, model_index) of all that want it; ``tokens``: an
-    estimate of its input, ``bound``: what that is at most. ``prefix``: digest and tokens of what may be cached.
+    """A REQUEST without an answer. ``tasks``: (round, chunk_id, model_index) of all tasks that want it.
+
+    ``tokens``: an estimate of its input tokens, ``bound`` their upper bound. ``prefix``: digest and tokens of what may
+    be cached.
     """
 
     offset: int
@@ -36,8 +38,9 @@ class Wanted(NamedTuple):
 
 @dataclass(slots=True)
 class Batched:
-    """A batch as its records tell of it. ``began``: when its intent was written. ``blind``: that record is lost, so
-    that any request of its model may be in it.
+    """A batch, from its records. ``began``: when its intent was written.
+
+    ``blind``: the record of the intent is lost, so that any request of its model may be in the batch.
     """
 
     number: int
@@ -53,11 +56,12 @@ class Batched:
 
 
 class BatchLedger:
-    """``since``: where the logical run began that is going on: behind the newest CLOSE but those that only wait.
+    """The state of all batches; add each record in order.
 
+    ``since``: where the logical run begins that is going on: behind the newest CLOSE that does not only wait.
     ``refused``: by digest, the CALL of this run that holds a refusal. ``tries``: how many batches of this run have held
-    a request that is not answered. ``warmed``: when a prefix, (model, digest), was last written into its provider's
-    cache for an hour, or read from there, as far as answers tell.
+    an unanswered request. ``warmed``: by (model, digest) of a prefix, when an answer last showed that it was written to
+    its provider's cache for an hour, or read from there.
     """
 
     def __init__(self) -> None:
@@ -79,7 +83,7 @@ class BatchLedger:
     # records
 
     def begin_epoch(self, number: int) -> None:
-        """A JOB: what earlier epochs wanted is not asked for any more, unless it is under way."""
+        """A JOB: what earlier epochs wanted is not sent any more. Their batches under way are still collected."""
         self._epoch = number
 
     def request(self, frame: Frame) -> None:
@@ -148,19 +152,20 @@ class BatchLedger:
         return [one for one in self.batches.values() if one.under_way]
 
     def sent(self) -> set[bytes]:
-        """Digests that are in a batch under way, or may be."""
+        """Digests that are, or may be, in a batch under way."""
+        # A request that may be in a batch is not sent again: it would be paid twice.
         under_way = self.under_way()
         sent = {digest for one in under_way for digest in one.digests}
         blind = {one.record.model for one in under_way if one.blind}
         return sent | {digest for digest, one in self.wanted.items() if one.model in blind} if blind else sent
 
     def unsent(self) -> dict[bytes, Wanted]:
-        """What is wanted, and in no batch under way; of the present epoch alone."""
+        """The calls that the present epoch wants and no batch under way holds."""
         sent = self.sent()
         return {digest: one for digest, one in self.wanted.items() if digest not in sent and one.epoch == self._epoch}
 
     def waiting(self, round_: int) -> set[tuple[int, int]]:
-        """(chunk_id, model_index) of the tasks of a round that want an answer: it would be of no use to run them."""
+        """(chunk_id, model_index) of the round's tasks that want an answer: running them would only park them again."""
         mine = (one.tasks for one in self.wanted.values() if one.epoch == self._epoch)
         return {task[1:] for tasks in mine for task in tasks if task[0] == round_}
 

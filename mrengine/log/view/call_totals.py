@@ -28,8 +28,8 @@ _COUNTS = [name for name in Usage.__dataclass_fields__ if name != "estimated"]  
 class Spent:
     """The use of one model: ``calls`` that were answered or settled, with their ``usage``.
 
-    ``cost_usd``: None where a price was unknown for any call. ``unanswered`` calls may have been billed, ``bound``
-    at most. ``longest``: the tokens of the longest prompt among all of them, as it may have been.
+    ``cost_usd``: None if the price of any call was unknown. ``unanswered`` calls may have been billed, ``bound`` at
+    most. ``longest``: an upper bound of the tokens of the longest prompt among all calls.
     """
 
     calls: int = 0
@@ -41,10 +41,7 @@ class Spent:
 
 
 class _Intent(NamedTuple):
-    """A call without an answer, with its reserved tokens and the upper bound of its input.
-
-    ``offset``: of its INTENT, made for ``task``.
-    """
+    """A call without an answer: its reserved tokens, the upper bound of its input, its INTENT's offset, its task."""
 
     at: float
     model: str
@@ -106,6 +103,7 @@ class CallTotals:
             model = self._name(frame.payload, _CALL.size)
         except (struct.error, IndexError, UnicodeDecodeError):
             raise bad_record("CALL") from None
+        # Equal calls have one digest: the answer settles any of their intents, which are alike.
         if digest in self._open:
             self._open[digest].pop()
             if not self._open[digest]:
@@ -138,7 +136,7 @@ class CallTotals:
         return sum(map(len, self._open.values()))
 
     def open_since(self, offset: int) -> dict[tuple[int, int, int], int]:
-        """Tasks, (round, chunk_id, model_index), that have begun a call there or later: where, if it has no answer."""
+        """Offsets of the INTENTs at ``offset`` or later without an answer, by task: (round, chunk_id, model_index)."""
         since = sorted((intent.offset, intent.task) for intent in self._unanswered() if intent.offset >= offset)
         return {task: at for at, task in since}
 

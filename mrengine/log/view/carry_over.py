@@ -42,6 +42,7 @@ def carried(
     read the chunk's position stays with its id, start and end; one that read its fields or pages, with these. LogError:
     a record cannot be read.
     """
+    # By digests alone, and lazily: neither table is held in memory while the two agree.
     models = max(1, len(job.models)) if job.all_models else 1
     taken: set[int] = set()
     for source in reversed(stored.state.epochs):
@@ -102,7 +103,7 @@ def _stored_rows(reader: LogReader, epoch: Epoch) -> Iterator[_Row]:
         try:
             heads = table.heads(index, row)
         except LogError:
-            known, heads = None, NO_HEADS
+            known, heads = None, NO_HEADS  # the map function may have been given others: match nothing
         yield known, row, heads
 
 
@@ -115,8 +116,9 @@ def _new_rows(documents: Sequence[DocumentRow], tables: Sequence[bytes]) -> Iter
 
 
 def _places(rows: Iterator[_Row]) -> Iterator[tuple[bytes, _Place]]:
-    """(digest of document id, overlap, text and what stands above; id, start and end) of every chunk, in order. Of a
-    document whose id was lost: a digest that no other chunk has.
+    """(digest of document id, overlap, text and heads; place) of every chunk, in order.
+
+    Chunks whose document was lost have b"", which no chunk of a new epoch has.
     """
     last, name, facts = None, b"", b""
     for chunk_id, (document, row, heads) in enumerate(rows):

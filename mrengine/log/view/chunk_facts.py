@@ -15,14 +15,12 @@ __all__ = ["CUT_SHORT", "FACTS", "UNREAD", "ChunkFacts", "Inputs", "cut_short_of
 
 FACTS = "document_facts"  # of JOB's settings: whether any document has fields or pages
 UNREAD = "unread"  # of JOB's settings: [name, why] of each source that could not be read
-
-
-CUT_SHORT = "cut_short"  # of JOB's settings: ids of documents that broke off when chunks of them were given out
-MOST_UNREAD, UNREAD_CHARS = 10_000, 1000  # what the log keeps of sources that could not be read
+CUT_SHORT = "cut_short"  # of JOB's settings: ids of documents that broke off after chunks of them were given out
+MOST_UNREAD, UNREAD_CHARS = 10_000, 1000  # what the log keeps of unreadable sources
 
 
 class Inputs(Protocol):
-    """What an epoch knows of its documents and chunks; it grows while a job is followed."""
+    """Documents and chunks of an epoch. They grow while a job is followed."""
 
     job: JobRecord
     documents: list[Batch]
@@ -30,29 +28,29 @@ class Inputs(Protocol):
 
     @property
     def reading(self) -> bool:
-        """Whether its documents were not all read yet."""
+        """Whether more documents may come."""
 
 
 def unread_facts(errors: Iterable[SourceError]) -> dict[str, list[list[str]]]:
-    """What JOB's settings say of sources that could not be read."""
+    """The entry of JOB's settings for sources that could not be read."""
     unread = [[error.document_id or error.source or "", str(error)[:UNREAD_CHARS]] for error in errors]
     return {UNREAD: unread[:MOST_UNREAD]}
 
 
 def unread_of(epoch: Inputs | None) -> list[tuple[str, str]]:
-    """(name, why) of the sources that a job was begun without."""
-    found = epoch.job.settings.get(UNREAD) if epoch is not None else None
-    return [(str(pair[0]), str(pair[1])) for pair in found or () if isinstance(pair, list) and len(pair) == 2]
+    """(name, why) of each source that could not be read."""
+    pairs = epoch.job.settings.get(UNREAD) if epoch is not None else None
+    return [(str(pair[0]), str(pair[1])) for pair in pairs or () if isinstance(pair, list) and len(pair) == 2]
 
 
 def cut_short_of(epoch: Inputs | None) -> list[str]:
-    """Ids of the documents of a job that stayed though they broke off."""
-    found = epoch.job.settings.get(CUT_SHORT) if epoch is not None else None
-    return [name for name in found if isinstance(name, str)] if isinstance(found, list) else []
+    """Ids of the documents that broke off while they were read, and stayed in the job."""
+    names = epoch.job.settings.get(CUT_SHORT) if epoch is not None else None
+    return [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
 
 
 class ChunkFacts:
-    """Two reads of the log for a chunk, most of them of what was read last; none where no document has facts."""
+    """Fields and pages by chunk. Two reads of the log for each, mostly cached; none if no document has facts."""
 
     def __init__(self, reader: LogReader, epoch: Inputs | None, round_: int = 0) -> None:
         """``reader`` stays the caller's."""
@@ -70,7 +68,7 @@ class ChunkFacts:
         if not self._wanted:
             return {}
         if chunk_id >= len(self._table):
-            self._open()  # it has grown
+            self._open()  # the table has grown
         try:
             row = self._table[chunk_id]
             document = self._names[row.document]

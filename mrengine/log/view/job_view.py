@@ -22,9 +22,9 @@ __all__ = ["ResumeEngine"]
 
 
 class ResumeEngine:
-    """A job as its log says it is now. ``recovery`` tells damage and torn tail, ``state`` the rest.
+    """A job as its log has it now. ``recovery`` has damage and torn tail, ``state`` the rest.
 
-    It can be continued in two ways: ``refresh()`` takes whatever has been added, ``catch_up()`` and ``follow()`` stop
+    A view is continued in two ways: ``refresh()`` takes whatever has been added, ``catch_up()`` and ``follow()`` stop
     at an offset that the log's writer has announced as durable.
     """
 
@@ -34,7 +34,7 @@ class ResumeEngine:
 
     def __init__(self, job_folder: str | os.PathLike[str]) -> None:
         """JobNotFound: the folder holds no log. LogError: the log cannot be used."""
-        self.folder = self._folder = job_folder
+        self.folder = job_folder
         self._open()
         try:
             self._walk()
@@ -43,10 +43,10 @@ class ResumeEngine:
             raise
 
     def _open(self) -> None:
-        self.reader = open_log(self._folder)
+        self.reader = open_log(self.folder)
         self.state = Replay()
         self.recovery = Recovery(HEADER_BYTES)
-        self._durable = HEADER_BYTES  # as far as a writer has said so
+        self._durable = HEADER_BYTES  # what a writer has announced
         # Start, stop and digest of what a writer may still cut back.
         self._tail = HEADER_BYTES, HEADER_BYTES, self._digest(HEADER_BYTES, HEADER_BYTES)
 
@@ -78,10 +78,8 @@ class ResumeEngine:
         self._tail = start, stop, self._digest(start, stop)
 
     def catch_up(self, durable: int) -> None:
-        """Read up to ``durable``, by the writer that has just opened the log. LogError, JobNotFound.
-
-        All is read anew where that writer has repaired damage or cut the log back, or where another log has its name.
-        """
+        """Read up to ``durable``, which the writer that has just opened the log announced. LogError, JobNotFound."""
+        # That writer may have repaired damage or cut the log back, or begun another log: then read everything again.
         if self.position > durable or not self._stands():
             self._reopen()
         for _ in self.follow(durable):
@@ -95,12 +93,10 @@ class ResumeEngine:
                 yield frame, self.state.add(frame)
 
     def _stands(self) -> bool:
-        """Whether the log can still be what was read of it.
-
-        A writer whose disk fails cuts the log back to what is durable, and another one goes on from there: whatever was
-        read beyond the newest watermark may be other bytes by now. Damage that was seen is repaired by the next writer,
-        and then reads otherwise.
-        """
+        """Whether the log still begins with what was read of it."""
+        # A writer whose disk fails cuts the log back to what is durable, and another one goes on from there: whatever
+        # was read beyond the newest watermark may be other bytes by now. Damage that was seen is repaired by the next
+        # writer, and then reads differently.
         if self.recovery.damage or not self._is_named():
             return False
         start, stop, digest = self._tail
@@ -114,7 +110,7 @@ class ResumeEngine:
 
     def _is_named(self) -> bool:
         with suppress(OSError):
-            named = os.stat(os.path.join(os.fspath(self._folder), "log"), follow_symlinks=False)
+            named = os.stat(os.path.join(os.fspath(self.folder), "log"), follow_symlinks=False)
             return os.path.samestat(named, os.fstat(self.reader.fd))
         return False
 

@@ -1,7 +1,7 @@
-"""Documents whose DOCUMENTS record was lost: what else names them, and the records that put them back.
+"""Restores documents whose DOCUMENTS record was lost, from what the caller gave again or from the rest of the log.
 
-The caller may have given them again; else the rest of the log tells: outcomes have a document's id, rows of the chunk
-table its place in the spool, and the digest of each chunk says whether that is what stands there.
+Outcomes have a document's id, rows of the chunk table its place in the spool, and the digest of each chunk says whether
+its text still stands there.
 """
 
 from __future__ import annotations
@@ -35,11 +35,10 @@ def lacking_documents(epoch: Epoch, known: Mapping[int, DocumentRow]) -> Iterato
 
 def restated_documents(stored: ResumeEngine, text: Text) -> dict[int, DocumentRow]:
     """Lost documents that the rest of the log implies, by index; only those with every chunk in the spool."""
-    epoch = stored.epoch
-    if epoch is None or not epoch.lost_documents():
+    lost = stored.epoch.lost_documents() if stored.epoch is not None else []
+    if not lost:
         return {}
     chunks: dict[int, _Chunks] = {}
-    lost = epoch.lost_documents()
     for chunk_id, row in enumerate(stored.chunk_table()):
         if any(first <= row.document < stop for first, stop in lost):
             chunks.setdefault(row.document, []).append((chunk_id, row))
@@ -66,12 +65,12 @@ def _name(stored: ResumeEngine, chunks: _Chunks) -> str | None:
 
 
 def _row(name: str, rows: list[ChunkRow], text: Text) -> DocumentRow | None:
-    """Where a document is in the spool. None: one of its chunks is not there any more."""
+    """A document's row. None: the spool has lost one of its chunks."""
     digest, end = blake2b(digest_size=16), rows[0].spool_from
     for row in rows:
         data = text.read(row.spool_from, row.spool_to)
         if data is None or blake2b(data, digest_size=16).digest() != row.digest:
             return None
-        digest.update(data[end - row.spool_from :])
+        digest.update(data[end - row.spool_from :])  # without the overlap, which the chunk before it has brought
         end = row.spool_to
     return DocumentRow(name, digest.digest(), rows[0].spool_from, end - rows[0].spool_from, rows[-1].end)

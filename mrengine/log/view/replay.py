@@ -38,8 +38,8 @@ class Epoch:
 
     ``documents``: batches, in order, with a hole where a record was lost; ``segments``: where the rows of CHUNKS stand;
     ``indexes``: the outcomes of each round; ``attempts``: kinds of the ATTEMPTs of each task; ``assigned``: the model
-    index that an INTENT fixed for a chunk, by (round, chunk_id), where there is no result yet. ``spool``: what names
-    it; ``opened``: the document of which no more is known than that it is being read, -1: there is none.
+    index that an INTENT fixed for a chunk without a result, by (round, chunk_id); ``spool``: the digest that names the
+    spool; ``opened``: the index of the document that is still being read, -1: there is none.
     """
 
     job: JobRecord
@@ -60,7 +60,7 @@ class Epoch:
 
     @property
     def reading(self) -> bool:
-        """Whether more documents may come."""
+        """Whether the documents are still being read, and more may come."""
         return self.job.settings.get(READING) is True
 
     @property
@@ -125,7 +125,7 @@ class Epoch:
         self.job = replace(self.job, documents=record.documents, settings=record.settings)
 
     def forget_rounds(self) -> None:
-        """Drop all later rounds, which will be run again."""
+        """Drop all later rounds; they will be run again."""
         for known in (self.segments, self.indexes, self.rounds):
             for round_ in [number for number in known if number]:
                 del known[round_]
@@ -156,11 +156,10 @@ class Epoch:
 
 
 class Replay:
-    """The state. ``add`` every frame in order; ``problems``: (offset, why) of inconsistent records.
+    """The state; ``add`` every frame in order. ``problems``: (offset, why) of inconsistent records.
 
-    ``closed``: how the last run ended, None where it goes on or was interrupted. ``updated``: the newest time of a JOB,
-    ROUND or CLOSE. ``round_offset``: where the newest ROUND 0 stands, that is, where the last run began. ``end``: of
-    the newest frame.
+    ``closed``: how the last run ended; None: it goes on, or was interrupted. ``updated``: the newest time of a JOB,
+    ROUND or CLOSE. ``round_offset``: of the newest ROUND 0, where the last run began. ``end``: of the newest frame.
     """
 
     def __init__(self) -> None:
@@ -246,8 +245,9 @@ class Replay:
         self.end = frame.end
 
     def _void(self, frame: Frame) -> None:
-        """Padding, or repaired damage; the latter may have held the restart of a later round."""
+        """Padding, or repaired damage."""
         if frame.payload[:1] == REPAIRED:
+            # The damage may have held the restart of a later round, on other inputs: its outcomes would be mixed.
             self._gaps = self._gap_is_last = True
             self._lost.append((frame.offset, frame.end))
             if self._newest is not None:

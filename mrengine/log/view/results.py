@@ -18,7 +18,7 @@ from mrengine.log.file.reader import LogReader
 from mrengine.log.format.chunk_rows import ChunkTable, DocumentNames, document_of
 from mrengine.log.format.codec import CARRY, FAILURE, HEADER_BYTES, RESULT, Frame
 from mrengine.log.format.instances import instance_of
-from mrengine.log.format.packing import bad_record, key
+from mrengine.log.format.packing import bad_record
 from mrengine.log.format.records import (
     FROM_INSTANCE,
     FailureRecord,
@@ -34,6 +34,7 @@ __all__ = ["UNREADABLE", "Failures", "OutcomeIndex", "Results", "failure_of", "r
 
 UNREADABLE = "the record of its outcome cannot be read: the next run of the job runs it again"
 
+# A slot is eight bytes: the offset of its outcome, and a bit that tells a FAILURE; 0: there is none yet.
 _FAILED = 1 << 63
 _OFFSET = _FAILED - 1
 
@@ -78,16 +79,11 @@ class OutcomeIndex:
             raise LogError(f"an outcome of chunk {chunk_id}, which the round has not", reason="damaged")
         return slot
 
-    def add(self, frame: Frame) -> bool:
-        """Add a RESULT, FAILURE or CARRY of this round. True: it counts (a second RESULT of a key does not).
-
-        LogError: the round has no such task.
-        """
-        _, chunk_id, model_index = key(frame.payload)
-        return self.put(frame, chunk_id, model_index)
-
     def put(self, frame: Frame, chunk_id: int, model_index: int, *, readable: bool = True) -> bool:
-        """``add``, where the frame's key is known. One that is not ``readable`` is a failure, of kind "damaged"."""
+        """Add a RESULT, FAILURE or CARRY of this round. True: it counts (a second RESULT of a task does not).
+
+        One that is not ``readable`` is a failure of kind "damaged". LogError: the round has no such task.
+        """
         slot, slots = chunk_id, self._slots
         if self.models > 1 or slot >= len(slots):
             slot = self.slot(chunk_id, model_index)
@@ -137,13 +133,6 @@ class OutcomeIndex:
     def failure_slots(self) -> array[int]:
         """Slots that have a FAILURE and no RESULT, in order."""
         return array("Q", (slot for slot, value in enumerate(self._slots) if value & _FAILED))
-
-    def copy(self) -> OutcomeIndex:
-        """A snapshot that later outcomes do not change."""
-        twin = OutcomeIndex(self.round, 0, self.models)
-        twin._slots = self._slots[:]
-        twin.done, twin.failed = self.done, self.failed
-        return twin
 
 
 def _result_offset(frame: Frame) -> int:
@@ -234,11 +223,10 @@ class Results(_Outcomes[ChunkResult]):
         resumed_before: int = 0,
         result_type: Any = None,
     ) -> None:
-        """``epoch``: names the documents of damaged outcomes. ``resumed_before``: results that stand before this offset
-        of the log are ``resumed``. ``result_type``: what each result is made of again; reading one that it does not
-        fit raises InvalidResult.
+        """``epoch`` names the documents of damaged outcomes. Results before the offset ``resumed_before`` are
+        ``resumed``. Each result is rebuilt as ``result_type``; reading one that does not fit raises InvalidResult.
         """
-        own = reader.duplicate()
+        own = reader.duplicate()  # stays readable after the caller has closed his, and the folder is gone
         complete = index.done == index.total
         slots: Sequence[int] = range(index.total) if complete else index.result_slots()
         super().__init__(own, slots, index.results(), index.models)
@@ -269,6 +257,6 @@ def result_of(r: ResultRecord, result_type: Any, *, resumed: bool, facts: Mappin
 
 
 def failure_of(r: FailureRecord, facts: Mapping[str, Any] = _NONE) -> ChunkFailure:
-    """A record as the world sees it; ``facts``: of its document."""
+    """A record as users see it; ``facts``: of its document."""
     about = (r.chunk_id, r.document_id, r.model, r.kind, r.message, r.attempts, r.traceback, r.answers)
     return ChunkFailure(*about, **facts)

@@ -45,7 +45,7 @@ class Verification:
 
     ``damage``: announced bytes that are lost; ``repaired``: ranges that an earlier opening found damaged, saved
     aside and filled, and unreadable records that a later run has replaced; ``problems``: (offset, why) of inconsistent
-    records that none has; ``torn``: bytes after the end, which were never announced.
+    records that no run has replaced; ``torn``: bytes after the end, which were never announced.
     """
 
     bytes: int

@@ -194,8 +194,8 @@ def test_a_purge_between_opening_and_locking_is_noticed(tmp_path: Path) -> None:
     class Purged(OsFiles):
         times = 2
 
-        def open(self, path: str, flags: int, mode: int = 0o600) -> int:
-            fd = super().open(path, flags, mode)
+        def open(self, path: str, flags: int) -> int:
+            fd = super().open(path, flags)
             if self.times:
                 self.times -= 1
                 os.unlink(path)

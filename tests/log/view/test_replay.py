@@ -57,13 +57,12 @@ def test_finished_failed_and_pending_chunks_are_reported_apart(wal: WriteAheadLo
 @given(st.lists(st.tuples(st.integers(0, 3), st.booleans()), max_size=30))
 @settings(max_examples=60, deadline=None)
 def test_the_first_result_counts_and_wins_over_every_failure(history: list[tuple[int, bool]]) -> None:
-    """Among failures the last; ``add`` says what is news; the counts are those of a model that remembers everything."""
+    """Among failures the last; ``put`` says what is news; the counts are those of a model that remembers everything."""
     index, model = OutcomeIndex(0, 4), {}
     for at, (chunk, good) in enumerate(history, 600):
         known = model.get(chunk)
-        news = index.add(
-            Frame(at, codec.RESULT if good else codec.FAILURE, result(chunk) if good else failure(chunk), 512)
-        )
+        kind, payload = (codec.RESULT, result(chunk)) if good else (codec.FAILURE, failure(chunk))
+        news = index.put(Frame(at, kind, payload, 512), chunk, -1)
         assert news is not (known is not None and known[0])
         if news:
             model[chunk] = good, at
