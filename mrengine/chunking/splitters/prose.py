@@ -81,20 +81,23 @@ _LINE = 1000  # characters of a line that are looked at
 _MORE = 120  # characters before the boundaries that are asked for: the lines above
 
 
+def _outer(rank: int) -> str:
+    """The expression of items of less than this rank."""
+    return rf"{INDENT}(?:{'|'.join(form for name, form in _FORMS.items() if _RANK[name] < rank) or '(?!)'})"
+
+
 @cache
 def _outer_items(rank: int) -> re.Pattern[str]:
-    """The expression of the newline before items of less than this rank."""
-    return re.compile(
-        rf"\n{INDENT}(?:{'|'.join(form for name, form in _FORMS.items() if _RANK[name] < rank) or '(?!)'})"
-    )
+    """The expression of the newline before them."""
+    return re.compile(rf"\n{_outer(rank)}")
 
 
 @cache
 def _farther_out(rank: int) -> re.Pattern[str]:
-    """The same, and before what may be a paragraph."""
+    """The same, and before what may be a paragraph. It begins with one character, which is quickly found."""
     inner = "|".join(form for name, form in _FORMS.items() if _RANK[name] >= rank) or "(?!)"
-    paragraph = rf"\n\s*\n(?=[ \t]*\S)(?!{INDENT}(?:{inner}))"
-    return re.compile(rf"{_outer_items(rank).pattern}|(?P<parted>{paragraph})")
+    paragraph = rf"\s*\n(?=[ \t]*\S)(?!{INDENT}(?:{inner}))"
+    return re.compile(rf"\n(?:{_outer(rank)}|(?P<parted>{paragraph}))")
 
 
 class Prose(Stateless):
@@ -191,7 +194,7 @@ class Prose(Stateless):
         if self._outdented:
             return self._record(text, far, high) if text.find("\r", far, high) < 0 else None
         if self._named and self.outermost == ITEM and not self._wrapped and text.find("\r", far, high) < 0:
-            found = self._farther(text, far, high, ITEM + 1)
+            found = self._farther(text, far, near, high, ITEM + 1)
             self._named = bool(found) and found[-1][1] == ITEM
             if self._named:
                 return found[0] if found[0][1] == PARAGRAPH and found[0][0] >= near else found[-1]
@@ -219,13 +222,14 @@ class Prose(Stateless):
             record = self._record(text, low, high)
             return [record] if record else []
         if ITEM < below < LINE and not (self._wrapped or self._outdented) and text.find("\r", low, high) < 0:
-            found = self._farther(text, low, high, below)
+            found = self._farther(text, low, high, high, below)
             self._named = bool(found) and found[-1][1] == ITEM
             return found
         return self._outer(text, low, high, below) if self.may_hold(text, low, high) else []
 
     def _record(self, text: str, low: int, high: int) -> Boundary | None:
         """The last record at the left margin, where records begin there."""
+        low = max(low, 0)
         if self._known[0] != low or self._known[1] < high:
             margin = [match.start() + 1 for match in _AT_MARGIN(text, low, high + 1)]
             self._known = low, high, next((at for at in reversed(margin) if self._is_record(text, at)), 0)
@@ -240,7 +244,7 @@ class Prose(Stateless):
             return not page and not _has_cells(line)
         return any(level == RECORD for _, level, _ in self._outer(text, at - 1, at))
 
-    def _farther(self, text: str, low: int, high: int, below: int) -> list[Boundary]:
+    def _farther(self, text: str, low: int, near: int, high: int, below: int) -> list[Boundary]:
         """The items and paragraphs of ``far``, where lines are not wrapped."""
         edge = max(low - _MORE, 0)
         if not self._blocks and not _outer_items(below - ITEM).search(text, edge, high + _MORE):
@@ -257,7 +261,8 @@ class Prose(Stateless):
                 boundary = self.line(begin, _line(text, begin), above, parted)
                 if boundary and boundary[1] < below:
                     found.append(boundary)
-                    if boundary[1] == PARAGRAPH:
+                    # Before one with a name, only a paragraph lies farther out, which counts where it is near.
+                    if boundary[1] == PARAGRAPH or (boundary[1] == ITEM and begin < near and not self._blocks):
                         break
         found.reverse()
         return found
