@@ -76,23 +76,19 @@ class Cutter:
         self._small = 1 / int(1 / spare - 1)
         # Of chunks below 500 tokens no fill is promised.
         self._always = (1.6 if target < _TINY else 0.5) * spare
-        self._afforded = self._affordable()  # what part of a chunk a larger unit may cost to be kept whole
+        self._allow()
 
     def spent(self, share: float) -> None:
         """Note that this share of a chunk stayed empty."""
         self._account.spend(share)
-        self._afforded = self._affordable()
+        self._allow()
 
-    def _affordable(self) -> float:
-        return min(_REACH, max(self._account.left, self._always))
-
-    def _window(self, span: int) -> int:
-        """How many characters any better cut may cost: never more than the account affords."""
-        return int(span * min(self._near, self._afforded))
-
-    def _from(self, high: int, span: int) -> int:
-        """Where a unit that is to stay whole may begin, at the earliest."""
-        return high - int(span * min(_REACH, _DENSER * max(self._afforded, self._small)))
+    def _allow(self) -> None:
+        # What part of a chunk a larger unit may cost to be kept whole; any better cut, which costs never more than the
+        # account affords; and how far back a unit may begin that is to stay whole.
+        self._afforded = min(_REACH, max(self._account.left, self._always))
+        self._window = min(self._near, self._afforded)
+        self._back = min(_REACH, _DENSER * max(self._afforded, self._small))
 
     def _affords(self, start: int, offset: int, end: int, span: int, fits: Fits) -> bool:
         """Whether a unit that is to stay whole, and would fit, is worth what it costs."""
@@ -104,52 +100,40 @@ class Cutter:
 
     def cut(self, text: str, start: int, high: int, fits: Fits) -> int:
         """The best cut in ``start + 1 .. high``."""
-        high = self._with_newline(text, start, high, fits)
-        best = self._top(text, start, high, fits) or self._listed(text, start, high, fits)
-        return self._unbound(text, high - int((high - start) * _BACK), best)
-
-    def _top(self, text: str, start: int, high: int, fits: Fits) -> int:
-        """The last boundary of the outermost level, if it is quickly found and worth it; else 0."""
+        if text[high - 1] != "\n":  # the last token may be one with the newline, if what is missing fits
+            newline = text.find("\n", high, high + _NEARLY)
+            if newline >= 0 and fits(start, newline + 1):
+                high = newline + 1
         span = high - start
-        near = high - self._window(span)
-        if text[high - 1 : high] == "\n" and text[high : high + 1] in _BLANKS:
-            return 0
-        top = self._quick(text, near, high - int(span * _REACH), high)
-        if not top:
-            return 0
-        return top[0] if top[0] >= near else self._unit(text, start, high, [top], fits)
-
-    def _listed(self, text: str, start: int, high: int, fits: Fits) -> int:
-        """The best of all boundaries, those far from the limit only where they lie farther out; else inside a unit."""
-        span = high - start
-        near, far = high - self._window(span), high - int(span * _REACH)
-        found = self._nearest(text, near, high)
-        if text[high : high + 1] in _BLANKS and text[high - 1 : high] == "\n":
-            found += self._behind_blanks(text, high)
-        least = min([level for _, level, _ in found], default=_NONE)
-        if least > self._kind.outermost:
-            found = self._far(text, far, near, least) + found
-        unit = self._unit(text, start, high, found, fits) or self._first_part(text, start, high, found, fits)
-        return unit or self._inside(text, start, high, found, fits)
+        near, far = high - int(span * self._window), high - int(span * _REACH)
+        blank = text[high - 1] == "\n" and text[high : high + 1] in _BLANKS
+        best = 0
+        if not blank and (top := self._quick(text, near, far, high)):
+            best = top[0] if top[0] >= near else self._unit(text, start, high, [top], fits)
+        if not best:
+            found = self._nearest(text, near, high)
+            if blank:
+                found += self._behind_blanks(text, high)
+            # Far from the limit only what lies farther out counts.
+            least = min([level for _, level, _ in found]) if found else _NONE
+            if least > self._kind.outermost:
+                found = self._far(text, far, near, least) + found
+            best = (
+                self._unit(text, start, high, found, fits)
+                or self._first_part(text, start, high, found, fits)
+                or self._inside(text, start, high, found, fits)
+            )
+        return self._unbound(text, high - int(span * _BACK), best)
 
     def _behind_blanks(self, text: str, high: int) -> list[Boundary]:
         """``high`` itself, if nothing but blank lines parts it from a boundary."""
         begin = high + len(text[high : high + _LINE]) - len(text[high : high + _LINE].lstrip())
         return [(high, level, whole) for place, level, whole in self._find(text, high, begin) if place > high][-1:]
 
-    def _with_newline(self, text: str, start: int, high: int, fits: Fits) -> int:
-        """``high``, or the end of its line, if what is missing fits: the last token may be one with the newline."""
-        if text[high - 1 : high] != "\n":
-            newline = text.find("\n", high, high + _NEARLY)
-            if newline >= 0 and fits(start, newline + 1):
-                return newline + 1
-        return high
-
     def _unit(self, text: str, start: int, high: int, found: list[Boundary], fits: Fits) -> int:
         """The begin of the outermost unit that is worth it; 0 if none is."""
         span = high - start
-        near = high - self._window(span)
-        far = self._from(high, span)
+        near, far = high - int(span * self._window), high - int(span * self._back)
         chain, least = [], _NONE
         # Whether a unit was too dear of which a chunk would hold two: what its larger parts would cost is saved for it.
         dear = False
@@ -182,7 +166,7 @@ class Cutter:
         """The begin of the innermost unit, where it is too large, but what is first in it would fit; else 0."""
         span = high - start
         offset, _, whole = found[-1] if found else (0, 0, SOFT)
-        if whole != WHOLE or offset < self._from(high, span) or offset <= start:
+        if whole != WHOLE or offset < high - int(span * self._back) or offset <= start:
             return 0
         end = self._after(text, _NONE, high, min(len(text), offset + span))
         return offset if end and self._affords(start, offset, end, span, fits) else 0

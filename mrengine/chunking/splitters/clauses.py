@@ -8,7 +8,7 @@ from functools import cache
 from mrengine.chunking.boundaries import INDENT
 from mrengine.chunking.splitters.lines import unified
 
-__all__ = ["NAMES", "ROMAN", "Clauses"]
+__all__ = ["LETTERS", "NAMES", "ROMAN", "Clauses"]
 
 ROMAN = "[ivxlcIVXLC]{1,7}"
 _OUTER = "Part|PART|Teil|Partie|Parte|Book|BOOK|Annex|ANNEX|Schedule|SCHEDULE|Appendix|Anlage|Раздел"
@@ -18,7 +18,7 @@ _INNER = (
     "|CLÁUSULA|Artigo|ARTIGO|Articolo|Статья|Artykuł"
 )
 NAMES = f"{_OUTER}|{_MIDDLE}|{_INNER}"
-_LETTERS = "".join(sorted({name[0] for name in NAMES.split("|")}))  # with one of these, or a digit, a clause begins
+LETTERS = "".join(sorted({name[0] for name in NAMES.split("|")}))  # with one of these, or a digit, a clause begins
 _NAMED = (
     rf"(?:(?P<outer>{_OUTER})|(?P<middle>{_MIDDLE})|(?:{_INNER}))[ \t]+(?:\d[\d.]*ª?|{ROMAN}\b|[A-Z]\b)"
     r"|(?P<middle_too>第.{1,4}章)|§+[ \t]*\d+\w?|第.{1,4}[条节]"
@@ -45,7 +45,7 @@ def _numbered(group: str, stops: str = "*") -> str:
 
 def _clause(number: str) -> str:
     """The expression of what a clause begins with."""
-    return rf"{INDENT}(?=[{_LETTERS}第§\d])(?:{number}|{_NAMED})"
+    return rf"{INDENT}(?=[{LETTERS}第§\d])(?:{number}|{_NAMED})"
 
 
 _FIRST = re.compile(rf"\s*(?<![^\n]){_clause(_numbered('number'))}").match

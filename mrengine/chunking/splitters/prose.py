@@ -30,14 +30,14 @@ from mrengine.chunking.boundaries import (
 )
 from mrengine.chunking.sample import Sample
 from mrengine.chunking.splitters.abbreviations import is_abbreviation
-from mrengine.chunking.splitters.clauses import NAMES, ROMAN, Clauses
+from mrengine.chunking.splitters.clauses import LETTERS, NAMES, ROMAN, Clauses
 from mrengine.chunking.splitters.lines import each_line, each_line_back, unified
 
 __all__ = ["ITEM_MARK", "TITLES", "Prose", "looks"]
 
 # What an item, clause or numbered section begins with, by how far out it lies.
 _FORMS = {
-    "named": rf"(?:{NAMES})[ \t]+(?:\d[\d.]*|{ROMAN}\b)|§+[ \t]*\d|第.{{1,5}}[条章节]",
+    "named": rf"(?=[{LETTERS}§第])(?:{NAMES})[ \t]+(?:\d[\d.]*|{ROMAN}\b)|§+[ \t]*\d|第.{{1,5}}[条章节]",
     "number": r"[(\[]?\d{1,3}(?:\.\d{1,3})*[.)\]:](?=\s|$)|\d{1,3}(?:\.\d{1,3})+(?=\s|$)",
     "letter": rf"[(\[]?(?:[A-Za-z]|{ROMAN})[)\]](?=\s|$)|[a-zA-Z]\.(?=\s+[A-Z])",
     "bullet": r"[-*+•‣◦▪·–—o][ \t]+(?=\S)|--?[A-Za-z][\w-]*(?=[,=\[< \t]|$)",
@@ -81,12 +81,23 @@ _LINE = 1000  # characters of a line that are looked at
 _MORE = 120  # characters before the boundaries that are asked for: the lines above
 
 
+def _outer(rank: int) -> str:
+    """The expression of items of less than this rank."""
+    return rf"{INDENT}(?:{'|'.join(form for name, form in _FORMS.items() if _RANK[name] < rank) or '(?!)'})"
+
+
+@cache
+def _outer_items(rank: int) -> re.Pattern[str]:
+    """The expression of the newline before them."""
+    return re.compile(rf"\n{_outer(rank)}")
+
+
 @cache
 def _farther_out(rank: int) -> re.Pattern[str]:
-    """The expression of the newline before items of less than this rank, and before what may be a paragraph."""
-    outer = "|".join(form for name, form in _FORMS.items() if _RANK[name] < rank)
+    """The same, and before what may be a paragraph. It begins with one character, which is quickly found."""
     inner = "|".join(form for name, form in _FORMS.items() if _RANK[name] >= rank) or "(?!)"
-    return re.compile(rf"\n(?:{INDENT}(?:{outer})|(?P<parted>\s*\n(?=[ \t]*\S)(?!{INDENT}(?:{inner}))))")
+    paragraph = rf"\s*\n(?=[ \t]*\S)(?!{INDENT}(?:{inner}))"
+    return re.compile(rf"\n(?:{_outer(rank)}|(?P<parted>{paragraph}))")
 
 
 class Prose(Stateless):
@@ -106,13 +117,15 @@ class Prose(Stateless):
         self._outdented = False  # records begin at the left margin, and are indented
         self._heads: frozenset[str] = frozenset()
         self._head_ends: frozenset[str] = frozenset()
+        self._known = (-1, -1, 0)  # between these places this is the last record
+        self._named = True  # of the items that were looked for last, one had a name
         self._seen = 0
         self._clauses = Clauses()
 
     def see(self, text: str, base: int) -> None:
         """Learn from the text that is new how its lines are made."""
         begin = max(0, self._seen - base)
-        self._seen = base + len(text)
+        self._seen, self._known = base + len(text), (-1, -1, 0)
         new = unified(text[begin:])
         head = new[: 80 * _LEARNT]
         lines = head.split("\n")[:-1]
@@ -177,8 +190,15 @@ class Prose(Stateless):
         return self._wrapped
 
     def top(self, text: str, near: int, far: int, high: int) -> Boundary | None:
-        """The last paragraph that is no item."""
-        if self._outdented or self._heads:
+        """The last record at the margin, or named item; else the last paragraph that is no item, if it is near."""
+        if self._outdented:
+            return self._record(text, far, high) if text.find("\r", far, high) < 0 else None
+        if self._named and self.outermost == ITEM and not self._wrapped and text.find("\r", far, high) < 0:
+            found = self._farther(text, far, near, high, ITEM + 1)
+            self._named = bool(found) and found[-1][1] == ITEM
+            if self._named:
+                return found[0] if found[0][1] == PARAGRAPH and found[0][0] >= near else found[-1]
+        if self._heads:
             return None
         blank = text.rfind("\n\n", max(near, 0), high - 1)
         if blank >= 0 and not (text[blank + 2] in _MARKS and ITEM_MARK.match(text, blank + 2)):
@@ -198,12 +218,23 @@ class Prose(Stateless):
 
     def far(self, text: str, low: int, high: int, below: int) -> list[Boundary]:
         """The same, if any of these places may be the begin of what is to stay whole."""
-        if self._outdented and below <= PARAGRAPH and text.find("\r", max(low, 0), high) < 0:
-            margin = [match.start() + 1 for match in _AT_MARGIN(text, max(low, 0), high + 1)]
-            return next(([(at, RECORD, WHOLE)] for at in reversed(margin) if self._is_record(text, at)), [])
-        if ITEM < below < LINE and not (self._wrapped or self._outdented) and text.find("\r", max(low, 0), high) < 0:
-            return self._farther(text, low, high, below)
+        if self._outdented and below <= PARAGRAPH and text.find("\r", low, high) < 0:
+            record = self._record(text, low, high)
+            return [record] if record else []
+        if ITEM < below < LINE and not (self._wrapped or self._outdented) and text.find("\r", low, high) < 0:
+            found = self._farther(text, low, high, high, below)
+            self._named = bool(found) and found[-1][1] == ITEM
+            return found
         return self._outer(text, low, high, below) if self.may_hold(text, low, high) else []
+
+    def _record(self, text: str, low: int, high: int) -> Boundary | None:
+        """The last record at the left margin, where records begin there."""
+        low = max(low, 0)
+        if self._known[0] != low or self._known[1] < high:
+            margin = [match.start() + 1 for match in _AT_MARGIN(text, low, high + 1)]
+            self._known = low, high, next((at for at in reversed(margin) if self._is_record(text, at)), 0)
+        at = self._known[2]
+        return (at, RECORD, WHOLE) if low < at <= high else None
 
     def _is_record(self, text: str, at: int) -> bool:
         """Whether a record begins at a line at the left margin, where records do."""
@@ -213,9 +244,11 @@ class Prose(Stateless):
             return not page and not _has_cells(line)
         return any(level == RECORD for _, level, _ in self._outer(text, at - 1, at))
 
-    def _farther(self, text: str, low: int, high: int, below: int) -> list[Boundary]:
+    def _farther(self, text: str, low: int, near: int, high: int, below: int) -> list[Boundary]:
         """The items and paragraphs of ``far``, where lines are not wrapped."""
         edge = max(low - _MORE, 0)
+        if not self._blocks and not _outer_items(below - ITEM).search(text, edge, high + _MORE):
+            return []
         first = text.find("\n", edge, high) + 1
         found: list[Boundary] = []
         for match in reversed(list(_farther_out(below - ITEM).finditer(text, edge, high + _MORE))):
@@ -228,7 +261,8 @@ class Prose(Stateless):
                 boundary = self.line(begin, _line(text, begin), above, parted)
                 if boundary and boundary[1] < below:
                     found.append(boundary)
-                    if boundary[1] == PARAGRAPH:
+                    # Before one with a name, only a paragraph lies farther out, which counts where it is near.
+                    if boundary[1] == PARAGRAPH or (boundary[1] == ITEM and begin < near and not self._blocks):
                         break
         found.reverse()
         return found
