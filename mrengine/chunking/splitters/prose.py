@@ -8,9 +8,7 @@ alike, as records do. Running heads and page numbers, which repeat, are looked t
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Iterator
-from functools import cache
 from itertools import pairwise
 
 from mrengine.chunking.boundaries import (
@@ -29,24 +27,21 @@ from mrengine.chunking.boundaries import (
     opening,
 )
 from mrengine.chunking.sample import Sample
-from mrengine.chunking.splitters.abbreviations import is_abbreviation
-from mrengine.chunking.splitters.clauses import LETTERS, NAMES, ROMAN, Clauses
+from mrengine.chunking.splitters.clauses import NAMES, ROMAN, Clauses
+from mrengine.chunking.splitters.item_marks import (
+    ANY_ITEM,
+    BEHIND_LETTER,
+    ITEM_MARK,
+    MARKS,
+    RANK,
+    farther_out,
+    outer_items,
+)
 from mrengine.chunking.splitters.lines import each_line, each_line_back, unified
+from mrengine.chunking.splitters.text_lines import DIGITS, ENDS, begin_alike, hangs, has_cells, has_ended, running_heads
 
 __all__ = ["ITEM_MARK", "TITLES", "Prose", "looks"]
 
-# What an item, clause or numbered section begins with, by how far out it lies.
-_FORMS = {
-    "named": rf"(?=[{LETTERS}§第])(?:{NAMES})[ \t]+(?:\d[\d.]*|{ROMAN}\b)|§+[ \t]*\d|第.{{1,5}}[条章节]",
-    "number": r"[(\[]?\d{1,3}(?:\.\d{1,3})*[.)\]:](?=\s|$)|\d{1,3}(?:\.\d{1,3})+(?=\s|$)",
-    "letter": rf"[(\[]?(?:[A-Za-z]|{ROMAN})[)\]](?=\s|$)|[a-zA-Z]\.(?=\s+[A-Z])",
-    "bullet": r"[-*+•‣◦▪·–—o][ \t]+(?=\S)|--?[A-Za-z][\w-]*(?=[,=\[< \t]|$)",
-}
-_RANK = {"named": 0, "number": 2, "letter": 10, "bullet": 14}
-ITEM_MARK = re.compile(rf"{INDENT}(?:{'|'.join(f'(?P<{name}>{form})' for name, form in _FORMS.items())})")
-# With these an item may begin; behind another letter stands a bracket or a full stop, or it is none.
-_MARKS = frozenset("0123456789([-*+•‣◦▪·–—o§第ivxlcIVXLC" + "".join(name[0] for name in NAMES.split("|")))
-_BEHIND_LETTER = (")", "]", ".")
 # A title: a short line that ends no sentence, behind a blank line; numbered, or in capitals, wherever it stands.
 _TITLE = r"(?=[^\W_])[^\n]{0,70}[^\s.!?;,:。！？،؛]$"
 TITLES = (
@@ -55,18 +50,12 @@ TITLES = (
     r"[ \t]*(?!END:)[^a-z\n]{0,60}[A-ZÀ-ÞА-Я]{2}[^a-z\n]{0,60}(?<![.!?;,])$",
     r"\s*~{4,}$|\s*\^{4,}$|\s*\"{4,}$",
 )
-_ENDS = frozenset(".!?:;…。！？：；।॥។။؟۔\"'”’»)」』*_|>")
 _FURNITURE = re.compile(
     r"\f|\s*(?:(?:page|seite|página|pagina|стр\.?|p\.?)\s*)?[-–—\[]?\s*\d+\s*(?:(?:of|/|von|de|di|sur|из)\s*\d+\s*)?[-–—\]]?\s*$",
     re.IGNORECASE,
 )
 _NUMBER_ENDS = "]-–—"  # or with a digit
-_GAP = re.compile(r"[^\s.!?:;,]\s{2,}\S")  # not the two blanks behind a sentence
-_DIGITS = re.compile(r"\d+")
-_BEGINS = re.compile(r"\s*(?:[\[(<#*|\"']*)([^\W\d_]+|\d+)?([^\w\s，。、！？]+|\s)")
-_WORDY = re.compile(rf"\n{INDENT}[^\W\d_]+ ")  # so begin the lines of running text
 _OTHER = frozenset("|#-*+>=~`:<•")  # a row, a heading, an item, a fence: nothing that is wrapped
-_ANY_ITEM = re.compile(rf"\n{INDENT}(?:{'|'.join(_FORMS.values())})")
 _AT_MARGIN = re.compile(r"\n(?=[^ \t\r\n])").finditer
 _WIDE = re.compile(r"  (?<=[^\s.!?:;,]  ) *\S")  # as _GAP; it begins with what is quickly found
 _LEARNT = 64  # lines
@@ -79,25 +68,6 @@ _NONE = 1 << 30  # no unit is kept whole at the cost of fill
 _WIDEST = 200  # characters: no text is wrapped at more
 _LINE = 1000  # characters of a line that are looked at
 _MORE = 120  # characters before the boundaries that are asked for: the lines above
-
-
-def _outer(rank: int) -> str:
-    """The expression of items of less than this rank."""
-    return rf"{INDENT}(?:{'|'.join(form for name, form in _FORMS.items() if _RANK[name] < rank) or '(?!)'})"
-
-
-@cache
-def _outer_items(rank: int) -> re.Pattern[str]:
-    """The expression of the newline before them."""
-    return re.compile(rf"\n{_outer(rank)}")
-
-
-@cache
-def _farther_out(rank: int) -> re.Pattern[str]:
-    """The same, and before what may be a paragraph. It begins with one character, which is quickly found."""
-    inner = "|".join(form for name, form in _FORMS.items() if _RANK[name] >= rank) or "(?!)"
-    paragraph = rf"\s*\n(?=[ \t]*\S)(?!{INDENT}(?:{inner}))"
-    return re.compile(rf"\n(?:{_outer(rank)}|(?P<parted>{paragraph}))")
 
 
 class Prose(Stateless):
@@ -132,17 +102,17 @@ class Prose(Stateless):
         if len(lines) > 2:
             self._learn([line.rstrip() for line in lines[:_LEARNT]])
         third = len(new) // 3
-        marked = any(_ANY_ITEM.search(new, at, at + _LOOKED) for at in (0, third, 2 * third))
+        marked = any(ANY_ITEM.search(new, at, at + _LOOKED) for at in (0, third, 2 * third))
         divided = "  " in head or "\t" in head or " | " in head
-        rows = self._whole or (divided and any(map(_has_cells, lines[:_LEARNT])))
+        rows = self._whole or (divided and any(map(has_cells, lines[:_LEARNT])))
         self._learn_blocks(lines[:_LEARNT])
-        self._heads = _running_heads(lines) if self._wrapped else frozenset()
+        self._heads = running_heads(lines) if self._wrapped else frozenset()
         held = RECORD if self._outdented else PARAGRAPH if self._blocks else ITEM if marked else LINE
         self.outermost = held if held < LINE or (rows and len(lines) > 2) else _NONE
         if self._titles:
             self._clauses.see(text, base, marked=marked)
         if self._outdented:  # the first lines of records are alike, too; running heads are set in columns
-            self._heads = frozenset(head for head in self._heads if _has_cells(head) or head[-1] in "0]")
+            self._heads = frozenset(head for head in self._heads if has_cells(head) or head[-1] in "0]")
         self._head_ends = frozenset(head[-1] for head in self._heads)
 
     def _learn(self, lines: list[str]) -> None:
@@ -152,19 +122,19 @@ class Prose(Stateless):
             if len(a) > 25 and b and a.lstrip()[0] not in _OTHER and b.lstrip()[0] not in _OTHER
         ]
         if not pairs:
-            self._wrapped, self._whole = False, WHOLE if _begin_alike(lines) else SOFT
+            self._wrapped, self._whole = False, WHOLE if begin_alike(lines) else SOFT
             return
         lengths = sorted([len(a) for a, _ in pairs])
         self._width = lengths[len(lengths) * 95 // 100]
-        going_on = [b for a, b in pairs if a[-1] not in _ENDS and b.lstrip()[:1].islower()]
+        going_on = [b for a, b in pairs if a[-1] not in ENDS and b.lstrip()[:1].islower()]
         self._wrapped = self._width <= _WIDEST and len(going_on) > 0.4 * len(pairs)
         self._whole = SOFT
         if not self._wrapped:
-            if _begin_alike(lines):
+            if begin_alike(lines):
                 self._whole = WHOLE
             elif self._width <= _WIDEST:
                 forced = sum(1 for a, b in pairs if self._is_forced(a, b))
-                ended = sum(1 for a, _ in pairs if a[-1] in _ENDS)
+                ended = sum(1 for a, _ in pairs if a[-1] in ENDS)
                 self._wrapped = forced > 0.6 * len(pairs) and ended < 0.8 * len(pairs)
 
     def _learn_blocks(self, lines: list[str]) -> None:
@@ -177,7 +147,7 @@ class Prose(Stateless):
         self._outdented |= sum(line.startswith("BEGIN:V") for line in said) > 2  # calendars, address books
         self._blocks = len(parted) > 2 and 1.8 * len(parted) < len(said) < 15 * len(parted)
         if self._blocks and self._wrapped:  # records, if they begin alike: with a time, a number
-            self._blocks = parted[0][0].isdigit() and _begin_alike(parted)
+            self._blocks = parted[0][0].isdigit() and begin_alike(parted)
             self._wrapped = not self._blocks
 
     def _is_forced(self, above: str, line: str) -> bool:
@@ -201,7 +171,7 @@ class Prose(Stateless):
         if self._heads:
             return None
         blank = text.rfind("\n\n", max(near, 0), high - 1)
-        if blank >= 0 and not (text[blank + 2] in _MARKS and ITEM_MARK.match(text, blank + 2)):
+        if blank >= 0 and not (text[blank + 2] in MARKS and ITEM_MARK.match(text, blank + 2)):
             line = text[blank + 2 : text.find("\n", blank + 2, high + _MORE) % _NONE]
             above = text[text.rfind("\n", 0, blank) + 1 : blank]
             if line and above and not line.isspace():
@@ -241,17 +211,17 @@ class Prose(Stateless):
         line = _line(text, at)
         if text[at - 2 : at] == "\n\n" and not line.isspace():
             page = self._wrapped and len(line) < self._width - _LONG_WORD and self._is_furniture(line)
-            return not page and not _has_cells(line)
+            return not page and not has_cells(line)
         return any(level == RECORD for _, level, _ in self._outer(text, at - 1, at))
 
     def _farther(self, text: str, low: int, near: int, high: int, below: int) -> list[Boundary]:
         """The items and paragraphs of ``far``, where lines are not wrapped."""
         edge = max(low - _MORE, 0)
-        if not self._blocks and not _outer_items(below - ITEM).search(text, edge, high + _MORE):
+        if not self._blocks and not outer_items(below - ITEM).search(text, edge, high + _MORE):
             return []
         first = text.find("\n", edge, high) + 1
         found: list[Boundary] = []
-        for match in reversed(list(_farther_out(below - ITEM).finditer(text, edge, high + _MORE))):
+        for match in reversed(list(farther_out(below - ITEM).finditer(text, edge, high + _MORE))):
             parted = match.lastgroup == "parted"
             begin = match.end() if parted else match.start() + 1
             if begin <= low:
@@ -269,7 +239,7 @@ class Prose(Stateless):
 
     def may_hold(self, text: str, low: int, high: int) -> bool:
         """Whether an item or a row of a table may begin between these places: asked before anything is looked at."""
-        if self._whole or self._blocks or self._outdented or _ANY_ITEM.search(text, max(low, 0), high + 1):
+        if self._whole or self._blocks or self._outdented or ANY_ITEM.search(text, max(low, 0), high + 1):
             return True
         low, high = max(low - _MORE, 0), high + _MORE
         return "\t" in text[low:high] or text.find(" | ", low, high) >= 0 or _WIDE.search(text, low, high) is not None
@@ -317,10 +287,10 @@ class Prose(Stateless):
     def _below(self, begin: int, line: str, above: str, parted: bool) -> Boundary | None:
         """What begins at a line; most wrapped lines are told at once."""
         if not parted and self._wrapped:
-            if len(above) > self._width - _LONG_WORD and above[-1] not in _ENDS and above.find("  ", _INDENTED) < 0:
+            if len(above) > self._width - _LONG_WORD and above[-1] not in ENDS and above.find("  ", _INDENTED) < 0:
                 return None
             over = above.rstrip()
-            if over and over[-1] not in _ENDS and not self._outdented and self._surely_goes_on(line, over):
+            if over and over[-1] not in ENDS and not self._outdented and self._surely_goes_on(line, over):
                 return None
             return self.line(begin, line, over, parted)
         return self.line(begin, line, above.rstrip(), parted)
@@ -340,7 +310,7 @@ class Prose(Stateless):
         return (
             self._wrapped
             and above != ""
-            and above[-1] not in _ENDS
+            and above[-1] not in ENDS
             and not self._outdented
             and self._surely_goes_on(body, above)
         )
@@ -372,91 +342,42 @@ class Prose(Stateless):
             return True
         if not self._heads or ("0" if last.isdecimal() else last) not in self._head_ends:
             return False
-        return _DIGITS.sub("0", body) in self._heads
+        return DIGITS.sub("0", body) in self._heads
 
     def line(self, begin: int, line: str, above: str, parted: bool) -> Boundary | None:
         """What begins at a line, below the line above (blank lines and furniture between them: ``parted``)."""
         body = line.lstrip()
-        if not parted and ("  " in body or "\t" in body or " | " in body) and _has_cells(line) and _has_cells(above):
+        if not parted and ("  " in body or "\t" in body or " | " in body) and has_cells(line) and has_cells(above):
             return begin, LINE, WHOLE  # a row of a table
         if (
             self._outdented
             and line[0] not in " \t"
-            and (line.startswith("BEGIN:V") or (parted and not _has_cells(line)))
+            and (line.startswith("BEGIN:V") or (parted and not has_cells(line)))
         ):
             return begin, RECORD, WHOLE
         wrapped = self._wrapped
         forced = wrapped and not parted and self._is_forced(above, line)
         goes_on = (wrapped and (forced or body[0].islower() or len(above) > _MOST * self._width)) or (
-            not parted and _hangs(line, above)
+            not parted and hangs(line, above)
         )
-        if (goes_on and above and above[-1] not in _ENDS) or body.startswith(("-- ", "— ")):
+        if (goes_on and above and above[-1] not in ENDS) or body.startswith(("-- ", "— ")):
             return None  # the last says who wrote what stands above
-        mark = ITEM_MARK.match(line) if body[0] in _MARKS or body[1:2] in _BEHIND_LETTER else None
-        if (forced and not mark) or (goes_on and not _has_ended(above)):
+        mark = ITEM_MARK.match(line) if body[0] in MARKS or body[1:2] in BEHIND_LETTER else None
+        if (forced and not mark) or (goes_on and not has_ended(above)):
             return None
-        if mark and (parted or not wrapped or len(above) < _HALF * self._width or _has_ended(above)):
-            return begin, ITEM + _RANK[mark.lastgroup or "bullet"] + min(mark.start(mark.lastgroup or 0), 80), WHOLE
+        if mark and (parted or not wrapped or len(above) < _HALF * self._width or has_ended(above)):
+            return begin, ITEM + RANK[mark.lastgroup or "bullet"] + min(mark.start(mark.lastgroup or 0), 80), WHOLE
         if parted:
             return begin, PARAGRAPH, WHOLE if self._blocks else SOFT
         if not wrapped:
             return begin, LINE, self._whole
-        return (begin, PARAGRAPH + 1, SOFT) if not forced and _has_ended(above) else None
+        return (begin, PARAGRAPH + 1, SOFT) if not forced and has_ended(above) else None
 
 
 def _line(text: str, begin: int) -> str:
     """The line, without its end; of a very long one, the beginning."""
     end = text.find("\n", begin, begin + _LINE)
     return text[begin : end if end >= 0 else begin + _LINE]
-
-
-def _hangs(line: str, above: str) -> bool:
-    """Whether a line is indented deeper than the one above: what that names, it describes."""
-    return line[0] in " \t" and len(line) - len(line.lstrip()) > len(above) - len(above.lstrip()) + 1
-
-
-def _has_ended(above: str) -> bool:
-    """Whether a line is the end of a sentence, as far as its last mark tells."""
-    if not above:
-        return True
-    return above[-1] in _ENDS and not (above[-1] == "." and is_abbreviation(above, len(above) - 1))
-
-
-def _has_cells(line: str) -> bool:
-    """Whether a line is divided by tabs, bars or wide gaps."""
-    body = line.strip()
-    return "\t" in body or " | " in body or ("  " in body and _GAP.search(body) is not None)
-
-
-def _running_heads(lines: list[str]) -> frozenset[str]:
-    """Short lines that come again and again, but for their numbers."""
-    short = Counter(_DIGITS.sub("0", line.strip()) for line in lines if 3 < len(line) < 60)
-    heads = {line for line, count in short.items() if count > 2 and line and line[-1] not in ".;:,"}
-    if heads:  # what the line below it describes is none
-        heads -= {
-            _DIGITS.sub("0", line.strip())
-            for line, below in pairwise(lines)
-            if 3 < len(line) < 60 and below[:1] in (" ", "\t") and _hangs(below, line)
-        }
-    return frozenset(heads)
-
-
-def _begin_alike(lines: list[str]) -> bool:
-    """Whether most lines begin with the same pattern: a time, a name and a colon, a number and a bar."""
-    said = [line for line in lines if line]
-    if len(said) < 4 or len(_WORDY.findall("\n".join(("", *said)))) > 0.4 * len(said):
-        return False
-    shape, most = Counter(map(_shape, said)).most_common(1)[0]
-    return most > 0.6 * len(said) and shape not in ("", "a ", "A ")
-
-
-def _shape(line: str) -> str:
-    match = _BEGINS.match(line)
-    if not match:
-        return ""
-    word = match.group(1) or ""
-    kind = "0" if word.isdigit() else "A" if word[:1].isupper() else "a" if word else ""
-    return line[: match.start(1)].strip() + kind + match.group(2)[:1] if word else match.group()[:4]
 
 
 def looks(sample: Sample) -> float:
