@@ -20,7 +20,7 @@ import cloudpickle
 
 from bench.machine import save
 from mrengine import summarize
-from mrengine.testing.server import LLMServer
+from mrengine.testing.llm_server import LLMServer
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # the server runs in another process
 FACTS, CONTRADICTED, WORDS = 40, 5, 180

@@ -16,7 +16,7 @@ import time
 from typing import Any
 
 from bench.machine import save
-from mrengine.testing.server import LLMServer
+from mrengine.testing.llm_server import LLMServer
 
 LATENCY_S = 1.0
 TOKENS = (10_000, 30_000, 100_000)

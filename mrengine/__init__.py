@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from mrengine.jobs import Job, merge_results
     from mrengine.log.view.job_view import ResumeEngine
     from mrengine.outputs.run_result import RunResult
-    from mrengine.prompts import map_prompt
+    from mrengine.prompt_template import map_prompt
     from mrengine.providers.models.balancer import ModelLoadBalancer
     from mrengine.records import (
         Batch,
@@ -50,7 +50,7 @@ _HOMES = {
     "mrengine.jobs": ("Job", "merge_results"),
     "mrengine.log.view.job_view": ("ResumeEngine",),
     "mrengine.outputs.run_result": ("RunResult",),
-    "mrengine.prompts": ("map_prompt",),
+    "mrengine.prompt_template": ("map_prompt",),
     "mrengine.providers.models.balancer": ("ModelLoadBalancer",),
     "mrengine.records": (
         "Batch",

@@ -18,7 +18,7 @@ from mrengine.config import check_job_id, jobs_folder, new_job_id
 from mrengine.errors import ConfigError, JobCancelled, JobNotFound, MissingExtra, MrengineError
 from mrengine.jobs import Job
 from mrengine.private import make_private, open_file
-from mrengine.prompts import map_prompt
+from mrengine.prompt_template import map_prompt
 from mrengine.records import Document
 from mrengine.runner import MapReduceRunner
 from mrengine.sources import Url

@@ -19,9 +19,9 @@ from mrengine.host.estimate import estimate
 from mrengine.host.intake import spool_unnamed
 from mrengine.host.job_identity import auto_job_id
 from mrengine.host.job_run import JobRun
+from mrengine.host.kept_driver import Pool
 from mrengine.host.log_follower import OnStep, OnText
 from mrengine.host.pilot import check_size, pilot
-from mrengine.host.pool import Pool
 from mrengine.host.reduce import reduce_run
 from mrengine.host.requests import RunConfig, check_terms
 from mrengine.host.stored import stored_job

@@ -22,8 +22,8 @@ from mrengine.summaries.markers import renumbered
 from mrengine.summaries.prompts import RefineMap, SummaryPrompts
 from mrengine.summaries.small import small_functions
 from mrengine.summaries.stream import SummaryStream, Writing, part_text
+from mrengine.summaries.summary import Claim, Summary, SummaryProgress
 from mrengine.summaries.top_k import TopKMap, is_left_out
-from mrengine.summaries.values import Claim, Summary, SummaryProgress
 
 __all__ = ["Claim", "Summary", "SummaryProgress", "SummaryStream", "summarize", "summary_runner"]
 

@@ -33,7 +33,7 @@ from mrengine.log.view.verify import verify
 from mrengine.private import make_private
 from mrengine.records import JobStatus, ModelSpec, Price
 from mrengine.testing import fake
-from mrengine.testing.server import LLMServer
+from mrengine.testing.llm_server import LLMServer
 from tests.system.forked import Host, Say
 from tests.system.processes import children, wait_for
 

@@ -31,7 +31,7 @@ from mrengine.errors import (
 from mrengine.jobs import list_jobs
 from mrengine.records import Budget, ModelSpec
 from mrengine.testing import fake
-from mrengine.testing.server import LLMServer
+from mrengine.testing.llm_server import LLMServer
 
 TEXT = "The patient slept well. The fever fell on Tuesday. Nothing else was seen. " * 40
 pytestmark = pytest.mark.usefixtures("state_dir")

@@ -17,19 +17,9 @@ TOGETHER = {
 }
 # Basenames that stand in several rooms for what is the same thing there.
 SAME_THING = {
-    "batches": "jobs in batches, and the server that plays their provider",
     "client": "the client of a service, in the room that speaks to it",
-    "connect": "from a model to its provider, to its batches",
     "context": "what a map function is given; the copy of it that tests call",
     "driver": "the contract, and the process backend's",
-    "pool": "the workers, and the host's hold on them",
-    "prompts": "templates; those of summaries",
-    "records": "public values, and their bytes",
-    "remote": "a provider, and a worker, elsewhere",
-    "sentences": "cut into; taken from a summary",
-    "server": "of the budget; of the tests' model",
-    "tables": "read as documents; cut as text",
-    "values": "plain values; a summary's",
 }
 
 

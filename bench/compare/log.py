@@ -24,7 +24,7 @@ from typing import Any
 from bench.machine import save
 from mrengine.log.file.reader import LogReader
 from mrengine.log.file.wal import WriteAheadLog
-from mrengine.log.format import codec, records
+from mrengine.log.format import codec, task_records
 from mrengine.log.format.chunk_rows import MAX_ROWS, ChunkRow, pack_chunks, pack_row
 from mrengine.records import Usage
 
@@ -34,8 +34,8 @@ TEXT = "The patient was seen on the ward and is well. " * 20
 def result(chunk: int, text: str = TEXT) -> bytes:
     """A RESULT of about 1 KB."""
     usage = Usage(1500, 200)
-    return records.pack_result(
-        records.ResultRecord(0, chunk, 0, 0, "report", "m", 1, 1, 1.7e9, 900.0, usage, 0.001, 1, 0, text)
+    return task_records.pack_result(
+        task_records.ResultRecord(0, chunk, 0, 0, "report", "m", 1, 1, 1.7e9, 900.0, usage, 0.001, 1, 0, text)
     )
 
 
@@ -102,22 +102,24 @@ def commits(group: int, count: int, turns: int, folder: Path) -> Iterator[dict[s
 def build(folder: Path, chunks: int) -> None:
     """A finished job of this many chunks, a call and a result each; synced once."""
     with WriteAheadLog.create(folder / "log", "bench") as wal:
-        job = records.JobRecord(
+        job = task_records.JobRecord(
             "bench", 1.7e9, 0, "0", "3.11", (1, 1, bytes(16)), {}, (("m", ""),), False, "v", "bench:f", None
         )
-        wal.append(codec.JOB, records.pack_job(job))
+        wal.append(codec.JOB, task_records.pack_job(job))
         row = pack_row(ChunkRow(0, "prose", 350, 5900, 0, 24000, 0, 24000, bytes(16)))
         for first in range(0, chunks, MAX_ROWS):
             wal.append(codec.CHUNKS, pack_chunks(0, first, row * min(MAX_ROWS, chunks - first)))
-        wal.append(codec.ROUND, records.pack_round(records.RoundRecord(0, 1.7e9, chunks)))
+        wal.append(codec.ROUND, task_records.pack_round(task_records.RoundRecord(0, 1.7e9, chunks)))
         for chunk in range(chunks):
             digest, at = blake2b(chunk.to_bytes(8, "big"), digest_size=16).digest(), 1.7e9 + chunk / 50
-            call = records.CallRecord(0, chunk, 0, digest, at, Usage(1500, 200), 0.001, True, "m", "stop", 900.0, "")
-            wal.append(codec.CALL, records.pack_call(call))
+            call = task_records.CallRecord(
+                0, chunk, 0, digest, at, Usage(1500, 200), 0.001, True, "m", "stop", 900.0, ""
+            )
+            wal.append(codec.CALL, task_records.pack_call(call))
             wal.append(codec.RESULT, result(chunk))
             if not chunk % 1000:
                 wal.write()
-        wal.append(codec.CLOSE, records.pack_close(records.CloseRecord(1.7e9, "done")))
+        wal.append(codec.CLOSE, task_records.pack_close(task_records.CloseRecord(1.7e9, "done")))
         wal.commit()
 
 

@@ -19,7 +19,7 @@ from bench.peers.registry import PEERS, environment
 from bench.peers.work import answer_to
 from bench.processes import MARK, end_all, new_mark
 from mrengine.testing import LLMServer
-from mrengine.testing.server import Stats
+from mrengine.testing.llm_server import Stats
 
 __all__ = ["CALLS", "IN_FLIGHT", "play"]
 

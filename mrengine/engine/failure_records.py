@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 
-from mrengine.log.format import records
+from mrengine.log.format import task_records
 from mrengine.log.format.values import Plain
 
 __all__ = ["FailureRecords", "RestartLimiter", "allowed_deaths"]
@@ -31,7 +31,7 @@ class FailureRecords:
 
     def attempt(self, chunk: int, model: int, attempt: int, kind: str, cause: str) -> bytes:
         """An attempt that ended without an outcome."""
-        record = records.AttemptRecord(
+        record = task_records.AttemptRecord(
             round=self._round,
             chunk_id=chunk,
             model_index=model,
@@ -40,11 +40,11 @@ class FailureRecords:
             kind=kind,
             cause=cause,
         )
-        return records.pack_attempt(record)
+        return task_records.pack_attempt(record)
 
     def note(self, name: str, fields: Mapping[str, Plain], worker: int, chunk: int) -> bytes:
         """What an event tells, for reports."""
-        return records.pack_note(records.NoteRecord(self._round, self._wall(), name, worker, chunk, fields))
+        return task_records.pack_note(task_records.NoteRecord(self._round, self._wall(), name, worker, chunk, fields))
 
     def refused(self, chunk: int, model: int, worker: int, attempts: int, cause: str) -> bytes:
         """A task whose model did not answer it, as the task itself reported."""
@@ -56,7 +56,7 @@ class FailureRecords:
         return self._failure(chunk, model, worker, attempts, kind, message)
 
     def _failure(self, chunk: int, model: int, worker: int, attempts: int, kind: str, message: str) -> bytes:
-        record = records.FailureRecord(
+        record = task_records.FailureRecord(
             round=self._round,
             chunk_id=chunk,
             model_index=model,
@@ -68,7 +68,7 @@ class FailureRecords:
             kind=kind,
             message=message,
         )
-        return records.pack_failure(record)
+        return task_records.pack_failure(record)
 
 
 def allowed_deaths(workers: int, slots: int, max_attempts: int) -> int:

@@ -11,7 +11,7 @@ from typing import Any
 from mrengine.errors import LogError, ModelError
 from mrengine.log.format import codec
 from mrengine.log.format.batch_records import RequestRecord, unpack_request
-from mrengine.log.format.records import CallRecord, pack_call
+from mrengine.log.format.task_records import CallRecord, pack_call
 from mrengine.log.shared_answers import SharedAnswers
 from mrengine.log.view.batch_ledger import REFUSED, Batched, Wanted
 from mrengine.log.view.job_view import ResumeEngine
@@ -64,7 +64,7 @@ class Reader:
 
     def __init__(self, model: Model, shared: SharedAnswers | None = None) -> None:
         self.model, self._shared = model, shared
-        from mrengine.providers.http.remote import HttpProvider  # with it comes TLS, which few hosts need
+        from mrengine.providers.http.url_provider import HttpProvider  # with it comes TLS, which few hosts need
 
         self._provider = HttpProvider(model, Headers(replace(model, kind="http")), base_url=model.base_url or "")
 

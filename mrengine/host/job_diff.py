@@ -18,7 +18,7 @@ from mrengine.log.format import codec
 from mrengine.log.format.chunk_rows import ROW_BYTES, ChunkTable, unpack_chunks, unpack_row
 from mrengine.log.format.job_records import DocumentRow
 from mrengine.log.format.packing import key
-from mrengine.log.format.records import unpack_result
+from mrengine.log.format.task_records import unpack_result
 from mrengine.log.view.job_view import ResumeEngine
 from mrengine.records import JobDiff
 

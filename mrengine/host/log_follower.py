@@ -19,7 +19,7 @@ from mrengine.log.format import codec
 from mrengine.log.format.chunk_rows import document_of
 from mrengine.log.format.codec import Frame
 from mrengine.log.format.packing import key
-from mrengine.log.format.records import (
+from mrengine.log.format.task_records import (
     FailureRecord,
     ResultRecord,
     unpack_attempt,

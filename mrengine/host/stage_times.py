@@ -8,7 +8,7 @@ from typing import Any
 import msgpack
 
 from mrengine.job.driver import Note
-from mrengine.log.format.records import CallRecord, ResultRecord
+from mrengine.log.format.task_records import CallRecord, ResultRecord
 from mrengine.profiling import PerformanceCollector, ProfilerContext
 
 __all__ = ["StageTimes", "stage"]

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from mrengine.errors import ConfigError, JobNotFound, LogError
 from mrengine.log.format.job_records import JobRecord
 from mrengine.log.view.job_view import ResumeEngine
-from mrengine.prompts import map_prompt
+from mrengine.prompt_template import map_prompt
 from mrengine.providers.models.catalog import Prices
 from mrengine.providers.models.model import Model, resolve_models
 from mrengine.providers.models.resolution import VENDORS

@@ -13,7 +13,7 @@ from mrengine.errors import ConfigError
 from mrengine.mapfn.digest import digest, name_of, parts
 from mrengine.mapfn.module_origin import is_own
 from mrengine.mapfn.pickling import pack_function
-from mrengine.prompts import PromptMap
+from mrengine.prompt_template import PromptMap
 
 __all__ = ["MapFunction", "describe_map", "shown"]
 

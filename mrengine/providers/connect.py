@@ -29,7 +29,7 @@ def connect(model: Model, *, endpoint: Sequence[str] | None = None, slots: int =
         from mrengine.providers.sdk import SdkProvider
 
         return SdkProvider(model, headers, base_url=base_url or "", slots=slots)
-    from mrengine.providers.http.remote import HttpProvider
+    from mrengine.providers.http.url_provider import HttpProvider
 
     route = Route() if endpoint else None  # our own server on loopback is never behind a proxy
     return HttpProvider(model, headers, base_url=base_url or "", slots=slots, route=route)

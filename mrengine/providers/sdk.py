@@ -15,7 +15,7 @@ import httpx2
 from mrengine.providers.http.client import HttpClient, Response
 from mrengine.providers.http.headers import Headers
 from mrengine.providers.http.proxies import resolve
-from mrengine.providers.http.remote import ASK_S, OnBytes, RemoteProvider
+from mrengine.providers.http.url_provider import ASK_S, OnBytes, RemoteProvider
 from mrengine.providers.models.model import Model
 from mrengine.records import ModelSpec
 

@@ -9,7 +9,7 @@ from typing import Any, Literal, Protocol
 
 from mrengine.errors import ConfigError
 from mrengine.log.format.values import normalise
-from mrengine.prompts import PromptMap, check_prompt
+from mrengine.prompt_template import PromptMap, check_prompt
 from mrengine.records import ChunkResult
 
 __all__ = ["Merge", "RefinePrompt", "TreeReduce", "refine", "tree_reduce"]

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mrengine.errors import JobNotFound, LogError
-from mrengine.log.format import batch_records, codec, records
+from mrengine.log.format import batch_records, codec, task_records
 from mrengine.log.format.codec import Frame
 from mrengine.log.view.job_view import ResumeEngine
 from mrengine.log.view.results import OutcomeIndex
@@ -145,7 +145,7 @@ class Story:
     granted_at: array[float] = field(default_factory=lambda: array("d"))
     granted: array[int] = field(default_factory=lambda: array("q"))
     granted_to: array[int] = field(default_factory=lambda: array("i"))
-    notes: list[records.NoteRecord] = field(default_factory=list)
+    notes: list[task_records.NoteRecord] = field(default_factory=list)
     batches: list[BatchSpan] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
     spending: dict[str, Spending] = field(default_factory=dict)
@@ -170,15 +170,15 @@ class _Reader:
         self._orphans: list[int] = []  # lost attempts whose worker is unknown
         self._redone: list[tuple[int, int, int, float, float]] = []  # chunk, round, worker; first call, new start
         self._take: dict[int, tuple[Callable[[bytes], Any], Callable[[Any], None]]] = {
-            codec.ROUND: (records.unpack_round, self._round),
-            codec.INTENT: (records.unpack_intent, self._intent),
-            codec.CALL: (records.unpack_call, self._call),
-            codec.RESULT: (records.unpack_result, self._result),
-            codec.FAILURE: (records.unpack_failure, self._failure),
-            codec.ATTEMPT: (records.unpack_attempt, self._attempt),
-            codec.NOTE: (records.unpack_note, self._note),
+            codec.ROUND: (task_records.unpack_round, self._round),
+            codec.INTENT: (task_records.unpack_intent, self._intent),
+            codec.CALL: (task_records.unpack_call, self._call),
+            codec.RESULT: (task_records.unpack_result, self._result),
+            codec.FAILURE: (task_records.unpack_failure, self._failure),
+            codec.ATTEMPT: (task_records.unpack_attempt, self._attempt),
+            codec.NOTE: (task_records.unpack_note, self._note),
             codec.BATCH: (batch_records.unpack_batch, self._batch),
-            codec.CLOSE: (records.unpack_close, self._close),
+            codec.CLOSE: (task_records.unpack_close, self._close),
         }
 
     def add(self, frame: Frame) -> None:
@@ -196,7 +196,7 @@ class _Reader:
         if story.runs and story.runs[-1].state == "interrupted":
             story.runs[-1].ended = max(story.runs[-1].ended, record.at)
 
-    def _round(self, record: records.RoundRecord) -> None:
+    def _round(self, record: task_records.RoundRecord) -> None:
         runs = self.story.runs
         if record.closes and runs:
             return  # it says that the round of the run that goes on has all its chunks
@@ -205,7 +205,7 @@ class _Reader:
             self._all_lost()
             runs.append(Run(len(runs) + 1, record.at, record.at, facts=dict(record.facts)))
 
-    def _intent(self, record: records.IntentRecord) -> None:
+    def _intent(self, record: task_records.IntentRecord) -> None:
         tokens = record.input_tokens + record.output_tokens
         self._reserved[record.chunk_id, record.model_index, record.digest] = tokens
         self._grant(record.at, tokens, record.model)
@@ -216,7 +216,7 @@ class _Reader:
         self.story.granted.append(tokens)
         self.story.granted_to.append(self._models.setdefault(model, len(self._models)))
 
-    def _call(self, record: records.CallRecord) -> None:
+    def _call(self, record: task_records.CallRecord) -> None:
         reserved = self._reserved.pop((record.chunk_id, record.model_index, record.digest), None)
         if reserved is not None:  # None: answered in a batch, or its intent is lost
             self._grant(record.at, record.usage.total_tokens - reserved, record.model)
@@ -234,7 +234,7 @@ class _Reader:
             priced = spent.cost_usd is not None and record.cost_usd is not None
             spent.cost_usd = spent.cost_usd + record.cost_usd if priced else None  # type: ignore[operator]
 
-    def _result(self, record: records.ResultRecord) -> None:
+    def _result(self, record: task_records.ResultRecord) -> None:
         start, chunk, round_ = record.at - record.duration_ms / 1000, record.chunk_id, record.round
         begun = self._begun.pop((round_, chunk, record.model_index), start)
         # Its first call is older than this attempt: an earlier one was lost, with a worker that another chunk ended.
@@ -243,7 +243,7 @@ class _Reader:
             self._redone.append((chunk, round_, record.worker_id, begun, start))
         self.story.tasks.add(chunk, round_, record.worker_id, start, record.at, DONE)
 
-    def _failure(self, record: records.FailureRecord) -> None:
+    def _failure(self, record: task_records.FailureRecord) -> None:
         chunk = record.chunk_id
         start = self._begun.pop((record.round, chunk, record.model_index), record.at)
         self.story.tasks.add(chunk, record.round, record.worker_id, start, record.at, FAILED)
@@ -251,7 +251,7 @@ class _Reader:
             facts = (record.document_id, record.model or "", record.kind, record.message, record.attempts)
             self.failures[chunk, record.model_index] = Failure(chunk, *facts)
 
-    def _attempt(self, record: records.AttemptRecord) -> None:
+    def _attempt(self, record: task_records.AttemptRecord) -> None:
         start = self._begun.pop((record.round, record.chunk_id, record.model_index), record.at)
         self._orphans.append(len(self.story.tasks))
         self.story.tasks.add(record.chunk_id, record.round, -1, start, record.at, LOST)
@@ -287,7 +287,7 @@ class _Reader:
             if abs(near[0] - at) < SAME_S:
                 self.story.tasks.worker[index] = near[1]
 
-    def _note(self, record: records.NoteRecord) -> None:
+    def _note(self, record: task_records.NoteRecord) -> None:
         if len(self.story.notes) < MOST_NOTES:
             self.story.notes.append(record)
 
@@ -301,7 +301,7 @@ class _Reader:
         span.ended = max(span.began, record.at)  # of its records the last one counts
         span.state = record.state if record.state in ("ended", "failed", "lost") else "open"
 
-    def _close(self, record: records.CloseRecord) -> None:
+    def _close(self, record: task_records.CloseRecord) -> None:
         if self.story.runs:
             run = self.story.runs[-1]
             reason = record.summary.get("reason")

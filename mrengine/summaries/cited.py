@@ -11,7 +11,7 @@ from mrengine.summaries.contradictions import contradictions
 from mrengine.summaries.evidence import stands
 from mrengine.summaries.markers import cited_in, each_sentence, renumbered, without_brackets
 from mrengine.summaries.names import Vocabulary
-from mrengine.summaries.values import Claim, claims_of
+from mrengine.summaries.summary import Claim, claims_of
 
 __all__ = ["CitedMerge", "CitedText", "Finished", "finished"]
 

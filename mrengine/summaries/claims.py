@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mrengine.errors import InvalidAnswer, TruncatedAnswer
-from mrengine.prompts import PromptMap
+from mrengine.prompt_template import PromptMap
 from mrengine.providers.call.structured import in_words
 from mrengine.summaries.evidence import differs_from_quote
 from mrengine.summaries.quotes import QuoteFinder, page_of

@@ -16,7 +16,7 @@ from mrengine.summaries.contradictions import contradictions
 from mrengine.summaries.markers import renumbered
 from mrengine.summaries.names import Vocabulary, has_name, has_nouns, names_in, plain_words
 from mrengine.summaries.quotes import number_places, numbers_in
-from mrengine.summaries.values import Claim
+from mrengine.summaries.summary import Claim
 from mrengine.summaries.words import content_words, negations, opposed, stems
 
 __all__ = ["differs_from_quote", "stands"]

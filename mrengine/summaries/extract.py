@@ -11,8 +11,8 @@ from typing import Any
 from mrengine.errors import ConfigError
 from mrengine.selection import best, scores, words_of
 from mrengine.summaries.quotes import page_of
-from mrengine.summaries.sentences import sentences
-from mrengine.summaries.values import Claim
+from mrengine.summaries.sentence_spans import sentences
+from mrengine.summaries.summary import Claim
 
 __all__ = ["EXTRACT_TOKENS", "ExtractMap", "extracted", "select_sentences"]
 

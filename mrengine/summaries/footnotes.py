@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from mrengine.summaries.markers import cited_in, renumbered
-from mrengine.summaries.values import Claim, Summary
+from mrengine.summaries.summary import Claim, Summary
 
 __all__ = ["footnotes", "in_markdown", "of_document"]
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import regex
 
-from mrengine.summaries.sentences import sentences
+from mrengine.summaries.sentence_spans import sentences
 
 __all__ = ["cited_in", "each_sentence", "renumbered", "without_brackets"]
 

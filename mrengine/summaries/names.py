@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import regex
 
-from mrengine.summaries.sentences import sentences
+from mrengine.summaries.sentence_spans import sentences
 from mrengine.summaries.words import FUNCTION_WORDS
 
 __all__ = ["Vocabulary", "has_name", "has_nouns", "names_in", "plain_words"]

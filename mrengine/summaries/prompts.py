@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from mrengine.prompts import PromptMap
+from mrengine.prompt_template import PromptMap
 from mrengine.records import above
 from mrengine.reducers.tree import RefinePrompt
 from mrengine.summaries.claims import CLAIMS, ClaimMap

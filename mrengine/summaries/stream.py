@@ -10,7 +10,7 @@ from typing import Any
 import regex
 
 from mrengine.summaries.markers import cited_in, renumbered
-from mrengine.summaries.values import Summary, SummaryProgress
+from mrengine.summaries.summary import Summary, SummaryProgress
 
 __all__ = ["SummaryStream", "Writing", "part_text"]
 

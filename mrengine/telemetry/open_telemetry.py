@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from mrengine._version import __version__
 from mrengine.errors import ConfigError
-from mrengine.log.format.records import AttemptRecord, CallRecord, FailureRecord, ResultRecord
+from mrengine.log.format.task_records import AttemptRecord, CallRecord, FailureRecord, ResultRecord
 from mrengine.telemetry import attribute_names as names
 from mrengine.telemetry.watcher import RunWatch
 

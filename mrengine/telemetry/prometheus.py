@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from mrengine.errors import ConfigError
-from mrengine.log.format.records import AttemptRecord, CallRecord, FailureRecord, ResultRecord
+from mrengine.log.format.task_records import AttemptRecord, CallRecord, FailureRecord, ResultRecord
 from mrengine.telemetry.attribute_names import DURATION_BUCKETS
 from mrengine.telemetry.watcher import RunWatch
 

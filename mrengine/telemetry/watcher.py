@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from mrengine.errors import ConfigError
-from mrengine.log.format.records import AttemptRecord, CallRecord, FailureRecord, ResultRecord
+from mrengine.log.format.task_records import AttemptRecord, CallRecord, FailureRecord, ResultRecord
 
 __all__ = ["RunWatch", "Watcher", "Watchers", "open_watchers"]
 

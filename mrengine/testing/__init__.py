@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 from mrengine.providers.fake import fake
 
 if TYPE_CHECKING:
-    from mrengine.testing.batches import BatchRules
+    from mrengine.testing.batch_server import BatchRules
     from mrengine.testing.context import FakeContext, fake_chunk
-    from mrengine.testing.server import LLMServer
+    from mrengine.testing.llm_server import LLMServer
 
 __all__ = ["BatchRules", "FakeContext", "LLMServer", "fake", "fake_chunk"]
 
 # Imported when used: tests of map functions need neither the server nor asyncio.
-_HOME_OF = {"BatchRules": "batches", "FakeContext": "context", "fake_chunk": "context", "LLMServer": "server"}
+_HOME_OF = {"BatchRules": "batch_server", "FakeContext": "context", "fake_chunk": "context", "LLMServer": "llm_server"}
 
 
 def __getattr__(name: str) -> Any:

@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mrengine.testing.batches import Run
+    from mrengine.testing.batch_server import Run
 
 __all__ = ["RequestLine", "openai_line", "shown_file", "shown_message_batch", "shown_openai"]
 

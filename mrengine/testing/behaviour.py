@@ -12,7 +12,7 @@ from hashlib import blake2b
 from typing import Any
 
 from mrengine.testing import bodies
-from mrengine.testing.batches import BatchProvider, BatchRules, Cut, Dropped
+from mrengine.testing.batch_server import BatchProvider, BatchRules, Cut, Dropped
 from mrengine.testing.counts import Counts
 from mrengine.testing.odd import ODD, odd, streamed
 from mrengine.testing.prompt_cache import Billed, PromptCache, TooManyMarks, dollars, usage

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from mrengine.engine import protocol as m
-from mrengine.log.format import codec, records
+from mrengine.log.format import codec, task_records
 from mrengine.providers.call import error_map
 from mrengine.providers.call.counting import usage_of
 from mrengine.records import Usage
@@ -69,10 +69,10 @@ def external_call(
         "digest": digest,
         "model": model.name,
     }
-    intent = records.IntentRecord(
+    intent = task_records.IntentRecord(
         at=time.time(), input_tokens=grant.tokens, output_tokens=grant.max_tokens, bound_tokens=grant.tokens, **at
     )
-    emit(codec.INTENT, task.chunk, task.model, records.pack_intent(intent))
+    emit(codec.INTENT, task.chunk, task.model, task_records.pack_intent(intent))
     begun, made, observed = time.monotonic(), True, None
     try:
         yield grant
@@ -86,8 +86,8 @@ def external_call(
         usage = grant.usage or (Usage(grant.tokens, grant.max_tokens, estimated=True) if made else Usage())
         cost = None if model.price is None else model.price.cost(usage)
         done(usage, cost)
-        call = records.CallRecord(
+        call = task_records.CallRecord(
             at=time.time(), usage=usage, cost_usd=cost, reusable=False, finish_reason="own",
             latency_ms=(time.monotonic() - begun) * 1e3, text="", **at,
         )  # fmt: skip
-        emit(codec.CALL, task.chunk, task.model, records.pack_call(call))
+        emit(codec.CALL, task.chunk, task.model, task_records.pack_call(call))

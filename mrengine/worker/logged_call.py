@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from mrengine.budget import estimate_tokens, upper_bound
 from mrengine.errors import ModelError, ModelRefused, RateLimited, Stopped
-from mrengine.log.format import codec, records
+from mrengine.log.format import codec, task_records
 from mrengine.providers.call.counting import completed
 from mrengine.providers.call.error_map import turned_away
 from mrengine.providers.call.prefixes import cacheable, prefix_digest
@@ -45,7 +45,7 @@ def tokens_of(request: Request, chunk: Chunk) -> int:
 class _Answered(BaseException):
     """An identical call was answered meanwhile. Not an Exception: the retry loop lets it pass."""
 
-    def __init__(self, call: records.CallRecord) -> None:
+    def __init__(self, call: task_records.CallRecord) -> None:
         self.call = call
 
 
@@ -150,7 +150,7 @@ class LoggedCall:
         alone = self._question.reusable and self._models.config.single_flight
         return turn_digest(self._digest, self._turn).hex() if alone else "", self._prefix
 
-    def _of_another(self, stopping: Any) -> records.CallRecord | None:
+    def _of_another(self, stopping: Any) -> task_records.CallRecord | None:
         """The answer to an identical call, once it is durable. None: it came to nothing."""
         until = time.monotonic() + COMMIT_S
         while not stopping.is_set():
@@ -216,7 +216,7 @@ class LoggedCall:
         text = answer.text
         if len(text) > LARGEST_TEXT:  # no record holds it: the call counts, and is made again when it is asked for
             text, reusable = "", False
-        record = records.CallRecord(
+        record = task_records.CallRecord(
             round=self._models.config.round,
             chunk_id=self._task.chunk,
             model_index=self._task.model,
@@ -231,12 +231,12 @@ class LoggedCall:
             text=text,
             turn=turn_of(request),
         )
-        payload = records.pack_call(record)
+        payload = task_records.pack_call(record)
         self._models.emit(codec.CALL, self._task.chunk, self._task.model, payload)
         self._models.share(record, payload, self._question.owner)
 
     def _emit_intent(self, request: Request) -> None:
-        record = records.IntentRecord(
+        record = task_records.IntentRecord(
             round=self._models.config.round,
             chunk_id=self._task.chunk,
             model_index=self._task.model,
@@ -247,7 +247,7 @@ class LoggedCall:
             bound_tokens=self._bound,
             model=self._model.name,
         )
-        self._models.emit(codec.INTENT, self._task.chunk, self._task.model, records.pack_intent(record))
+        self._models.emit(codec.INTENT, self._task.chunk, self._task.model, task_records.pack_intent(record))
 
     def _on_retry(self, error: ModelError, attempt: int, wait_s: float) -> None:
         fields = {"chunk_id": self._task.chunk, "model": self._model.name, "status": error.status, "attempt": attempt}

@@ -18,7 +18,7 @@ import msgpack
 
 from mrengine.engine import protocol as m
 from mrengine.errors import ConfigError, Stopped
-from mrengine.log.format import records
+from mrengine.log.format import task_records
 from mrengine.records import Completion, Usage
 from mrengine.worker.batched_call import BatchedCall, BatchMode
 from mrengine.worker.external_call import ExternalCall, external_call
@@ -57,7 +57,7 @@ class ModelClients:
         stopping: threading.Event,
         budget: BudgetPort | None,
         *,
-        share: Callable[[records.CallRecord, bytes, bytes], None] = lambda call, payload, owner: None,
+        share: Callable[[task_records.CallRecord, bytes, bytes], None] = lambda call, payload, owner: None,
     ) -> None:
         self.share = share
         self._owners: dict[int, bytes] = {}

@@ -15,7 +15,7 @@ from mrengine.engine.protocol import JobFiles, WorkerConfig
 from mrengine.log.file.call_index import CallIndex
 from mrengine.log.file.reader import LogReader
 from mrengine.log.file.worker_journal import WorkerJournal
-from mrengine.log.format.records import CallRecord
+from mrengine.log.format.task_records import CallRecord
 from mrengine.log.shared_answers import SharedAnswers
 from mrengine.worker.chunk_reader import ChunkReader, TrackedChunk
 from mrengine.worker.stored_answers import StoredCalls

@@ -12,7 +12,7 @@ import msgpack
 from mrengine.errors import LogError
 from mrengine.log.file.call_index import CallIndex
 from mrengine.log.file.reader import LogReader
-from mrengine.log.format import records
+from mrengine.log.format import task_records
 from mrengine.log.shared_answers import SharedAnswers
 from mrengine.records import Completion, Request
 
@@ -53,7 +53,7 @@ def _canonical(value: Any) -> Any:
     return value
 
 
-def completion_of(call: records.CallRecord) -> Completion:
+def completion_of(call: task_records.CallRecord) -> Completion:
     """A stored answer as a completion."""
     return Completion(
         text=call.text,
@@ -100,11 +100,11 @@ class StoredCalls:
         self._reader, self._index, self._run_began = reader, index, run_began
         self._shared, self._any_chunk = shared, any_chunk
 
-    def turns(self, digest: bytes, *, chunk: int, attempt: int, owner: bytes = b"") -> list[records.CallRecord]:
+    def turns(self, digest: bytes, *, chunk: int, attempt: int, owner: bytes = b"") -> list[task_records.CallRecord]:
         """All answers that the log has to a call, in the order in which they were given; where it has none, those
         that another job has left. ``owner``: who may share them.
         """
-        found: list[records.CallRecord] = []
+        found: list[task_records.CallRecord] = []
         while (call := self.find(turn_digest(digest, len(found)), chunk=chunk, attempt=attempt)) is not None:
             found.append(call)
         if not found:
@@ -123,18 +123,18 @@ class StoredCalls:
 
     def text(self, offset: int) -> str:
         """The text of a CALL. LogError: it cannot be read."""
-        return records.unpack_call(self._reader.payload(offset)).text
+        return task_records.unpack_call(self._reader.payload(offset)).text
 
-    def _of_others(self, digest: bytes, owner: bytes) -> records.CallRecord | None:
+    def _of_others(self, digest: bytes, owner: bytes) -> task_records.CallRecord | None:
         payload = self._shared.find(shared_digest(digest, owner)) if self._shared is not None and owner else None
         if payload is None:
             return None
         try:
-            return records.unpack_call(payload)
+            return task_records.unpack_call(payload)
         except LogError:
             return None
 
-    def share(self, call: records.CallRecord, payload: bytes, owner: bytes) -> None:
+    def share(self, call: task_records.CallRecord, payload: bytes, owner: bytes) -> None:
         """Leave an answer to other jobs."""
         if self._shared is not None and call.reusable and owner:
             self._shared.add(shared_digest(call.digest, owner), call.model, payload)
@@ -144,7 +144,7 @@ class StoredCalls:
         if self._shared is not None:
             self._shared.close()
 
-    def find(self, digest: bytes, *, chunk: int, attempt: int) -> records.CallRecord | None:
+    def find(self, digest: bytes, *, chunk: int, attempt: int) -> task_records.CallRecord | None:
         """The answer of an earlier run, or of an earlier attempt of this one; not another chunk's of the same run,
         unless a batch has brought it: that was sent once for all.
 
@@ -153,12 +153,12 @@ class StoredCalls:
         found = self._find(digest, chunk=chunk, attempt=attempt)
         return None if found is None else found[1]
 
-    def _find(self, digest: bytes, *, chunk: int, attempt: int) -> tuple[int, records.CallRecord] | None:
+    def _find(self, digest: bytes, *, chunk: int, attempt: int) -> tuple[int, task_records.CallRecord] | None:
         try:
             offset = None if self._index is None else self._index.lookup(digest, self._reader)
             if offset is None:
                 return None
-            call = records.unpack_call(self._reader.payload(offset))
+            call = task_records.unpack_call(self._reader.payload(offset))
         except LogError:
             return None
         if self._began is not None and offset >= self._began and call.chunk_id == chunk:

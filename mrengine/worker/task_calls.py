@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mrengine.log.format.records import CallRecord
+from mrengine.log.format.task_records import CallRecord
 from mrengine.records import Chunk, Completion, Request, Usage
 from mrengine.worker.stored_answers import call_digest
 

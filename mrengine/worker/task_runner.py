@@ -17,7 +17,7 @@ from mrengine import profiling
 from mrengine.engine import protocol as m
 from mrengine.engine.protocol import LocalFunctions, WorkerConfig
 from mrengine.errors import BudgetExhausted, LogError, ModelError, Retry, Stopped, seconds
-from mrengine.log.format import codec, records
+from mrengine.log.format import codec, task_records
 from mrengine.log.format.instances import holds_instances, instance_of
 from mrengine.log.format.packing import pack
 from mrengine.log.format.values import Unstorable, normalise
@@ -225,9 +225,9 @@ class TaskRunner:
         if calls.parked:  # in a thread of its own, or by an except clause that catches everything
             raise Parked
         value, made = stored_value(returned, self._result_type)
-        flags = records.FROM_INSTANCE if made else 0
+        flags = task_records.FROM_INSTANCE if made else 0
         if chunk.looked_at:
-            flags |= chunk.position_read * records.READ_POSITION | chunk.facts_read * records.READ_FACTS
+            flags |= chunk.position_read * task_records.READ_POSITION | chunk.facts_read * task_records.READ_FACTS
         # No ResultRecord is made: of a task that does nothing, that would be a tenth.
         values = (
             chunk.document_id,
@@ -242,7 +242,7 @@ class TaskRunner:
             calls.reused,
             value,
         )
-        payload = records.pack_result_values(self._config.round, task.chunk, task.model, flags, values)
+        payload = task_records.pack_result_values(self._config.round, task.chunk, task.model, flags, values)
         self._emit(codec.RESULT, task.chunk, task.model, payload)
 
     def _emit_error(self, task: m.Start, error: BaseException, calls: TaskCalls) -> None:
@@ -277,7 +277,7 @@ class TaskRunner:
         return redacted_message(error, self._texts(calls), self._models.secrets())
 
     def _emit_failure(self, task: m.Start, kind: str, message: str, **more: Any) -> None:
-        failure = records.FailureRecord(
+        failure = task_records.FailureRecord(
             round=self._config.round,
             chunk_id=task.chunk,
             model_index=task.model,
@@ -290,7 +290,7 @@ class TaskRunner:
             message=message,
             **more,
         )
-        self._emit(codec.FAILURE, task.chunk, task.model, records.pack_failure(failure))
+        self._emit(codec.FAILURE, task.chunk, task.model, task_records.pack_failure(failure))
 
     def _facts(self, error: BaseException, calls: TaskCalls) -> dict[str, Any]:
         """How often a call was tried, how long it waited and why, where the error tells."""

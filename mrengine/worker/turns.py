@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from mrengine.errors import InvalidAnswer, TruncatedAnswer
-from mrengine.log.format.records import CONTINUATION, FIRST, REASK, CallRecord
+from mrengine.log.format.task_records import CONTINUATION, FIRST, REASK, CallRecord
 from mrengine.providers.call.answers import Ask, answer, is_continuation
 from mrengine.records import Completion, Request
 from mrengine.worker.stored_answers import completion_of

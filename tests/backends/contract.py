@@ -16,7 +16,7 @@ from mrengine.engine import protocol as m
 from mrengine.engine.protocol import Backend, JobFiles, LocalFunctions, Message, RoundSetup, WorkerConfig
 from mrengine.errors import ModelRefused
 from mrengine.log.file.call_index import CallIndex
-from mrengine.log.format import codec, records
+from mrengine.log.format import codec, task_records
 from mrengine.log.view.job_view import ResumeEngine
 
 WORKERS, SLOTS = 2, 2
@@ -114,7 +114,7 @@ def tasks_come_to_their_outcomes(bench: Bench) -> None:
         results = {message[2]: message for message in bench.of_kind(codec.RESULT)}
         assert sorted(results) == list(range(6))
         assert all(message[0] == chunk % bench.backend.workers for chunk, message in results.items())
-        assert records.unpack_result(results[3][4]).result == expected
+        assert task_records.unpack_result(results[3][4]).result == expected
         assert bench.backend.poll(0.0) == []
 
 

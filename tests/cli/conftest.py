@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from mrengine.testing.server import LLMServer
+from mrengine.testing.llm_server import LLMServer
 from tests.cli.ready import ReadyProcess
 
 ROOT = Path(__file__).parents[2]

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from mrengine.testing.server import LLMServer
+from mrengine.testing.llm_server import LLMServer
 
 ASK = ["--prompt", "x", "--model", "fake"]
 

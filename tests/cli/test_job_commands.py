@@ -14,7 +14,7 @@ import pytest
 
 from mrengine import MapReduceRunner, map_prompt
 from mrengine.cli.output import rounded
-from mrengine.testing.server import LLMServer
+from mrengine.testing.llm_server import LLMServer
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from mrengine.testing.server import LLMServer
+from mrengine.testing.llm_server import LLMServer
 from tests.sources.pages import page, site
 
 ASK = ["--prompt", "Say: $text", "--model", "fake", "--target-tokens", "200"]

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from mrengine.testing.server import LLMServer
+from mrengine.testing.llm_server import LLMServer
 
 FAKE = {"MRENGINE_MODELS": "fake"}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mrengine.engine.failure_records import FailureRecords, RestartLimiter, allowed_deaths
-from mrengine.log.format import records
+from mrengine.log.format import task_records
 
 
 @pytest.fixture
@@ -15,7 +15,7 @@ def packer() -> FailureRecords:
 
 def test_a_task_that_is_given_up_names_its_document_its_model_and_why(packer: FailureRecords) -> None:
     """The worker is gone: only the engine can write this failure."""
-    failure = records.unpack_failure(packer.given_up(7, 1, 3, 2, "hang", "its worker was replaced"))
+    failure = task_records.unpack_failure(packer.given_up(7, 1, 3, 2, "hang", "its worker was replaced"))
     assert (failure.round, failure.chunk_id, failure.document_id, failure.model) == (2, 7, "doc7", "b")
     assert (failure.kind, failure.attempts, failure.at) == ("hang", 2, 12.5)
     assert failure.message == "given up after 2 attempts, it hung each time: its worker was replaced"
@@ -23,14 +23,14 @@ def test_a_task_that_is_given_up_names_its_document_its_model_and_why(packer: Fa
 
 def test_a_refused_task_repeats_the_cause_unchanged(packer: FailureRecords) -> None:
     """The task itself has worded it, without anything of the chunk's."""
-    failure = records.unpack_failure(packer.refused(7, 0, -1, 1, "a: refused with status 403"))
+    failure = task_records.unpack_failure(packer.refused(7, 0, -1, 1, "a: refused with status 403"))
     assert (failure.kind, failure.model, failure.message) == ("model", "a", "a: refused with status 403")
 
 
 def test_a_job_without_models_has_failures_without_one() -> None:
     """Its tasks all have model 0, which is nobody's index."""
     packer = FailureRecords(0, [], lambda chunk: "d", lambda: 0.0)
-    assert records.unpack_failure(packer.given_up(0, 0, 0, 1, "crash", "SIGSEGV")).model is None
+    assert task_records.unpack_failure(packer.given_up(0, 0, 0, 1, "crash", "SIGSEGV")).model is None
 
 
 def test_only_deaths_within_a_minute_and_without_progress_break_a_pool() -> None:

@@ -14,7 +14,7 @@ from mrengine.engine.loop import Engine
 from mrengine.engine.protocol import RoundSettings
 from mrengine.engine.worker_monitor import HANG_GRACE_S, SETTLED_S, UNCLAIMED_S
 from mrengine.errors import LogError
-from mrengine.log.format import codec, records
+from mrengine.log.format import codec, task_records
 
 
 class Clock:
@@ -67,15 +67,15 @@ class Journal:
         self.durable_to = 0
         self.failed: set[int] = set()
         self.error: LogError | None = None
-        self.notes: list[records.NoteRecord] = []
+        self.notes: list[task_records.NoteRecord] = []
 
     def append(self, kind: int, payload: bytes) -> int:
         if kind == codec.NOTE:
-            self.notes.append(records.unpack_note(payload))
+            self.notes.append(task_records.unpack_note(payload))
             return self.size
         self.events.append(("append", kind))
         if kind == codec.FAILURE:
-            self.failed.add(records.unpack_failure(payload).chunk_id)
+            self.failed.add(task_records.unpack_failure(payload).chunk_id)
         self.size += 1
         return self.size
 
@@ -635,7 +635,7 @@ def test_the_failure_of_a_given_up_task_is_a_whole_record() -> None:
     append = bench.journal.append
     bench.journal.append = lambda kind, payload: (written.append(payload), append(kind, payload))[1]  # type: ignore[method-assign]
     bench.die(0, [0])
-    record = records.unpack_failure(written[-2])
+    record = task_records.unpack_failure(written[-2])
     assert (record.document_id, record.model, record.kind, record.attempts) == ("doc-0", "m", "crash", 1)
     assert "SIGKILL" in record.message
 

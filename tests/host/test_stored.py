@@ -13,7 +13,7 @@ import pytest
 from mrengine import MapReduceRunner, ModelSpec, ResumeEngine, map_prompt
 from mrengine.errors import ConfigError, JobCancelled, LogError
 from mrengine.host.stored import StoredJob, stored_job
-from mrengine.testing.server import LLMServer
+from mrengine.testing.llm_server import LLMServer
 
 
 @pytest.fixture

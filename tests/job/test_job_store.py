@@ -14,7 +14,7 @@ from mrengine.log.file.reader import LogReader
 from mrengine.log.file.wal import WriteAheadLog
 from mrengine.log.format import codec
 from mrengine.log.format.job_records import READING
-from mrengine.log.format.records import (
+from mrengine.log.format.task_records import (
     DocumentRow,
     DocumentsRecord,
     RoundRecord,

@@ -8,7 +8,7 @@ from hashlib import blake2b
 
 from mrengine.log.file.wal import WriteAheadLog
 from mrengine.log.format import codec
-from mrengine.log.format import records as r
+from mrengine.log.format import task_records as r
 from mrengine.log.format.batch_records import BatchRecord, RequestRecord, pack_batch, pack_request
 from mrengine.log.format.chunk_rows import MAX_ROWS, ChunkRow, pack_row
 from mrengine.log.format.job_records import READING, ReadRecord, pack_read

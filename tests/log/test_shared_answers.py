@@ -21,7 +21,7 @@ from mrengine.errors import ConfigError
 from mrengine.log import shared_answers
 from mrengine.log.shared_answers import SharedAnswers, prune, stats
 from mrengine.records import ModelSpec, Price
-from mrengine.testing.server import LLMServer
+from mrengine.testing.llm_server import LLMServer
 from mrengine.worker import logged_call
 
 DOCUMENTS = [f"document number {n} of some words" for n in range(20)]

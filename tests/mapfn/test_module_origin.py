@@ -10,7 +10,7 @@ import pytest
 from mrengine.mapfn.module_origin import is_own, label
 
 
-@pytest.mark.parametrize("module", ["json", "json.decoder", "sys", "msgpack", "mrengine.prompts"])
+@pytest.mark.parametrize("module", ["json", "json.decoder", "sys", "msgpack", "mrengine.prompt_template"])
 def test_installed_modules_are_not_the_users(module: str) -> None:
     assert not is_own(module)
 

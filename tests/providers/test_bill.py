@@ -16,7 +16,7 @@ from mrengine import Batch, Job, MapReduceRunner, map_prompt
 from mrengine.errors import JobError
 from mrengine.records import Budget, ModelSpec, Price, RunSummary, Usage
 from mrengine.testing import BatchRules
-from mrengine.testing.server import LLMServer
+from mrengine.testing.llm_server import LLMServer
 from tests.system.processes import alive, tree, wait_for
 
 pytestmark = pytest.mark.usefixtures("state_dir")

@@ -16,7 +16,7 @@ from mrengine.providers.http.quirks import Quirks
 from mrengine.records import ModelSpec, Price, Request
 from mrengine.summarizer import summarize
 from mrengine.testing import FakeContext
-from mrengine.testing.server import LLMServer
+from mrengine.testing.llm_server import LLMServer
 
 pytestmark = pytest.mark.usefixtures("state_dir")
 RATES = {"input": 3.0, "output": 15.0, "cached": 0.3, "cache_write": 3.75, "cache_write_1h": 6.0}

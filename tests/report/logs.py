@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mrengine.log.file.wal import WriteAheadLog
 from mrengine.log.format import codec
-from mrengine.log.format import records as r
+from mrengine.log.format import task_records as r
 from mrengine.records import Usage
 from tests.log.sample import begin, digest, job
 

@@ -13,7 +13,7 @@ from mrengine import MapReduceRunner, RateLimit
 from mrengine.errors import JobNotFound
 from mrengine.log.file.wal import WriteAheadLog
 from mrengine.log.format import codec
-from mrengine.log.format import records as r
+from mrengine.log.format import task_records as r
 from mrengine.log.format.batch_records import BatchRecord, pack_batch
 from mrengine.report import numbers
 from mrengine.report.charts import Axis

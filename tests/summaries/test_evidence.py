@@ -9,7 +9,7 @@ import pytest
 from mrengine.summaries.evidence import differs_from_quote, stands
 from mrengine.summaries.names import Vocabulary
 from mrengine.summaries.quotes import numbers_in
-from mrengine.summaries.values import Claim
+from mrengine.summaries.summary import Claim
 
 ENGLISH = [
     "Anna Meyer received 20 mg of aspirin.",

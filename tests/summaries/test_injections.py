@@ -13,7 +13,7 @@ import pytest
 
 from mrengine import Document, map_prompt, summarize
 from mrengine.cli.output import printable
-from mrengine.prompts import PromptMap
+from mrengine.prompt_template import PromptMap
 from mrengine.records import fence
 from mrengine.reducers.tree import RefinePrompt, refine
 from mrengine.summaries.prompts import SummaryPrompts

@@ -23,7 +23,7 @@ import pytest
 
 from mrengine import Job, Summary, summarize
 from mrengine.errors import MrengineError
-from mrengine.testing.server import LLMServer
+from mrengine.testing.llm_server import LLMServer
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
 SLOTS = 5 * 2  # calls that are in flight at most

@@ -13,7 +13,7 @@ import pytest
 
 from mrengine import summarize
 from mrengine.testing import fake
-from mrengine.testing.server import LLMServer
+from mrengine.testing.llm_server import LLMServer
 from tests.cli.conftest import cli, ready  # noqa: F401
 from tests.summaries.models import options
 

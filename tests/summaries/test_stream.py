@@ -16,7 +16,7 @@ from mrengine import Document, Job, ModelSpec, SummaryProgress, summarize
 from mrengine.providers.http.streams import Shown
 from mrengine.summaries.stream import Writing
 from mrengine.testing import fake
-from mrengine.testing.server import LLMServer
+from mrengine.testing.llm_server import LLMServer
 from tests.summaries.models import document, faithful, options
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # the server's process cannot import it

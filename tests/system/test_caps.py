@@ -14,9 +14,9 @@ from mrengine import Budget, Job, MapReduceRunner, ModelSpec, RateLimit, tree_re
 from mrengine.errors import BudgetExhausted, ConfigError, JobFailed
 from mrengine.log.file.reader import LogReader
 from mrengine.log.format import codec
-from mrengine.log.format.records import FailureRecord, unpack_failure
+from mrengine.log.format.task_records import FailureRecord, unpack_failure
 from mrengine.records import Price
-from mrengine.testing.server import LLMServer
+from mrengine.testing.llm_server import LLMServer
 from tests.system.processes import children, wait_for
 
 DOCS = [f"Document {number} of the ward. " * 8 for number in range(120)]

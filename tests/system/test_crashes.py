@@ -21,7 +21,7 @@ import pytest
 from mrengine import MapReduceRunner, RunResult
 from mrengine.backends.process import supervisor_handle
 from mrengine.errors import JobFailed, PoolBroken
-from mrengine.testing.server import LLMServer
+from mrengine.testing.llm_server import LLMServer
 from tests.system.forked import Host, Say
 from tests.system.processes import alive, children
 

@@ -21,7 +21,7 @@ from mrengine.log.file.wal import WriteAheadLog
 from mrengine.log.file.worker_journal import answers_in
 from mrengine.log.view.verify import verify
 from mrengine.providers.local import model_file
-from mrengine.testing.server import LLMServer
+from mrengine.testing.llm_server import LLMServer
 from tests.system import processes
 from tests.system.processes import children, wait_for
 from tests.system.trees import DRAIN_S, HOST, SLOTS, TASKS, Tree

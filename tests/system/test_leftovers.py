@@ -17,7 +17,7 @@ from mrengine import Job, MapReduceRunner
 from mrengine.errors import JobCancelled
 from mrengine.log.file.lock import JobLock
 from mrengine.testing import fake
-from mrengine.testing.server import LLMServer
+from mrengine.testing.llm_server import LLMServer
 from tests.system import processes
 from tests.system.processes import alive, children, wait_for, wait_until_gone
 from tests.system.trees import Tree

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from mrengine import MapReduceRunner, ModelSpec, RateLimit
-from mrengine.testing.server import LLMServer, Stats
+from mrengine.testing.llm_server import LLMServer, Stats
 
 ROOT = Path(__file__).parents[2]
 CALLS, INPUT, OUTPUT = 90, 1018, 20

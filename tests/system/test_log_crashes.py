@@ -24,7 +24,7 @@ from mrengine.log.file.reader import LogReader
 from mrengine.log.format import codec
 from mrengine.log.format.packing import key
 from mrengine.log.view.verify import verify
-from mrengine.testing.server import LLMServer
+from mrengine.testing.llm_server import LLMServer
 from tests.log.second_reader import read
 from tests.system.forked import Host, Say
 from tests.system.processes import alive, children, wait_for

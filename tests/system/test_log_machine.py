@@ -30,7 +30,7 @@ from mrengine.errors import JobCancelled, JobMismatch
 from mrengine.log.file.lock import JobLock
 from mrengine.log.view.job_view import ResumeEngine
 from mrengine.log.view.verify import verify
-from mrengine.testing.server import LLMServer
+from mrengine.testing.llm_server import LLMServer
 from tests.system.forked import Host, Say
 from tests.system.processes import children, wait_for
 

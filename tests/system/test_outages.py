@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from mrengine import MapReduceRunner, consensus_aggregator
-from mrengine.testing.server import LLMServer
+from mrengine.testing.llm_server import LLMServer
 
 DOCUMENTS = [f"letter {n}" for n in range(10)]
 TIMEOUT_S = 4.0

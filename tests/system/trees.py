@@ -7,7 +7,7 @@ import sys
 import time
 from pathlib import Path
 
-from mrengine.testing.server import LLMServer
+from mrengine.testing.llm_server import LLMServer
 from tests.system.processes import children, marked, wait_until_gone
 
 __all__ = ["DRAIN_S", "HOST", "SLOTS", "TASKS", "Tree"]

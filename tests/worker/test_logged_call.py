@@ -11,7 +11,7 @@ import pytest
 from mrengine import ModelSpec
 from mrengine.engine.protocol import Start, WorkerConfig
 from mrengine.errors import ModelRefused, ModelUnavailable, Stopped
-from mrengine.log.format import codec, records
+from mrengine.log.format import codec, task_records
 from mrengine.providers.call.breaker import Breaker
 from mrengine.providers.models.model import resolve_models
 from mrengine.records import Chunk, Completion, Request, Usage
@@ -47,7 +47,7 @@ class Told:
         self.notes: list[str] = []
 
     def emit(self, kind: int, chunk: int, model: int, payload: bytes = b"") -> None:
-        read = {codec.INTENT: records.unpack_intent, codec.CALL: records.unpack_call}.get(kind)
+        read = {codec.INTENT: task_records.unpack_intent, codec.CALL: task_records.unpack_call}.get(kind)
         if read is not None:
             self.log.append((kind, read(payload)))
 

@@ -10,7 +10,7 @@ import pytest
 
 from mrengine.engine import protocol as m
 from mrengine.engine.protocol import WorkerConfig
-from mrengine.log.format import codec, records
+from mrengine.log.format import codec, task_records
 from mrengine.log.format.chunk_rows import ChunkRow
 from mrengine.providers.models.model import resolve_models
 from mrengine.worker.chunk_reader import TrackedChunk
@@ -25,7 +25,7 @@ class Shipped:
     """All four ports: what came with the tasks, and what was asked for."""
 
     def __init__(self) -> None:
-        self.answers: dict[bytes, records.CallRecord] = {}
+        self.answers: dict[bytes, task_records.CallRecord] = {}
         self.kept: list[bytes] = []
         self.acquired: list[tuple[str, bool]] = []
         self.settled = self.closed = 0
@@ -34,8 +34,8 @@ class Shipped:
         row = ChunkRow(0, "prose", 0, 1, 0, len(TEXTS[chunk]), 0, 0, b"")
         return TrackedChunk(chunk, "doc", row, lambda chunk, row: TEXTS[chunk])
 
-    def turns(self, digest: bytes, *, chunk: int, attempt: int, owner: bytes = b"") -> list[records.CallRecord]:
-        found: list[records.CallRecord] = []
+    def turns(self, digest: bytes, *, chunk: int, attempt: int, owner: bytes = b"") -> list[task_records.CallRecord]:
+        found: list[task_records.CallRecord] = []
         while (known := self.answers.get(turn_digest(digest, len(found)))) is not None:
             found.append(known)
         return found
@@ -49,7 +49,7 @@ class Shipped:
     def text(self, offset: int) -> str:
         raise AssertionError("nothing was shared")
 
-    def share(self, call: records.CallRecord, payload: bytes, owner: bytes) -> None: ...
+    def share(self, call: task_records.CallRecord, payload: bytes, owner: bytes) -> None: ...
 
     def acquire(self, model: str, *tokens: int, bound_tokens: int | None = None, **more: Any) -> Any:
         self.acquired.append((model, bound_tokens is not None))
@@ -86,7 +86,7 @@ def test_a_task_runs_on_what_was_shipped() -> None:
     ports = Shipped()
     said = run(lambda chunk, context: [chunk.text, context.complete(chunk.text).text != ""], ports, 0, 7)
     assert [kind for kind, *_ in said] == [codec.INTENT, codec.CALL, codec.RESULT] * 2
-    results = [records.unpack_result(payload) for kind, *_, payload in said if kind == codec.RESULT]
+    results = [task_records.unpack_result(payload) for kind, *_, payload in said if kind == codec.RESULT]
     assert [(found.chunk_id, found.worker_id, found.result) for found in results] == [
         (0, 3, ["one", True]),
         (7, 3, ["seven", True]),
@@ -100,12 +100,12 @@ def test_answers_that_another_place_knows_are_taken() -> None:
     first = Shipped()
     said = run(lambda chunk, context: context.complete("the same").text, first, 0)
     second = Shipped()
-    call = records.unpack_call(first.kept[0])
+    call = task_records.unpack_call(first.kept[0])
     second.answers[call.digest] = call
     again = run(lambda chunk, context: context.complete("the same").text, second, 0)
     assert [kind for kind, *_ in again] == [codec.RESULT]
     assert not second.acquired
-    assert records.unpack_result(again[-1][3]).result == records.unpack_result(said[-1][3]).result
+    assert task_records.unpack_result(again[-1][3]).result == task_records.unpack_result(said[-1][3]).result
 
 
 def test_ports_are_opened_when_user_code_is_loaded() -> None:

@@ -20,7 +20,7 @@ from mrengine.log.file.wal import WriteAheadLog
 from mrengine.outputs.run_result import RunResult
 from mrengine.providers.call.structured import schema_of
 from mrengine.records import ModelSpec, Request
-from mrengine.testing.server import LLMServer
+from mrengine.testing.llm_server import LLMServer
 from mrengine.worker.stored_answers import StoredCalls, call_digest
 from tests.system.forked import Host
 

@@ -9,7 +9,7 @@ import pytest
 
 from mrengine.engine import protocol as m
 from mrengine.errors import ModelRefused, ModelUnavailable, Retry
-from mrengine.log.format import codec, records
+from mrengine.log.format import codec, task_records
 from mrengine.log.format.chunk_rows import ChunkRow
 from mrengine.worker.chunk_reader import TrackedChunk
 from tests.worker.test_ports import Shipped, run
@@ -45,7 +45,7 @@ def test_an_exception_is_a_failure_that_does_not_repeat_the_chunk(error: BaseExc
     """sys.exit() ends the chunk, not the worker."""
     kind, payload = outcome(error)
     assert kind == codec.FAILURE
-    failure = records.unpack_failure(payload)
+    failure = task_records.unpack_failure(payload)
     assert (failure.kind, failure.chunk_id, failure.attempts) == ("error", 7, 1)
     assert type(error).__name__ in failure.message
     assert "patient" not in failure.message
@@ -54,7 +54,7 @@ def test_an_exception_is_a_failure_that_does_not_repeat_the_chunk(error: BaseExc
 def test_a_value_that_cannot_be_stored_fails_by_that_name() -> None:
     """It would be lost in the log."""
     [(kind, *_, payload)] = run(lambda chunk, context: object(), Named(), 0)
-    assert (kind, records.unpack_failure(payload).kind) == (codec.FAILURE, "unstorable")
+    assert (kind, task_records.unpack_failure(payload).kind) == (codec.FAILURE, "unstorable")
 
 
 @pytest.mark.parametrize(

@@ -15,11 +15,11 @@ from pydantic import BaseModel, field_validator
 from mrengine import Job, MapReduceRunner, map_prompt
 from mrengine.errors import ConfigError, JobFailed
 from mrengine.log.format.codec import CALL
-from mrengine.log.format.records import CONTINUATION, FIRST, REASK, CallRecord, unpack_call
+from mrengine.log.format.task_records import CONTINUATION, FIRST, REASK, CallRecord, unpack_call
 from mrengine.log.view.job_view import ResumeEngine
 from mrengine.outputs.run_result import RunResult
 from mrengine.records import Budget, ModelSpec, Price, Usage
-from mrengine.testing.server import LLMServer
+from mrengine.testing.llm_server import LLMServer
 
 pytestmark = pytest.mark.usefixtures("state_dir")
 PRICE = Price(2.0, 10.0)

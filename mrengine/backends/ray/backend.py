@@ -20,7 +20,7 @@ from mrengine.backends.ray import wire
 from mrengine.backends.ray.actor import Worker
 from mrengine.backends.ray.budget import BudgetHost
 from mrengine.backends.ray.cluster import Cluster, actor_class
-from mrengine.backends.ray.remote import Remote
+from mrengine.backends.ray.remote_worker import Remote
 from mrengine.engine import protocol as m
 from mrengine.engine.protocol import Backend, Message, RoundSetup, Start, Started
 from mrengine.log.format import codec

@@ -12,7 +12,7 @@ import msgpack
 from mrengine.engine.protocol import Start, WorkerConfig
 from mrengine.errors import LogError, Stopped
 from mrengine.log.format.chunk_rows import ChunkRow
-from mrengine.log.format.records import CallRecord, pack_call, unpack_call
+from mrengine.log.format.task_records import CallRecord, pack_call, unpack_call
 from mrengine.providers.models import keys
 from mrengine.providers.models.model import Model, every_lane
 from mrengine.worker.chunk_reader import ChunkReader, TrackedChunk, decoded

@@ -16,7 +16,7 @@ from mrengine.chunking.sample import Sample
 from mrengine.chunking.splitters import tags
 from mrengine.chunking.splitters.forms import NOTHING
 from mrengine.chunking.splitters.places import Places
-from mrengine.chunking.splitters.tables import TableHeads, markup_head
+from mrengine.chunking.splitters.table_heads import TableHeads, markup_head
 from mrengine.records import title_of
 
 __all__ = ["Html", "looks"]

@@ -19,7 +19,7 @@ from mrengine.chunking.boundaries import (
     Stateless,
 )
 from mrengine.chunking.sample import Sample
-from mrengine.chunking.splitters.tables import TableHeads, sql_head
+from mrengine.chunking.splitters.table_heads import TableHeads, sql_head
 
 __all__ = ["Sql", "looks"]
 

@@ -1,4 +1,4 @@
-"""What a line of running text tells by itself: that it ends a sentence, has cells, hangs below another, or comes again."""
+"""What a line of running text tells by itself: it ends a sentence, has cells, hangs below another, or comes again."""
 
 from __future__ import annotations
 

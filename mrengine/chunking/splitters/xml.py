@@ -12,7 +12,7 @@ from mrengine.chunking.boundaries import NO_CONTEXT, RECORD, WHOLE, Boundary, Co
 from mrengine.chunking.sample import Sample
 from mrengine.chunking.splitters import tags
 from mrengine.chunking.splitters.places import Places
-from mrengine.chunking.splitters.tables import TableHeads, markup_head
+from mrengine.chunking.splitters.table_heads import TableHeads, markup_head
 
 __all__ = ["Xml", "looks"]
 

@@ -11,7 +11,7 @@ import mmap
 
 from mrengine.log.file.reader import LogReader
 from mrengine.log.format.codec import CALL
-from mrengine.log.format.records import DIGEST_AT, REUSABLE, REUSABLE_AT
+from mrengine.log.format.task_records import DIGEST_AT, REUSABLE, REUSABLE_AT
 from mrengine.log.view.call_totals import CallTotals
 
 __all__ = ["CallIndex"]

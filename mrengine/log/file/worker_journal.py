@@ -19,7 +19,7 @@ from mrengine.log.file.disk import OsFiles
 from mrengine.log.file.reader import LogReader
 from mrengine.log.file.recovery import Source
 from mrengine.log.format.codec import CALL, HEADER_BYTES, Header, encode_frame, encode_header, new_salt
-from mrengine.log.format.records import DIGEST_AT, REUSABLE, REUSABLE_AT
+from mrengine.log.format.task_records import DIGEST_AT, REUSABLE, REUSABLE_AT
 from mrengine.log.view.call_totals import CallTotals
 
 __all__ = ["RING_BYTES", "WorkerJournal", "answers_in", "discard", "journaled_answers"]

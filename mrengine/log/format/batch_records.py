@@ -12,7 +12,7 @@ from typing import Any
 
 from mrengine.log.format.codec import MAX_PAYLOAD_BYTES
 from mrengine.log.format.packing import array, bad_record, check_types, head, pack, task
-from mrengine.log.format.records import DIGEST_AT
+from mrengine.log.format.task_records import DIGEST_AT
 from mrengine.log.format.values import Plain, Unstorable
 
 __all__ = [

@@ -22,7 +22,7 @@ from mrengine.log.format.chunk_rows import (
 from mrengine.log.format.heads import NO_HEADS, HeadPlaces
 from mrengine.log.format.job_records import DocumentRow, JobRecord
 from mrengine.log.format.packing import key
-from mrengine.log.format.records import READ_FACTS, READ_POSITION, CarryRecord, pack_carry, result_flags
+from mrengine.log.format.task_records import READ_FACTS, READ_POSITION, CarryRecord, pack_carry, result_flags
 from mrengine.log.view.job_view import ResumeEngine
 from mrengine.log.view.replay import Epoch
 

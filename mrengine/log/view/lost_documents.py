@@ -14,7 +14,7 @@ from itertools import groupby
 from mrengine.errors import LogError
 from mrengine.log.format.chunk_rows import ChunkRow
 from mrengine.log.format.job_records import DocumentRow, batch_documents
-from mrengine.log.format.records import unpack_failure, unpack_result
+from mrengine.log.format.task_records import unpack_failure, unpack_result
 from mrengine.log.view.job_view import ResumeEngine
 from mrengine.log.view.replay import Epoch
 from mrengine.sources.spool import Text

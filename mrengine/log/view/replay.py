@@ -14,7 +14,7 @@ from mrengine.log.format.chunk_rows import Batch, Segment, chunks_segment
 from mrengine.log.format.codec import HEADER_BYTES, OVERHEAD_BYTES, Frame
 from mrengine.log.format.job_records import READING, ReadRecord, document_row, packed_documents, unpack_read
 from mrengine.log.format.packing import full_key, key
-from mrengine.log.format.records import (
+from mrengine.log.format.task_records import (
     CloseRecord,
     JobRecord,
     RoundRecord,

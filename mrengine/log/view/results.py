@@ -19,7 +19,7 @@ from mrengine.log.format.chunk_rows import ChunkTable, DocumentNames, document_o
 from mrengine.log.format.codec import CARRY, FAILURE, HEADER_BYTES, RESULT, Frame
 from mrengine.log.format.instances import instance_of
 from mrengine.log.format.packing import bad_record
-from mrengine.log.format.records import (
+from mrengine.log.format.task_records import (
     FROM_INSTANCE,
     FailureRecord,
     ResultRecord,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from mrengine.errors import LogError
 from mrengine.log.file.reader import open_log
 from mrengine.log.file.repair import REPAIRED
-from mrengine.log.format import codec, records
+from mrengine.log.format import codec, task_records
 from mrengine.log.format.batch_records import unpack_batch, unpack_request
 from mrengine.log.format.codec import Frame
 from mrengine.log.format.job_records import unpack_read
@@ -20,18 +20,18 @@ from mrengine.log.view.replay import Replay
 __all__ = ["Verification", "verify"]
 
 _UNPACK: dict[int, Callable[[bytes], object]] = {
-    codec.JOB: records.unpack_job,
-    codec.DOCUMENTS: records.unpack_documents,
-    codec.CHUNKS: records.unpack_chunks,
-    codec.ROUND: records.unpack_round,
-    codec.INTENT: records.unpack_intent,
-    codec.CALL: records.unpack_call,
-    codec.RESULT: records.unpack_result,
-    codec.FAILURE: records.unpack_failure,
-    codec.ATTEMPT: records.unpack_attempt,
-    codec.CARRY: records.unpack_carry,
-    codec.CLOSE: records.unpack_close,
-    codec.NOTE: records.unpack_note,
+    codec.JOB: task_records.unpack_job,
+    codec.DOCUMENTS: task_records.unpack_documents,
+    codec.CHUNKS: task_records.unpack_chunks,
+    codec.ROUND: task_records.unpack_round,
+    codec.INTENT: task_records.unpack_intent,
+    codec.CALL: task_records.unpack_call,
+    codec.RESULT: task_records.unpack_result,
+    codec.FAILURE: task_records.unpack_failure,
+    codec.ATTEMPT: task_records.unpack_attempt,
+    codec.CARRY: task_records.unpack_carry,
+    codec.CLOSE: task_records.unpack_close,
+    codec.NOTE: task_records.unpack_note,
     codec.REQUEST: unpack_request,
     codec.BATCH: unpack_batch,
     codec.READ: unpack_read,

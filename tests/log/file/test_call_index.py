@@ -14,7 +14,7 @@ from mrengine.log.file.call_index import CallIndex
 from mrengine.log.file.reader import LogReader
 from mrengine.log.file.wal import WriteAheadLog
 from mrengine.log.format import codec
-from mrengine.log.format import records as r
+from mrengine.log.format import task_records as r
 from mrengine.log.format.codec import Frame
 from mrengine.log.view.call_totals import CallTotals, Spent
 from mrengine.records import Usage

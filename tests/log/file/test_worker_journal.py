@@ -13,7 +13,7 @@ from mrengine.job.job_store import JobStore
 from mrengine.log.file.wal import WriteAheadLog
 from mrengine.log.file.worker_journal import RING_BYTES, WorkerJournal
 from mrengine.log.format import codec
-from mrengine.log.format.records import CallRecord, pack_call
+from mrengine.log.format.task_records import CallRecord, pack_call
 from mrengine.records import Usage
 
 

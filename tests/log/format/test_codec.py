@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mrengine.errors import LogError
-from mrengine.log.format import codec, records
+from mrengine.log.format import codec, task_records
 from mrengine.log.format.batch_records import unpack_batch, unpack_request
 from mrengine.log.format.codec import Frame, Header
 from mrengine.log.format.packing import unpack
@@ -21,18 +21,18 @@ SALT = b"\x01\x02\x03\x04\x05\x06\x07\x08"
 HEADER = Header("j", SALT)
 
 UNPACKERS = {
-    codec.JOB: records.unpack_job,
-    codec.DOCUMENTS: records.unpack_documents,
-    codec.CHUNKS: records.unpack_chunks,
-    codec.ROUND: records.unpack_round,
-    codec.INTENT: records.unpack_intent,
-    codec.CALL: records.unpack_call,
-    codec.RESULT: records.unpack_result,
-    codec.FAILURE: records.unpack_failure,
-    codec.ATTEMPT: records.unpack_attempt,
-    codec.CARRY: records.unpack_carry,
-    codec.CLOSE: records.unpack_close,
-    codec.NOTE: records.unpack_note,
+    codec.JOB: task_records.unpack_job,
+    codec.DOCUMENTS: task_records.unpack_documents,
+    codec.CHUNKS: task_records.unpack_chunks,
+    codec.ROUND: task_records.unpack_round,
+    codec.INTENT: task_records.unpack_intent,
+    codec.CALL: task_records.unpack_call,
+    codec.RESULT: task_records.unpack_result,
+    codec.FAILURE: task_records.unpack_failure,
+    codec.ATTEMPT: task_records.unpack_attempt,
+    codec.CARRY: task_records.unpack_carry,
+    codec.CLOSE: task_records.unpack_close,
+    codec.NOTE: task_records.unpack_note,
     codec.REQUEST: unpack_request,
     codec.BATCH: unpack_batch,
 }
@@ -88,8 +88,15 @@ def test_padding_ends_with_the_sector(size: int) -> None:
 def fuzz(seed: int, count: int) -> None:
     """Random and nearly right bytes into every decoder: a value or LogError."""
     rng = random.Random(seed)
-    carry = records.pack_carry(records.CarryRecord(0, 1, 2, 600))
-    samples = [records.pack_job(job()), call("q"), intent("q"), result(0, value={"a": [1.5, "x"]}), failure(1), carry]
+    carry = task_records.pack_carry(task_records.CarryRecord(0, 1, 2, 600))
+    samples = [
+        task_records.pack_job(job()),
+        call("q"),
+        intent("q"),
+        result(0, value={"a": [1.5, "x"]}),
+        failure(1),
+        carry,
+    ]
     decoders = list(UNPACKERS.values())
     for _ in range(count):
         data = bytearray(rng.choice(samples) if rng.random() < 0.8 else rng.randbytes(rng.randint(0, 80)))

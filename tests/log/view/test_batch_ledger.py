@@ -8,7 +8,7 @@ import pytest
 
 from mrengine.log.file.wal import WriteAheadLog
 from mrengine.log.format import codec
-from mrengine.log.format import records as r
+from mrengine.log.format import task_records as r
 from mrengine.log.view.job_view import ResumeEngine
 from tests.log.sample import batch, begin, call, digest, job, request
 

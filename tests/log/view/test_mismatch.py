@@ -10,7 +10,7 @@ import pytest
 
 from mrengine.log.file.wal import WriteAheadLog
 from mrengine.log.format import codec
-from mrengine.log.format import records as r
+from mrengine.log.format import task_records as r
 from mrengine.log.format.packing import stamp
 from mrengine.log.view.carry_over import carried
 from mrengine.log.view.job_view import ResumeEngine

@@ -16,7 +16,7 @@ from mrengine.log.file.reader import LogReader
 from mrengine.log.file.repair import voids
 from mrengine.log.file.wal import WriteAheadLog
 from mrengine.log.format import codec
-from mrengine.log.format import records as r
+from mrengine.log.format import task_records as r
 from mrengine.log.format.codec import Frame
 from mrengine.log.format.packing import stamp
 from mrengine.log.view.job_view import ResumeEngine

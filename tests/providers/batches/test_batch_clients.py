@@ -20,7 +20,7 @@ from mrengine.providers.batches.client import (
     connect_batches,
 )
 from mrengine.providers.connect import connect
-from mrengine.providers.http.remote import RemoteProvider
+from mrengine.providers.http.url_provider import RemoteProvider
 from mrengine.providers.models.model import Model, resolve_models
 from mrengine.records import ModelSpec, Request
 from mrengine.testing import BatchRules, LLMServer

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from mrengine.testing.server import LLMServer
+from mrengine.testing.llm_server import LLMServer
 from tests.system.hosts.stage import Stage
 from tests.system.processes import is_mapped, wait_for
 

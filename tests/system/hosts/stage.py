@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mrengine.testing.server import LLMServer
+from mrengine.testing.llm_server import LLMServer
 from tests.system.processes import alive, cmdline, marked, tree, wait_until_gone
 
 __all__ = ["DRAIN_S", "PRELUDE", "Stage", "documented"]

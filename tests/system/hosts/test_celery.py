@@ -19,7 +19,7 @@ import pytest
 
 from mrengine import Job
 from mrengine.log.file.lock import JobLock
-from mrengine.testing.server import Stats
+from mrengine.testing.llm_server import Stats
 from tests.system.hosts.stage import Stage, documented
 from tests.system.processes import alive, children, parent, wait_for
 

@@ -10,7 +10,7 @@ import pytest
 
 from mrengine import MapReduceRunner
 from mrengine.backends.process.driver import ProcessDriver
-from mrengine.host.pool import Pool
+from mrengine.host.kept_driver import Pool
 
 
 def one(_chunk: object, _context: object) -> int:

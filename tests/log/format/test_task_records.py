@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mrengine.errors import LogError
-from mrengine.log.format import packing, records
+from mrengine.log.format import packing, task_records
 from mrengine.log.format.job_records import DocumentsDigest, batch_documents, document_row, packed_documents
-from mrengine.log.format.records import (
+from mrengine.log.format.task_records import (
     AttemptRecord,
     CallRecord,
     CarryRecord,
@@ -61,8 +61,8 @@ RECORDS: dict[str, Any] = {
 def test_a_record_is_read_back_as_it_was_written(kind: str, data: st.DataObject) -> None:
     """Field by field, whatever the values."""
     record = data.draw(RECORDS[kind])
-    payload = getattr(records, f"pack_{kind}")(record)
-    assert getattr(records, f"unpack_{kind}")(payload) == record
+    payload = getattr(task_records, f"pack_{kind}")(record)
+    assert getattr(task_records, f"unpack_{kind}")(payload) == record
 
 
 @pytest.mark.parametrize("source", [None, "app:f", {"template": "$text"}])
@@ -71,7 +71,7 @@ def test_a_job_is_read_back_as_it_was_written(source: Any) -> None:
     from dataclasses import replace
 
     record = replace(job(models=[("a", "1"), ("b", "2")], all_models=True), map_source=source, settings={"workers": 5})
-    assert records.unpack_job(records.pack_job(record)) == record
+    assert task_records.unpack_job(task_records.pack_job(record)) == record
 
 
 @pytest.mark.parametrize("kind", ["intent", "call", "result", "failure", "attempt", "carry"])
@@ -80,24 +80,24 @@ def test_a_job_is_read_back_as_it_was_written(source: Any) -> None:
 def test_the_head_of_a_tasks_record_is_read_without_unpacking(kind: str, data: st.DataObject) -> None:
     """And is msgpack like the rest."""
     record = data.draw(RECORDS[kind])
-    payload = getattr(records, f"pack_{kind}")(record)
+    payload = getattr(task_records, f"pack_{kind}")(record)
     assert packing.key(payload) == (record.round, record.chunk_id, record.model_index)
     assert packing.unpack(payload)[:3] == [record.round, record.chunk_id, record.model_index]
 
 
 def test_later_versions_may_add_elements() -> None:
     """Elements at the end that this version does not know are ignored."""
-    payload = records.pack_round(RoundRecord(0, 1.0, 5, "v", {}))
+    payload = task_records.pack_round(RoundRecord(0, 1.0, 5, "v", {}))
     longer = packing.pack([*packing.unpack(payload), "new"])
-    assert records.unpack_round(longer) == records.unpack_round(payload)
+    assert task_records.unpack_round(longer) == task_records.unpack_round(payload)
 
 
 def test_flags_are_read_without_unpacking() -> None:
     """Whether a map function read the chunk's position."""
-    assert records.result_flags(result(0, flags=records.READ_POSITION)) == records.READ_POSITION
-    assert records.unpack_result(result(0, flags=records.READ_POSITION)).flags == records.READ_POSITION
+    assert task_records.result_flags(result(0, flags=task_records.READ_POSITION)) == task_records.READ_POSITION
+    assert task_records.unpack_result(result(0, flags=task_records.READ_POSITION)).flags == task_records.READ_POSITION
     with pytest.raises(LogError):
-        records.result_flags(b"")
+        task_records.result_flags(b"")
 
 
 def test_a_result_above_the_cap_cannot_be_stored() -> None:
@@ -109,7 +109,7 @@ def test_a_result_above_the_cap_cannot_be_stored() -> None:
 def test_documents_are_batched_below_a_mebibyte_and_none_is_lost() -> None:
     """In order, with the index of the first."""
     rows = [DocumentRow(f"document-{i}", bytes(16), i, i, i) for i in range(30_000)]
-    batches = [(payload, records.unpack_documents(payload)) for payload in batch_documents(7, rows)]
+    batches = [(payload, task_records.unpack_documents(payload)) for payload in batch_documents(7, rows)]
     assert len(batches) > 1
     assert all(len(payload) <= 1 << 20 for payload, _ in batches)
     assert [row for _, batch in batches for row in batch.rows] == rows
@@ -138,7 +138,7 @@ def test_the_digest_of_documents_tells_order_ids_and_contents_apart() -> None:
 def test_rows_as_they_came_are_the_rows() -> None:
     """Who looks at few of thousands makes values of these alone; what cannot be a row is known before."""
     rows = (DocumentRow("a", b"d" * 16, 0, 1, 1), DocumentRow("b", b"", 1, 2, 2, b"facts"))
-    payload = records.pack_documents(records.DocumentsRecord(4, rows, 2))
+    payload = task_records.pack_documents(task_records.DocumentsRecord(4, rows, 2))
     first, packed, epoch = packed_documents(payload)
     assert (first, epoch, tuple(map(document_row, packed))) == (4, 2, rows)
     later = [*packing.unpack(payload)[1][0], b"", "new"]
