@@ -19,7 +19,7 @@ from mrengine.host.estimate import estimate
 from mrengine.host.intake import spool_unnamed
 from mrengine.host.job_identity import auto_job_id
 from mrengine.host.job_run import JobRun
-from mrengine.host.kept_driver import Pool
+from mrengine.host.kept_driver import KeptDriver
 from mrengine.host.log_follower import OnStep, OnText
 from mrengine.host.pilot import check_size, pilot
 from mrengine.host.reduce import reduce_run
@@ -64,7 +64,7 @@ class MapReduceRunner:
         self._dispatcher = events.Dispatcher()
         self._models: tuple[Model, ...] | None = None
         self._keyed = False  # whether the models were resolved with their keys
-        self._pool = Pool.of(self._settings)
+        self._pool = KeptDriver.of(self._settings)
         self._run: JobRun | None = None
         self._turns = Turns()
         self._last_id: str | None = self._job_id if self._job_id != "auto" else None

@@ -10,7 +10,7 @@ import pytest
 
 from mrengine import MapReduceRunner
 from mrengine.backends.process.driver import ProcessDriver
-from mrengine.host.kept_driver import Pool
+from mrengine.host.kept_driver import KeptDriver
 
 
 def one(_chunk: object, _context: object) -> int:
@@ -19,7 +19,7 @@ def one(_chunk: object, _context: object) -> int:
 
 def test_an_open_driver_is_used_again() -> None:
     """Until it is dropped or closed; both may be done twice."""
-    pool = Pool("sequential", drain_s=1.0)
+    pool = KeptDriver("sequential", drain_s=1.0)
     first = pool.open()
     assert pool.open() is first
     pool.drop()
@@ -32,7 +32,7 @@ def test_an_open_driver_is_used_again() -> None:
 
 def test_a_fork_has_a_pool_of_its_own() -> None:
     """The parent's goes on."""
-    pool = Pool("process", drain_s=1.0)
+    pool = KeptDriver("process", drain_s=1.0)
     driver = pool.open()
     assert isinstance(driver, ProcessDriver)
     child = os.fork()
