@@ -12,12 +12,12 @@ from mrengine.host.uninterrupted import uninterrupted
 from mrengine.job.driver import Driver
 from mrengine.settings import Settings
 
-__all__ = ["Pool"]
+__all__ = ["KeptDriver"]
 
 _OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
 
-class Pool:
+class KeptDriver:
     """The driver that is open, if one is. ``kept``: it outlives its run. ConfigError: there is no such ``backend``."""
 
     def __init__(self, backend: str, *, drain_s: float, address: str | None = None) -> None:
@@ -27,7 +27,7 @@ class Pool:
         self.kept = False
 
     @classmethod
-    def of(cls, settings: Settings) -> Pool:
+    def of(cls, settings: Settings) -> KeptDriver:
         """The one that a runner's settings name."""
         return cls(settings.backend_name, drain_s=settings.drain_s, address=settings.address)
 

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -37,12 +38,33 @@ def _end_its_actor() -> None:
     time.sleep(60)
 
 
+def _write_among_its_messages(data: bytes) -> None:
+    """As a map function does that writes to a descriptor that it took for its own."""
+    for fd in map(int, os.listdir("/proc/self/fd")):
+        with suppress(OSError):
+            path = os.readlink(f"/proc/self/fd/{fd}")
+            if PREFIX in path and path.endswith("/out"):
+                os.write(fd, data)
+
+
+def _garble() -> None:
+    _write_among_its_messages(b"no message " * 100)
+    time.sleep(60)
+
+
+def _cut_a_message_short() -> None:
+    _write_among_its_messages(bytes(2))
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 ENDINGS: dict[str, tuple[str, Callable[[], object]]] = {
     "SIGKILL": ("crash", lambda: os.kill(os.getpid(), signal.SIGKILL)),
     "SIGTERM": ("crash", lambda: os.kill(os.getpid(), signal.SIGTERM)),
     "a segmentation fault": ("crash", lambda: ctypes.string_at(0)),
     "os._exit(0)": ("crash", lambda: os._exit(0)),
     "the end of its actor": ("crash", _end_its_actor),
+    "bytes among its messages": ("crash", _garble),
+    "half a message": ("crash", _cut_a_message_short),
     "SIGSTOP": ("crash", lambda: signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)),
     "a hang": ("hang", lambda: time.sleep(3600)),
     "an error": ("error", lambda: 1 // 0),

@@ -25,6 +25,7 @@ BATCH = 512  # tasks at most in one call
 SHIPPED_BYTES = 64 << 20  # of texts that a worker holds, unless those of its slots are larger
 LOST_NODE = "its node or its process was lost"
 ENDED = "its process ended"
+GARBLED = "something else than the engine wrote into the file of its messages"
 
 Pack = Callable[[Sequence[tuple[Start, bool]]], bytes]
 Item = tuple[str, Any]
@@ -207,22 +208,35 @@ class Remote:
 
     def _replaced(self, left: list[tuple[int, int, float]] | None, cause: str) -> list[Message]:
         """Another process has taken the place of a dead one: the messages that it left, and its death."""
-        import ray
-
         messages: list[Message] = []
         if left is None:  # on another node, or the files are gone: what was reported last counts
-            self._unpacker = Unpacker()
+            self._unpacker.at = 0
             running, cause = self._running, cause or LOST_NODE
         else:
+            messages = self._left_behind()
             running, cause = _started(left), cause or ENDED
-            take = self._actor.take.options(concurrency_group="say")
-            while (reply := ray.get(take.remote(self._unpacker.at, 0)))[0]:
-                messages += self._of_this_round(self._unpacker.messages(self._index, *reply[:2]))
+        garbled, self._unpacker = self._unpacker.broken, Unpacker(self._unpacker.at)
+        cause = GARBLED if garbled else cause
         silent, self._silent = self._silent, False
         self._reset()
         if self._setup[1] is not None:
             self._items.append(("setup", self._setup[1]))
-        return messages if silent else [*messages, (self._index, m.DIED, -1, -1, Death(running, None, cause))]
+        return messages if silent else [*messages, (self._index, m.DIED, -1, -1, Death(running, None, cause, garbled))]
+
+    def _left_behind(self) -> list[Message]:
+        """The messages of a dead process that were not fetched yet."""
+        import ray
+
+        messages: list[Message] = []
+        take = self._actor.take.options(concurrency_group="say")
+        while (reply := ray.get(take.remote(self._unpacker.at, 0)))[0]:
+            data, begin = reply[:2]
+            messages += self._of_this_round(self._unpacker.messages(self._index, data, begin))
+            if self._unpacker.at == begin:
+                # No whole frame: a kill cut the last one short, or what stands there is none. The new process has
+                # no round yet, so nothing of it is passed over but what it printed.
+                self._unpacker.at = begin + len(data)
+        return messages
 
     def _ended(self, why: str) -> list[Message]:
         """Ray does not start the actor again: somebody has ended it, or it could not be created at all."""
@@ -241,6 +255,8 @@ class Remote:
         if self._begun:
             self._running = _started(running)
         self.resident, self.halted = resident, halted
+        if self._unpacker.broken:
+            self.kill()  # nothing that it says can be read any more
         return messages
 
     def _of_this_round(self, received: Sequence[Message]) -> list[Message]:
