@@ -41,7 +41,8 @@ def test_tokens_of_titles_are_summed_up_exactly(titles: list[str]) -> None:
     chunker = Chunker()
     said = above(tuple(titles), "")
     assert chunker._titles_taken(said) in (0, chunker._tokenizer.count(said))
-    plain = [title for title in titles if title.strip() == title != ""]
+    # A title with the mark that stands between titles may be parted elsewhere: then it is counted as a whole.
+    plain = [title for title in titles if title.strip() == title != "" and ">" not in title]
     if len(plain) == len(titles):
         assert chunker._titles_taken(said) == chunker._tokenizer.count(said)
 
