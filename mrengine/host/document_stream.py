@@ -130,7 +130,7 @@ class DocumentStream:
                 assert document.row is not None
                 self._name(index, document.row)
             index += 1
-            yield None  # a document without rows may end a group, too
+            yield None  # the end of its document: an eager group ends here
 
     def _name(self, index: int, row: DocumentRow) -> None:
         """Put a document that was read into the next group."""
@@ -188,7 +188,7 @@ class Begun:
 class EarlyStart:
     """Begins a job before all of its documents are read.
 
-    ``plan()``: makes a plan of the job without its documents. ``stage(name)``: a ``with`` block whose duration is noted.
+    ``plan()``: plans the job without its documents. ``stage(name)``: a ``with`` block whose duration is noted.
     ``first_s``: how long to cut, at most, before the workers begin. ``eager``: see DocumentStream.
     ``may_compare_later``: documents may be compared with the log while workers run, because a difference only ends the
     run.
@@ -259,7 +259,7 @@ class EarlyStart:
                 # The spool gets its name before any row that names its text can be durable.
                 intake.spool.settle(place)
             else:
-                # The workers read from the earlier run's spool meanwhile; the fresh one replaces it after the comparison.
+                # The workers read the earlier spool meanwhile; the fresh one replaces it after the comparison.
                 groups = self._compared_first(comparison, pace, stream, place, plan.job.job_id)
                 rows = RowStream(groups, pace, count=known.rows, n_bytes=None, is_urgent=lambda: not comparison.is_over)
         while True:
