@@ -59,7 +59,7 @@ def chunk_records(
     log has; they are cut once more, compared and left out, and b"" is yielded where a record is due meanwhile.
     LogError: they differ.
     """
-    # The spool is opened here and not by the generator: it may get another name before the first row is cut.
+    # Opened at once, and read by this descriptor to the end: the spool gets its final name while it is cut.
     rows = _rows(SpoolReader(spool), documents, chunk, blank, *since, whole, 0 if known is None else len(known))
     return _in_batches(rows if known is None else beyond(known, rows, since[1]), round_, since[1], known, is_due)
 

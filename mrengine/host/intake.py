@@ -151,7 +151,7 @@ class Intake:
         if len(self.reading.errors) > opened.errors:
             if self.at_once and not self._skip:
                 raise _first(self.reading.errors[opened.errors])
-            # Chunks that were handed out are paid for: their document stays, as far as it came, in this run and the next.
+            # Chunks that were handed out may be paid for: their document stays, as far as it came.
             if not opened.given and not (opened.n_bytes and self._skip and self.stays(self.count, name)):
                 self.spool.take_back(opened.offset)
                 return
