@@ -47,7 +47,7 @@ OnText = Callable[[int, str], None]
 
 
 class Step(NamedTuple):
-    """A durable result, the ``done``-th of ``total`` in its round; ``final``: a document's answer, counted in documents."""
+    """A durable result, number ``done`` of ``total`` of its round; ``final``: a document's answer, so counted."""
 
     round: int
     done: int

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["check_size", "pilot"]
 
 START_S = 1.0  # time that a run needs beside its chunks, where the pilot did not measure it
-BURST_MIN = 1.0  # a bucket starts full: the allowance of so many minutes can be used at once
+BURST_MIN = 1.0  # minutes of a limit's allowance that can be used at once
 
 
 def check_size(n: object) -> None:
