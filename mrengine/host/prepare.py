@@ -209,7 +209,7 @@ class Preparation:
         view = self._caught_up(durable)
         action = self._action(plan, view, text)
         if action == "new_epoch":
-            place = self._folder / spool_name(plan.job.documents[2])  # they may have been read when they had no name
+            place = self._folder / spool_name(plan.job.documents[2])  # a half-read job's spool has another name
             records = self._cut(plan, text, view)
         elif action == "resume":
             records, self._rows = list(self._lacking(plan, view)), None
