@@ -25,7 +25,7 @@ Numbered = tuple[int, bytes, int]  # a record, and the number by which ``is_in``
 
 
 class Pace:
-    """Decides when to stop cutting and hand over the rows: by the thread's CPU time, or by the clock if that is slow.
+    """Decides when to stop cutting and hand over the rows: by the thread's CPU time, and at last by the clock.
 
     CPU time, so that on a busy machine a slice still makes rows; the clock, for a source that has to be waited for.
     """
