@@ -32,7 +32,7 @@ log = logging.getLogger("mrengine")
 
 
 class Ending(NamedTuple):
-    """The error of a run. ``state``: for its CLOSE record. ``has_facts``: the round's other facts are its attributes."""
+    """The error of a run. ``state``: for its CLOSE record. ``has_facts``: the round's facts become its attributes."""
 
     error: type[JobError]
     message: str

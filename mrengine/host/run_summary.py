@@ -9,7 +9,7 @@ from mrengine.records import RunSummary, Throughput, Usage
 
 __all__ = ["SummaryBuilder"]
 
-MOST_MESSAGES = 20  # different messages that are kept: a million failures must not fill the host's memory
+MOST_MESSAGES = 20  # different messages that a summary has at most
 
 
 class SummaryBuilder:

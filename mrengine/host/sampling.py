@@ -35,7 +35,7 @@ def total(values: Sequence[float], sizes: Sequence[float], rest: Sequence[float]
     """The sum of a value over all chunks. ``values`` and ``sizes``: of the chunks that were tried; ``rest``: the sizes
     of the others.
     """
-    # A value grows with a power of the size between 0 (not at all) and 1. The sample shows the power within an error, so
+    # A value grows with a power of the size between 0 (not at all) and 1. The sample shows it within an error, so
     # three powers are tried. For each, the sums of the others are drawn by Pólya's urn (Lo 1988, the Bayesian bootstrap
     # of a finite population), with one chunk more than the sample (UNSEEN). The mean is taken in two ways: the ratio of
     # the sums holds whatever the law is, the mean of the chunks' ratios shows a long tail that stands at a small chunk.
@@ -98,8 +98,8 @@ def _tail(x: Any) -> float:
 def makespan(
     work: Interval, seconds: Sequence[float], left: int, *, workers: int, slots: int, stealing: bool
 ) -> Interval:
-    """How long so much work takes on ``workers × slots`` lanes. At best no lane is idle; at worst the longest chunk comes
-    last, and one worker has more than its share if chunks are bound to workers (not ``stealing``).
+    """How long so much work takes on ``workers × slots`` lanes. At best no lane is idle; at worst the longest chunk
+    comes last, and one worker has more than its share if chunks are bound to workers (not ``stealing``).
     """
     lanes, longest = workers * slots, max(seconds, default=0.0)
     if lanes == 1 or not longest:
@@ -116,8 +116,8 @@ def makespan(
 
 def _longest(seconds: Sequence[float], left: int) -> float:
     """An upper bound, in all likelihood, of the longest chunk: the worst that any of four laws allows."""
-    # A dear kind that was not seen; a lognormal law; a power law of the tail, under which one chunk may take most of the
-    # time; and Pareto's law for all chunks, if the logarithms are as skewed as it makes them.
+    # A dear kind that was not seen; a lognormal law; a power law of the tail, under which one chunk may take most of
+    # the time; and Pareto's law for all chunks, if the logarithms are as skewed as it makes them.
     import numpy
 
     x = numpy.asarray(seconds, float)

@@ -11,7 +11,7 @@ from mrengine.job.driver import Driver
 
 __all__ = ["SUPERVISORS", "Sessions"]
 
-SUPERVISORS = 4  # so many deaths, and the job is given up: it may be what kills them
+SUPERVISORS = 4  # how many may die before a job is given up
 _T = TypeVar("_T")
 
 
@@ -44,7 +44,7 @@ class Sessions:
         return self.begin()
 
     def until_done(self, session: Driver, use: Callable[[Driver], _T]) -> _T:
-        """Do ``use`` with a driver: again with another one after a supervisor's death, and later while the job is busy."""
+        """Do ``use`` with a driver; again with another after a supervisor's death, and later while the job is busy."""
         while True:
             try:
                 return use(session)
