@@ -67,7 +67,7 @@ def described(args: RunArguments, *, version: str | None, named: bool) -> MapFun
 
 def check_map(map_fn: Any) -> None:
     """ConfigError: it is no function of (chunk, context) that returns its result."""
-    # All of this before anything is read: the same mistakes would fail every chunk later, one after another.
+    # Before anything is read: the same mistakes would fail every chunk later, one after another.
     if not callable(map_fn):
         made = "; map_prompt(…) makes one of a prompt" if isinstance(map_fn, str) else ""
         raise ConfigError(f"map_fn is of type {type(map_fn).__name__}, not a function{made}", setting="map_fn")

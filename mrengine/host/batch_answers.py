@@ -67,9 +67,8 @@ class Reader:
 
     def __init__(self, model: Model, shared: SharedAnswers | None = None) -> None:
         self.model, self._shared = model, shared
-        from mrengine.providers.http.url_provider import (
-            HttpProvider,
-        )  # imported here: it loads TLS, which few hosts need and uWSGI's Python cannot load
+        # Imported here: it loads TLS, which few hosts need and uWSGI's Python could not load.
+        from mrengine.providers.http.url_provider import HttpProvider
 
         self._provider = HttpProvider(model, Headers(replace(model, kind="http")), base_url=model.base_url or "")
 

@@ -183,7 +183,7 @@ class BatchCoordinator:
         seen = self._find(batch, set(ledger.names()) | self._strangers)
         if seen is not None:
             self._sender.submitted(place, batch.record, seen, adopted=True)
-        elif self._is_over(batch, now) and now >= first + 2 * LOOKS_S:  # looked for more than once
+        elif self._is_over(batch, now) and now >= first + 2 * LOOKS_S:  # after several looks
             note(place, batch.record, "lost")
 
     def _is_over(self, batch: Batched, now: float) -> bool:

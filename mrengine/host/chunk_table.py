@@ -117,7 +117,7 @@ def _rows(
 
 def whole_row(index: int, document: DocumentRow, text: str, whole: Whole) -> bytes | None:
     """The packed row of a document that is one chunk. None: it has to be cut."""
-    # Without Chunk, ChunkRow and a second digest: a million short rows spend most of their time here.
+    # Without Chunk, ChunkRow and a second digest: in a job of short rows this is the host's time.
     if text.isspace() or (found := whole(text, document.id)) is None:
         return None
     return pack_whole(index, document, *found)
@@ -224,9 +224,8 @@ def append_inputs(spool: Path, round_: int, inputs: Sequence[tuple[int, str]]) -
 
     rows = bytearray()
     try:
-        with os.fdopen(
-            open_file(spool, os.O_RDWR), "r+b"
-        ) as file:  # never created here: a spool that is gone has lost its documents
+        # Never created here: a spool that is gone has lost its documents, too.
+        with os.fdopen(open_file(spool, os.O_RDWR), "r+b") as file:
             position = file.seek(0, os.SEEK_END)
             for document, text in inputs:
                 data = text.encode("utf-8", "surrogatepass")

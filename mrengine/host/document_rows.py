@@ -20,15 +20,14 @@ class DocumentRows(Sequence[DocumentRow]):
 
     def __init__(self, stored: ResumeEngine | None = None) -> None:
         """``stored``: a log whose documents may be the same."""
-        # A finished job of 300,000 rows takes 19 MB in this way, and took 95 when all rows were kept.
+        # Kept as objects, the rows were most of a host's memory (docs/decisions/streaming-preparation.md).
         epoch = None if stored is None else stored.epoch
         self._batches: tuple[Batch, ...] = ()
         self._names: Sequence[DocumentRow] | DocumentNames = ()
         if stored is not None and epoch is not None and not epoch.lost_documents():
             self._batches = tuple(epoch.documents)
-            self._names = DocumentNames(
-                stored.reader.duplicate(), self._batches
-            )  # a descriptor of its own: the view may be opened anew
+            # With a descriptor of its own: the view may be opened anew.
+            self._names = DocumentNames(stored.reader.duplicate(), self._batches)
         self._ahead = iter(self._names)
         self._alike = 0  # how many of the first rows are those of the log
         self._others: list[DocumentRow] = []
