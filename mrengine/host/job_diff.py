@@ -80,7 +80,7 @@ def _price(stored: ResumeEngine) -> float | None:
         with suppress(LogError):
             paid = unpack_result(stored.reader.payload(index.result(slot))).cost_usd
             if paid is None:
-                return None
+                return None  # a model without a price: half of a cost would pass for the whole
             cost += paid * stored.epoch.models
             tokens += table[slot // stored.epoch.models].tokens
     return cost / tokens if tokens else None

@@ -1,6 +1,6 @@
 """One run of a job, from its documents to its outcomes: prepare, play rounds, end.
 
-Begin reading here. ``rounds`` plays the rounds; ``outcomes()`` yields outcomes as they become durable; ``reduce`` makes
+``rounds`` plays the rounds; ``outcomes()`` yields outcomes as they become durable; ``reduce`` makes
 the result of them.
 """
 
@@ -82,9 +82,7 @@ class JobRun:
         self.on_text: OnText | None = None  # is given what a model writes of the run's last answer
         self.on_step: OnStep | None = None  # is given each result as it becomes durable
         chooses = getattr(mapping.function, "prepared", None) is not None
-        self.needs_whole = (
-            chooses or config.settings.batching is not None
-        )  # the whole chunk table before the first call
+        self.needs_whole = chooses or config.settings.batching is not None  # the whole table, before the first call
         self.remind: Callable[[], None] = lambda: None  # Signals.remind: delivers signals that were put off
 
     @property

@@ -161,6 +161,7 @@ def _limit(run: JobRun, tree: TreeReduce) -> int:
     """How many tokens one call merges: from the log, so that each run of the job makes the same groups."""
     epoch = run.follower.view.epoch
     settings = {} if epoch is None else epoch.job.settings
+    # Other groups would be other inputs: rounds that the log has would be played, and paid for, once more.
     cut, room = settings.get("cut_tokens"), settings.get("room_tokens")
     limit = cut if isinstance(cut, int) else AUTO_TARGET
     if tree.most_tokens is not None and isinstance(room, int):

@@ -48,10 +48,8 @@ class RoundPlayer:
         self._driver: Driver | None = None
         self._updates: deque[Update] = deque()  # received, and not dealt with yet
         self._durable = 0  # the newest durable offset that was received
-        self._died, self._progress = (
-            0,
-            0,
-        )  # supervisors that died without progress between, and the progress at the last death
+        # Supervisors that died without progress between, and how far the run was at the last of these deaths.
+        self._died, self._progress = 0, 0
         self._coordinator: BatchCoordinator | None = None
         self.playing = False
         self.stop_reason: str | None = None

@@ -87,6 +87,6 @@ def clear(folder: Path, keep: str) -> None:
         elif keep == "on_failure":
             remove(folder)
     except (JobBusy, LogError):
-        pass  # another run of it has begun, or removed it
+        pass  # another run of the job has begun, and needs its folder, or has removed it
     except OSError as error:  # not raised: the run has its answer
         log.warning("%s could not be cleared (%s): it holds documents", folder, error.strerror)

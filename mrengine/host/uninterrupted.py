@@ -14,9 +14,8 @@ from typing import Any
 
 __all__ = ["Signals", "uninterrupted"]
 
-_NUMBERS = sorted(
-    signal.valid_signals(), key=lambda number: number == signal.SIGINT
-)  # SIGINT last: it is restored last, too
+# SIGINT last: handlers are taken and given back in this order.
+_NUMBERS = sorted(signal.valid_signals(), key=lambda number: number == signal.SIGINT)
 QUIET_S = 1.0  # how long signals wait after a handler has raised: the clean-up begins within that time
 
 

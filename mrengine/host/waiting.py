@@ -73,9 +73,8 @@ class Turns:
         """
         mine = run, threading.get_ident()
         while True:
-            taken = self._taken.setdefault(
-                "by", mine
-            )  # one step in C: no interrupt, nor another thread, comes between look and take
+            # One step, without a lock: neither an interrupt nor another thread comes between the look and the taking.
+            taken = self._taken.setdefault("by", mine)
             if taken is mine:
                 return
             if not wait:
