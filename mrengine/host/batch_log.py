@@ -83,7 +83,7 @@ class Clients:
 
     def reader(self, name: str) -> Reader:
         """The reader of a model's answers, made at its first use."""
-        found = self._readers.get(name)
+        found = self._readers.get(name)  # one for all its batches: a reader learns what its endpoint refuses
         if found is None:
             found = self._readers[name] = Reader(self.models[name], self._shared)
         return found

@@ -61,7 +61,7 @@ def _none(workers: int, slots: int) -> Any:
 
 
 class _Place:
-    """Implements :class:`mrengine.host.batches.BatchLog`, where no run follows the log."""
+    """Implements :class:`mrengine.host.batch_log.BatchLog`, where no run follows the log."""
 
     def __init__(self, driver: LocalDriver, view: ResumeEngine, until: float) -> None:
         self._driver, self._view, self._until = driver, view, until

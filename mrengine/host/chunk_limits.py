@@ -120,7 +120,7 @@ def stored_chunking(job: JobRecord) -> Chunking | None:
         limit = None if cut is None else int(cut)
     except (ChunkingError, KeyError, TypeError, ValueError):
         return None
-    if limit is not None and cut != target:
+    if limit is not None and cut != target:  # a server's window made it smaller, and the overlap with it
         overlap = min(overlap, limit // 4)
     return Chunking(
         limit, overlap, str(fields.get("encoding")), splitter, fit=target == "fit", room_tokens=_stored_room(job)

@@ -55,7 +55,7 @@ def _versions(
     stored: ResumeEngine | None, job: JobRecord, documents: Sequence[DocumentRow]
 ) -> dict[str, tuple[int, DocumentRow]]:
     """The versions that the log has of edited documents: by id, the index in the log and the row."""
-    if stored is None or stored.epoch is None or stored.epoch.job.chunking != job.chunking:
+    if stored is None or stored.epoch is None or stored.epoch.job.chunking != job.chunking:  # other cuts are wanted
         return {}
     if stored.epoch.job.documents == job.documents:  # none was edited: a record that says so is damaged
         return {}

@@ -37,7 +37,7 @@ class KeptDriver:
         """The driver that is open, or a new one."""
         if self._driver is not None and self._pid != os.getpid():
             self.close()  # this process is a fork: the pool belongs to the parent, whose job close() does not touch
-        if self._driver is None:
+        if self._driver is None:  # none was opened, or its supervisor died in the run before
             self._pid = os.getpid()
             if self._name != "sequential":
                 _warn_in_event_loop()

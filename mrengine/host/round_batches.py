@@ -69,6 +69,7 @@ class LogPlace:
                     raise SupervisorDied("the supervisor died while the job waited for its batches")
                 self._follower.report(update)
             left_s = until - time.monotonic()
+            # In short steps, although polls are minutes apart: stop(), timeouts and a dead supervisor are noticed soon.
             if left_s <= 0 or self.stopped() is not None:
                 return
             time.sleep(min(PAUSE_S, left_s))

@@ -32,7 +32,7 @@ class StageTimes:
 
     def result(self, record: ResultRecord) -> None:
         """Record a task that ended, without the time of its calls."""
-        # Calls run side by side may take longer together than their task: max(), or its rest would be negative.
+        # An answer from a batch has the latency of the batch, which is longer than the task that reads it: hence max().
         called = self._calls.pop((record.round, record.chunk_id, record.model_index), 0.0)
         self._collector.record("map function", max(0.0, record.duration_ms - called))
 

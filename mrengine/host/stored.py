@@ -145,6 +145,6 @@ def _imported(module: str, folder: str) -> Any:
     sys.path.insert(0, folder)
     try:
         return importlib.import_module(module)
-    finally:
+    finally:  # only this import had to find the folder first: from now on it is searched last
         sys.path.remove(folder)
         sys.path.append(folder)
