@@ -71,7 +71,7 @@ class BatchCoordinator:
     # what a round asks
 
     def mode(self, ledger: BatchLedger, began: int | None) -> dict[str, Any]:
-        """See worker.batched_call.BatchMode."""
+        """The fields of ``worker.batched_call.BatchMode`` for the next play."""
         return {
             "since": ledger.since,
             "began": began,

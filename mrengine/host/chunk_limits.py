@@ -32,7 +32,7 @@ class Chunking:
     splitter: Any
     askable: tuple[Model, ...] = ()
     fit: bool = False
-    room_tokens: int = AUTO_TARGET  # of the text of one call, whatever chunks are cut to
+    room_tokens: int = AUTO_TARGET  # tokens of text that one call has room for, whatever chunks are cut to
     _made: Any = None
 
     def cut_tokens(self) -> int | None:
@@ -73,7 +73,7 @@ class Chunking:
         return self._made
 
     def fields(self) -> dict[str, Any]:
-        """What the log keeps of it, and a resumed run is compared with."""
+        """The fields that the log keeps; a resumed run's are compared with them."""
         named = isinstance(self.splitter, str)
         return {
             "target_tokens": "fit" if self.fit else self.target_tokens,
@@ -139,7 +139,7 @@ def _room(window: int) -> int:
 
 
 def _room_beside_answer(window: int, max_output: int | None = None) -> int:
-    """The same, beside an answer of half the chunk's length, or of the longest that the model can give, if shorter."""
+    """Tokens of a chunk beside an answer of half its length, or of the longest that the model gives, if shorter."""
     left = window - PROMPT_ROOM
     rooms = [left / 1.8] if max_output is None else [left / 1.8, (left - max_output) / 1.3]
     return max(64, int(max(rooms)))

@@ -63,7 +63,7 @@ class DocumentStream:
         document, before the next one is asked for.
         """
         self._intake, self._settings, self._known = intake, settings, known
-        self._chunk, self._whole = chunk, whole  # of a Chunker, or what acts like it
+        self._chunk, self._whole = chunk, whole  # methods of a Chunker, or of what acts like it
         self._blank, self._is_due, self._eager = blank, is_due, eager
         self._named = known.documents  # how many documents the log and earlier groups name
         self._documents: list[DocumentRow] = []  # those that this group will name

@@ -47,7 +47,7 @@ def estimate(
     calls_per_chunk: float | None = None,
     sample: int = 0,
 ) -> Estimate:
-    """See ``MapReduceRunner.estimate``; with ``balance="all"`` all of it is done for each model."""
+    """Estimate a job, as ``MapReduceRunner.estimate`` says; ``balance="all"`` counts each chunk for each model."""
     _check(map_fn, calls_per_chunk, sample)
     counted = _Counted(sample)
     counted.count(_chunks(document, settings, models))

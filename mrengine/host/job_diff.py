@@ -29,7 +29,7 @@ ASSUMED = "at what the chunks of the job have cost so far, for each token; a red
 
 
 def diff(folder: Path, job_id: str, document: Any) -> JobDiff:
-    """See ``Job.diff``. The documents are read into a file beside the jobs, which is removed."""
+    """Compare a job with other documents, as ``Job.diff`` says. They are read into a file that is removed again."""
     with ResumeEngine(folder) as stored:
         job = stored_job(stored, job_id).record
         chunking = stored_chunking(job)

@@ -81,7 +81,7 @@ def _in_a_cell() -> bool:
 
 
 def _frames_of_ours() -> int:
-    """How far up the stack of the caller the user's code begins, as ``stacklevel`` counts."""
+    """The ``stacklevel`` of the first frame that is not of this package: the user's own line."""
     frame, level = sys._getframe(1), 1
     while frame.f_back is not None and frame.f_code.co_filename.startswith(_OURS):
         frame, level = frame.f_back, level + 1

@@ -79,7 +79,7 @@ class LogFollower:
     ) -> None:
         self._job_id, self._dispatcher, self._progress, self.counts = job_id, dispatcher, progress, counts
         self._balancer = balancer  # for statistics only: the supervisor's own balancer decides
-        self._result_type = result_type  # of the map round's results
+        self._result_type = result_type  # for results of the map round
         self._stages = StageTimes(collector) if collector is not None else None
         self._watchers = watchers
         self.view = view

@@ -146,7 +146,7 @@ class RoundPlayer:
                 if durable is None:
                     update = self._gave_up()
                 else:
-                    if is_begun:  # what the dead one did not announce is new
+                    if is_begun:  # outcomes that the dead supervisor had logged, but not announced
                         yield from follower.follow(durable, outcomes=wanted)
                     else:  # the round's record may have died with it: nothing of this run is in the log
                         follower.view.catch_up(durable)

@@ -27,7 +27,7 @@ class SummaryBuilder:
         self._troubles: set[str] = set()
         self.trouble = ""  # why the latest call that was made again had failed
         self.warnings: list[str] = []
-        self.unread: tuple[SourceError, ...] = ()  # of sources that were left out
+        self.unread: tuple[SourceError, ...] = ()  # the errors of sources that were left out
 
     def call(self, model: str, usage: Usage, cost_usd: float | None) -> None:
         """Count an answer that was bought in this run."""

@@ -57,7 +57,7 @@ def _runs(folder: Path, *, after_s: float = 0.0) -> Owner | None:
     # A supervisor hears of its host's death some milliseconds later: a job that was just killed looks as if it ran.
     time.sleep(after_s)
     owner = JobLock(folder).holder()
-    known = owner is not None and owner.state != "unknown"  # it may just be taken, or given up
+    known = owner is not None and owner.state != "unknown"  # "unknown": the lock is just being taken, or given up
     return owner if owner is not None and known and owner.alive and not owner.draining else None
 
 
