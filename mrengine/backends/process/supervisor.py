@@ -36,7 +36,7 @@ LOOK_S = 0.5
 
 
 class HostConnection:
-    """The supervisor's end of the connection; implements :class:`mrengine.engine.loop.Announcer` over a socket.
+    """The supervisor's end of the connection; implements :class:`mrengine.engine.protocol.Announcer` over a socket.
 
     It never blocks on the host. The newest durable offset replaces an older one that was not sent yet, and notes beyond
     a bound are dropped and counted. No outcome is lost by that: a slow host reads all of them from the log.
