@@ -37,7 +37,7 @@ class AttemptCounter:
         return self._charges[key] >= self._max
 
     def charges(self, key: int) -> int:
-        """How often it was charged so far."""
+        """How often a task was charged so far."""
         return self._charges.get(key, 0)
 
     def stopped(self, keys: Collection[int]) -> bool:

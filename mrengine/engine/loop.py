@@ -27,7 +27,7 @@ from mrengine.log.format import codec
 
 __all__ = ["Engine"]
 
-TICK_S = 0.5  # how often deadlines, resident memory and the cancel mark are looked at
+TICK_S = 0.5  # how often deadlines and resident memory are looked at
 
 
 class Engine:
@@ -261,7 +261,7 @@ class Engine:
         self.stop("broken", message=(cause := payload.decode("utf-8", "replace")), cause=cause)
 
     def _cannot_start(self, cause: str) -> None:
-        """An initializer or an import would fail in the next worker as well."""
+        """Stop as broken: an initializer or an import would fail in the next worker as well."""
         self.stop("broken", message=f"a worker could not start: {cause}", cause=cause)
 
     def _on_retry(self, index: int, chunk: int, model: int, payload: bytes) -> None:

@@ -31,7 +31,7 @@ class Notes:
         self._log.taken = [] if profile else None
 
     def record(self, name: str, fields: Mapping[str, Any], *, worker: int = -1, chunk: int = -1) -> None:
-        """Send an event to the host, and keep it in the log for reports."""
+        """Send an event to the host; the log keeps those that reports show."""
         self._announcer.note(name, fields)
         if name in LOGGED:
             self._log.note(self._failures.note(name, fields, worker, chunk))

@@ -50,7 +50,7 @@ class Worker:
 
     @property
     def has_plenty(self) -> bool:
-        """Whether it will not want for tasks soon."""
+        """Whether the worker has tasks for a while."""
         return self.prefetch.is_deep and 2 * len(self.flight) >= self.prefetch.window
 
 
@@ -139,7 +139,7 @@ class WorkerMonitor:
             health.reason = "it held more than max_worker_rss"
 
     def _compare(self, index: int, worker: Worker, now: float) -> None:
-        """Note how long its board and its flight have differed."""
+        """Note how long a worker's scoreboard and its flight have differed."""
         health = self._health[index]
         # A supervisor that was itself suspended saw no change because it did not look: that proves nothing.
         if now - self._looked[index] > UNSEEN_S:

@@ -107,7 +107,7 @@ class _Watch:
         return self._trace.set_span_in_context(span)
 
     def call(self, record: CallRecord) -> None:
-        """Count its usage; its span waits for the chunk's."""
+        """Count a call's usage; the call's span waits for that of its chunk."""
         self._calls.setdefault((record.round, record.chunk_id, record.model_index), []).append(record)
         attributes = self._attributes(record)
         if record.finish_reason == REFUSED:  # it has a span and no usage

@@ -92,7 +92,7 @@ class Prometheus:
 
 
 class _Watch(RunWatch):
-    """One run."""
+    """The watch of one run."""
 
     def __init__(self, to: Prometheus, metrics: _Metrics) -> None:
         self._to, self._metrics = to, metrics
@@ -102,7 +102,7 @@ class _Watch(RunWatch):
         self._to.write()
 
     def call(self, record: CallRecord) -> None:
-        """Count its usage."""
+        """Count a call and its usage."""
         if record.finish_reason == "refused":  # it settles an intent: there was no answer, and nothing was used
             return
         metrics, model = self._metrics, record.model

@@ -313,7 +313,7 @@ class ChunkReader:
         return data
 
     def document_of(self, chunk: int) -> str:
-        """The id of its document; "" where the log has lost it."""
+        """The id of a chunk's document; "" where the log has lost it."""
         with suppress(LogError, IndexError):
             self._row(chunk)
         return document_of(self._table, self._names, chunk)

@@ -28,7 +28,7 @@ class OwnProcess:
         return os.getpid() == self._pid
 
     def check(self) -> None:
-        """ConfigError in a fork."""
+        """Raise ConfigError in a fork."""
         if not self.here:
             raise ConfigError(
                 "a process that map_fn forked has no budget and no log of its own: call the model in map_fn itself"

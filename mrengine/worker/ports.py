@@ -27,10 +27,10 @@ class ChunkTexts(Protocol):
     """Chunks by id. Safe from any thread."""
 
     def document_of(self, chunk: int) -> str:
-        """The id of its document; "" where the log has lost it."""
+        """The id of a chunk's document; "" where the log has lost it."""
 
     def read(self, chunk: int) -> TrackedChunk:
-        """A chunk; its text is read when it is asked for. LogError: it is lost, or not as it was."""
+        """A chunk, whose text is read on first use. LogError: its row is lost or damaged."""
 
     def close(self) -> None:
         """Give back what is open."""

@@ -202,12 +202,12 @@ def _decodings(piece: str) -> Iterator[str]:
 
 
 def _alphanumeric(text: str) -> str:
-    """Letters and digits alone, without case and accents."""
+    """Fold a text to its letters and digits, without case and accents."""
     return re.sub(r"[\W_]+", "", unicodedata.normalize("NFKD", text.casefold()))
 
 
 def _closed_up(text: str) -> str:
-    """Without case and spaces: for values of which many characters are neither letters nor digits."""
+    """Fold a text by case and spaces alone, for values with many other characters than letters and digits."""
     return "".join(text.casefold().split())
 
 

@@ -67,7 +67,7 @@ class ProcessPool:
         return [message for message in messages if message[1] != NEED_ENDPOINT or self._serve(message[4])]
 
     def _serve(self, payload: bytes) -> bool:
-        """A worker needs the embedded model: start its server, and send its address to all workers once it is up.
+        """Start the embedded model's server for a worker, and send its address to all workers once it is up.
 
         False: the engine need not see this message.
         """

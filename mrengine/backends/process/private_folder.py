@@ -20,7 +20,7 @@ _TRIES = 20
 
 
 class SocketPlace:
-    """Where the sockets of a supervisor's job are: ``address`` is one for the budget manager.
+    """The place for the sockets of a supervisor's job: ``address`` is the budget manager's.
 
     That is the job's folder or, where its path is too long for a socket or its file system has none, a private folder
     under TMPDIR.

@@ -221,7 +221,7 @@ class Parcel(deque[int]):
 
 
 class Outbox:
-    """One frame at a time, whole, from any thread. A full pipe makes the writer wait."""
+    """Writes whole frames to the worker's pipe, one at a time, from any thread. A full pipe makes the writer wait."""
 
     def __init__(self, fd: int, scoreboard: Scoreboard) -> None:
         self._fd, self._scoreboard, self._pipe = fd, scoreboard, posix.identity(fd)
@@ -234,7 +234,7 @@ class Outbox:
         return self._process.here
 
     def emit(self, kind: int, chunk: int, model: int, payload: bytes = b"") -> None:
-        """Send one frame; what only the scoreboard has to know stays here. ConfigError in a fork of the worker."""
+        """Send one frame; only note a wait for the budget on the scoreboard. ConfigError in a fork of the worker."""
         self._process.check()
         if kind in (m.WAITING, m.RESUMED):
             self._scoreboard.waiting(chunk, model, waits=kind == m.WAITING)
@@ -272,7 +272,7 @@ class Outbox:
             self.end(CLOSED)
 
     def probe(self) -> None:
-        """OSError: this process can open no file any more."""
+        """Raise OSError if this process can open no file any more."""
         os.close(os.dup(self._fd))
 
     def end(self, cause: str) -> NoReturn:
@@ -281,7 +281,7 @@ class Outbox:
         os._exit(1)
 
     def forget(self) -> None:
-        """In a fork: give the copy back, so that the pipe ends with the worker."""
+        """Close the copy of the pipe in a fork, so that the pipe ends with the worker."""
         posix.close_if(self._fd, self._pipe)
 
 

@@ -364,7 +364,7 @@ def _log_error(error: LogError | OSError) -> LogError:
 
 
 def main(fd: int, facts: dict[str, Any]) -> None:
-    """The supervisor's process; never returns."""
+    """Run the supervisor in its process, and end the process."""
     posix.reset_signals()
     posix.adopt_orphans()
     code = 0

@@ -139,7 +139,7 @@ class _Worker:
         return local_ports(setup.config, setup.files, self._index, self._count, answers=self._answers, budget=budget)
 
     def run(self, task: m.Start) -> None:
-        """A slot runs a task."""
+        """Run a task in a slot, or drop it while the round stops."""
         executor = self._executor
         if executor is None or self._stopping.is_set():
             self._slots.emit(m.DROPPED, task.chunk, task.model)
@@ -148,7 +148,7 @@ class _Worker:
             self._orphans.reap_between_tasks()
 
     def fail(self, task: m.Start, error: BaseException) -> None:
-        """A slot could not report the outcome of a task."""
+        """Report the failure of a task whose slot could not report its outcome."""
         executor = self._executor
         if executor is None:
             self._slots.emit(m.DROPPED, task.chunk, task.model)
@@ -306,7 +306,7 @@ class WorkerHandle:
 
     @property
     def ended(self) -> bool:
-        """Whether nothing more is to be read from the worker's outbox."""
+        """Whether nothing more can be read from the worker's outbox."""
         return self._reader.ended or self._reader.broken
 
     @property
