@@ -78,7 +78,7 @@ def external_call(
     try:
         yield grant
     except Exception as error:
-        # Any other exception leaves ``made`` true: the provider may have billed the call before it was raised.
+        # Only a call that was turned away was not made: before any other exception the provider may have billed it.
         failed = error_map.from_exception(error, model=model.name)
         made, observed = not error_map.turned_away(failed), failed.observed
         raise

@@ -107,7 +107,7 @@ def redact(
     A single word that ``code`` names (a key, an attribute) stays. ``hidden``: secrets, whatever the code says, whole
     ones at any length.
     """
-    message = message[: LONGEST + 100]  # of a value that is cut at LONGEST, 100 more are enough to recognise it
+    message = message[: LONGEST + 100]  # 100 more are enough to recognise a value that LONGEST cuts
     texts = [text for text in texts if text]
     if sum(map(len, texts)) > LARGEST:
         return "its message is not shown: the chunk is too large to be compared with it"
