@@ -1,4 +1,4 @@
-"""The front door: ``MapReduceRunner`` wires the rooms together and holds no logic of its own."""
+"""The front door: ``MapReduceRunner`` wires the packages together and holds no logic of its own."""
 
 from __future__ import annotations
 
@@ -147,10 +147,11 @@ class MapReduceRunner:
         Leaving the loop stops the job. Raises what ``run()`` raises; JobFailed after the last outcome.
         """
         args = RunArguments(document, map_fn, None, job_id, timeout_s, result_type, on_busy)
+        # The clean-up of ``_Running`` stands outside ``open()``: signals break off the run, but not its end.
         with _Running(self, args) as running, running.signals.open():
             run = running.prepare()
             for outcome in chain(() if new_only else run.earlier(), run.outcomes(wanted=True)):
-                with running.signals.outside():  # the caller's loop body has its own handlers
+                with running.signals.outside():  # the caller's loop body may take for ever, and has its own handlers
                     yield outcome
             run.check_failures()
             run.complete()
@@ -209,18 +210,19 @@ class MapReduceRunner:
         config = self._config(settings.with_(on_mismatch=on_mismatch), self._all_models(args.reduce_fn), keep)
         jobs = jobs_folder(settings.state_dir, create=True)
         if job_id == "auto":
-            # The id is a digest of the documents. A source may be readable only once: spool it first, and name it then.
+            # The id is a digest of the documents, and a source may be readable only once: spool first, name afterwards.
             document = spool_unnamed(jobs, document, skip=settings.on_source_error == "skip")
             job_id = auto_job_id(document.rows, settings, self._resolve(), mapping)
         self._last_id = name = check_job_id(job_id) if job_id is not None else new_job_id()
         return JobRun(config, name, jobs / name, mapping, until=until, detach=args.detach), document
 
     def _all_models(self, reduce_fn: ReduceFn | None) -> bool:
+        # A reduce may need the answers of all models; a setting of the caller's goes before.
         wanted = self._settings.balance or getattr(getattr(reduce_fn, "func", reduce_fn), "balance", None)
         return wanted == "all" and len(self._resolve()) > 0
 
     def _resolve(self, *, keys: bool = False) -> tuple[Model, ...]:
-        """The models. ``keys``: a missing key is an error; an estimate, for one, needs none."""
+        """The models, resolved once. ``keys``: a missing key is an error, which it is not for an estimate."""
         if self._models is None or (keys and not self._keyed):
             models, limits, prices = self._settings.models, self._settings.limits, self._settings.prices
             try:
@@ -236,10 +238,11 @@ class MapReduceRunner:
         check_terms(settings, models)
         if settings.batching is not None:
             check_batches(models)
-        if settings.models is not None:
+        if settings.models is not None:  # imported here: few jobs have the embedded model
             from mrengine.providers.local.model_file import ensure_for
 
             ensure_for(models)
+        # Packed here: what cannot be pickled is a ConfigError in the caller's process, and no failure of each worker.
         return RunConfig(
             settings=settings,
             models=models,
@@ -254,7 +257,7 @@ class MapReduceRunner:
             drop_session=self._pool.drop,
         )
 
-    # from other threads and processes
+    # for other threads and processes
 
     def stop(self) -> None:
         """Stop the run gracefully: start nothing new, let what is in flight end. From any thread or signal handler."""
@@ -326,7 +329,7 @@ MapReduceRunner.__init__.__signature__ = signature(_PARAMETERS["self"], _PARAMET
 class _Running:
     """The frame of a run: it drains, closes and frees the job on the way out, whatever happened.
 
-    Signals are held back in it, except within ``signals.open()``; whatever runs outside that is bounded in time.
+    It holds signals back, except within ``signals.open()``; whatever runs outside that is bounded in time.
     """
 
     def __init__(self, runner: MapReduceRunner, args: RunArguments) -> None:
@@ -339,9 +342,9 @@ class _Running:
         return self
 
     def prepare(self, *, whole: bool = False) -> JobRun:
-        """The run, with its log and its first chunks; with all of them, if the ``whole`` table is needed."""
+        """Make the run and prepare it, with its first chunks, or with all if the ``whole`` table is needed."""
         runner, args = self._runner, self._args
-        timeout_s = check_number("timeout_s", args.timeout_s)  # below 0, where a caller's own deadline has passed
+        timeout_s = check_number("timeout_s", args.timeout_s)  # may be below 0, if a caller's own deadline has passed
         until = None if timeout_s is None else time.monotonic() + timeout_s
         settings = runner._settings.with_(on_busy=args.on_busy or runner._settings.on_busy)
         args.check()
@@ -373,7 +376,7 @@ class _Running:
                         self._run.ended(value)
 
     def _end(self, run: JobRun, value: BaseException | None) -> None:
-        """Let what is in flight end; an exception meanwhile ends everything at once."""
+        """Let what is in flight end, and free the job; an exception meanwhile ends everything at once."""
         try:
             self.signals.take_surely()  # a stream may be closed while the signals are the caller's
             with self.signals.open():

@@ -14,7 +14,7 @@ __all__ = ["AttemptCounter", "CrashBisection"]
 
 
 class AttemptCounter:
-    """How often each task was charged with a crash or a hang, or asked for a retry; and how often it was started."""
+    """Counts how often each task was charged with a crash, a hang or a retry, and how often it was started."""
 
     def __init__(self, max_attempts: int) -> None:
         self._max = max_attempts
@@ -28,7 +28,7 @@ class AttemptCounter:
         return self._starts[key]
 
     def attempt(self, key: int) -> int:
-        """The number of the attempt that a start now would be: 1, 2, …"""
+        """The number that an attempt would have if it started now: 1, 2, …"""
         return self._starts.get(key, 1)
 
     def charge(self, key: int) -> bool:
@@ -37,7 +37,7 @@ class AttemptCounter:
         return self._charges[key] >= self._max
 
     def charges(self, key: int) -> int:
-        """How often it was charged so far."""
+        """How often a task was charged so far."""
         return self._charges.get(key, 0)
 
     def stopped(self, keys: Collection[int]) -> bool:
@@ -67,7 +67,7 @@ class CrashBisection:
         return bool(self._groups)
 
     def accuse(self, suspects: Sequence[int]) -> None:
-        """Tasks that were running when the worker died: two halves, each to run alone."""
+        """Split the tasks that ran when the worker died into two halves, each to run alone."""
         half = (len(suspects) + 1) // 2
         # The first half goes in last, and so runs first; both go before groups that are accused already.
         for group in (suspects[half:], suspects[:half]):
@@ -75,14 +75,14 @@ class CrashBisection:
                 self._groups.appendleft(list(group))
 
     def hold(self, key: int) -> None:
-        """A task that is charged and tried again: alone."""
+        """Let a task that was charged run again, alone."""
         self._groups.appendleft([key])
 
     def resume(self, keys: Sequence[int]) -> None:
-        """What a cell had not started when its worker died."""
+        """Keep together what a cell had not started when its worker died."""
         if keys:
             self._groups.appendleft(list(keys))
 
     def next(self) -> list[int]:
-        """The next group."""
+        """Take the next group."""
         return self._groups.popleft()

@@ -1,4 +1,4 @@
-"""The records that the engine writes itself: attempts that came to nothing, tasks that it gives up, notes."""
+"""The records that the engine itself writes: attempts without an outcome, tasks that it gives up, notes."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class FailureRecords:
         self._round, self._models, self._document_of, self._wall = round_, models, document_of, wall
 
     def attempt(self, chunk: int, model: int, attempt: int, kind: str, cause: str) -> bytes:
-        """An attempt that ended without an outcome."""
+        """Pack an attempt that ended without an outcome."""
         record = task_records.AttemptRecord(
             round=self._round,
             chunk_id=chunk,
@@ -43,15 +43,15 @@ class FailureRecords:
         return task_records.pack_attempt(record)
 
     def note(self, name: str, fields: Mapping[str, Plain], worker: int, chunk: int) -> bytes:
-        """What an event tells, for reports."""
+        """Pack an event, for reports."""
         return task_records.pack_note(task_records.NoteRecord(self._round, self._wall(), name, worker, chunk, fields))
 
     def refused(self, chunk: int, model: int, worker: int, attempts: int, cause: str) -> bytes:
-        """A task whose model did not answer it, as the task itself reported."""
+        """Pack the failure of a task that its model did not answer, as the task itself reported."""
         return self._failure(chunk, model, worker, attempts, "model", cause)
 
     def given_up(self, chunk: int, model: int, worker: int, attempts: int, kind: str, cause: str) -> bytes:
-        """A task that has used up its attempts."""
+        """Pack the failure of a task that has used up its attempts."""
         message = f"given up after {attempts} attempts, {_WHAT[kind]}: {cause}"
         return self._failure(chunk, model, worker, attempts, kind, message)
 
@@ -72,16 +72,14 @@ class FailureRecords:
 
 
 def allowed_deaths(workers: int, slots: int, max_attempts: int) -> int:
-    """How many deaths in a row a pool survives: what it costs to find one bad task in each worker, and to give it up.
-
-    3 a worker at one slot, and as many more as halving the slots takes. A pool of one worker has room for two bad
-    tasks in a row: a job that begins with them would never get beyond them.
-    """
+    """How many deaths in a row a pool survives: enough to find one bad task in each worker, and to give it up."""
+    # 3 for each worker at one slot, and as many more as halving the slots takes. A pool of one worker has room for two
+    # bad tasks in a row: a job that begins with two would never get beyond them.
     return max(workers, 2) * (max(3, max_attempts) + (slots - 1).bit_length())
 
 
 class RestartLimiter:
-    """Bounds the restarts: so many deaths within a minute, with no task finished in between, and the pool is broken."""
+    """Bounds the restarts: a pool is broken by too many deaths within a minute with no task finished in between."""
 
     WINDOW_S = 60.0
 
@@ -90,12 +88,12 @@ class RestartLimiter:
         self._deaths: deque[float] = deque()
 
     def died(self, now: float) -> int:
-        """Count a death; 0 while the pool may go on, else how many there were."""
+        """Count a death; 0 while the pool may go on, else the number of deaths."""
         self._deaths.append(now)
         while self._deaths[0] < now - self.WINDOW_S:
             self._deaths.popleft()
         return len(self._deaths) if len(self._deaths) > self._allowed else 0
 
     def finished(self) -> None:
-        """A task was finished: the pool works."""
+        """Forget the deaths, as a finished task shows that the pool works."""
         self._deaths.clear()

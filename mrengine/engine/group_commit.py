@@ -13,16 +13,16 @@ __all__ = ["GroupCommit", "Log"]
 
 
 class Log(Protocol):
-    """What the engine needs of the write-ahead log."""
+    """The part of the write-ahead log that the engine uses."""
 
     def append(self, kind: int, payload: bytes) -> int:
-        """Buffer a record; its offset."""
+        """Buffer a record; returns its offset."""
 
     def write(self) -> None:
-        """Hand what is buffered to the kernel: it survives this process, not the machine."""
+        """Hand the buffer to the kernel: it survives this process, not the machine."""
 
     def commit(self) -> int:
-        """Write and sync; the offset below which all is durable. LogError: the log takes no more."""
+        """Write and sync; returns the offset below which all is durable. LogError: the log takes no more."""
 
 
 class GroupCommit:
@@ -44,7 +44,7 @@ class GroupCommit:
         self.taken: list[float] | None = None  # durations of commits in ms, while a run profiles
 
     def append(self, kind: int, payload: bytes) -> None:
-        """A record that the next commit makes durable."""
+        """Append a record that the next commit makes durable."""
         self._unsynced = True
         if kind == codec.RESULT:
             self._bytes += len(payload)
@@ -53,18 +53,18 @@ class GroupCommit:
         self._append(kind, payload)
 
     def call(self, payload: bytes) -> None:
-        """The answer of a call."""
+        """Append the answer of a call."""
         self._unsynced = self._others = True
         offset = self._append(codec.CALL, payload)
         if offset is not None:
             self._calls.append((payload, offset))
 
     def note(self, payload: bytes) -> None:
-        """Append something for reports. It goes with the next commit, and causes none."""
+        """Append an event for reports. It goes with the next commit, and causes none."""
         self._append(codec.NOTE, payload)
 
     def intent(self, payload: bytes) -> None:
-        """A call is about to be made."""
+        """Append that a call is about to be made."""
         self._unwritten = self._others = True
         self._append(codec.INTENT, payload)
 

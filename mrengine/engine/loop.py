@@ -27,17 +27,17 @@ from mrengine.log.format import codec
 
 __all__ = ["Engine"]
 
-TICK_S = 0.5  # how often deadlines, resident memory and the cancel mark are looked at
+TICK_S = 0.5  # how often deadlines and resident memory are looked at
 
 
 class Engine:
     """Runs the pending tasks of one round over a backend.
 
     ``pending``: the keys to run (see :class:`TaskQueues`). ``document_of(chunk)``: a document's id, for failures that
-    no worker could write. ``answered(payload, offset)`` hears of each CALL record when it is durable. ``begun``: the
-    models that tasks were given in earlier runs, where a call was begun and there is no result. ``state`` is None
-    while it runs, then "done", "parked" (the rest waits for batches), "failed", "broken", "budget", "log" (it takes no
-    more) or the reason that ``stop()`` was given, with ``facts`` beside it.
+    no worker could write. ``answered(payload, offset)`` is called for each CALL record when it is durable. ``begun``:
+    the models of tasks that have begun a call in earlier runs, and have no result. ``state`` is None while the round
+    runs, then "done", "parked" (the rest waits for batches), "failed", "broken", "budget", "log" (the log takes no
+    more) or the reason that ``stop()`` was given; ``facts`` has the details.
     """
 
     def __init__(
@@ -105,14 +105,14 @@ class Engine:
         return self.state
 
     def step(self) -> None:
-        """Hear what happened, give out new tasks, make outcomes durable, announce them."""
+        """Handle messages of workers, give out new tasks, make outcomes durable, announce them."""
         self.take(self._backend.poll(self.wait_s()))
 
     def take(self, messages: Sequence[m.Message]) -> None:
-        """One step with messages that somebody else polled."""
+        """Take one step with messages that somebody else has polled."""
         for worker, kind, chunk, model, payload in messages:
             self._handlers[kind](worker, chunk, model, payload)
-        if self._commit_first:  # what a task has paid for must be found by its next attempt
+        if self._commit_first:  # before tasks are given out: an attempt must find what the last one has paid for
             self._commit_first = False
             self.commit()
         if self.state is None:
@@ -137,7 +137,7 @@ class Engine:
         return max(0.0, (due if self._draining is None else min(due, self._drain_until)) - self._clock())
 
     def rest_s(self) -> float:
-        """How long this process may leave its workers alone: they have plenty to do, and nothing in it is urgent."""
+        """How long this process may sleep between two steps, as its workers have plenty to do."""
         return rest_s(self._workers, self._log) if self._draining is None else 0.0
 
     def commit(self) -> None:
@@ -153,7 +153,7 @@ class Engine:
             self._notes.record("job:draining", {"in_flight": self.in_flight})
 
     def extend(self, keys: Iterable[int], *, last: bool) -> None:
-        """More tasks of an open round, whose rows are durable; the ``last`` ones: it ends with those that it has."""
+        """Add tasks to an open round; their rows are durable. ``last``: no more will come."""
         self._left += self._queues.extend(keys)
         self._open = self._open and not last
 
@@ -198,7 +198,7 @@ class Engine:
     # what workers say
 
     def _settle(self, index: int, chunk: int, model: int) -> int | None:
-        """Take a task out of flight; None when it is not there: an outcome counts once."""
+        """Take a task out of flight; its key, or None if it is not there. So an outcome counts once."""
         key = self._key(chunk, model)
         worker = self._workers[index]
         given = worker.flight.pop(key, None)
@@ -261,7 +261,7 @@ class Engine:
         self.stop("broken", message=(cause := payload.decode("utf-8", "replace")), cause=cause)
 
     def _cannot_start(self, cause: str) -> None:
-        """An initializer or an import would fail in the next worker as well."""
+        """Stop as broken: an initializer or an import would fail in the next worker as well."""
         self.stop("broken", message=f"a worker could not start: {cause}", cause=cause)
 
     def _on_retry(self, index: int, chunk: int, model: int, payload: bytes) -> None:
@@ -319,7 +319,7 @@ class Engine:
         )
         by_itself = death.exitcode is not None and death.exitcode >= 0
         if worker.died and not worker.ready and (health.halted or by_itself):
-            # The one in place of a dead one, and by no kill: an initializer or import that ends or stops its process.
+            # The second in a row, and not killed: its initializer or an import ends the process, or stops it.
             self._cannot_start(f"{after.cause} while it started")
         worker.ready, worker.died, worker.began = False, True, self._clock()
         self._commit_first = True
@@ -337,7 +337,7 @@ class Engine:
             self.stop("broken", message=message, cause=after.cause)
 
     def _give_back(self, worker: Worker, after: Aftermath) -> None:
-        """Tasks that are not charged. Those of a cell that had not been started stay in one."""
+        """Queue the tasks that are not charged. Of a cell, those that had not been started stay in a cell."""
         if worker.in_cell:
             worker.cells.resume(after.waiting)
         else:
@@ -380,7 +380,7 @@ class Engine:
                 self._backend.kill(index)
 
     def _stop_if_log_failed(self) -> None:
-        """Calls in flight are paid for: they have ``drain_s`` all the same, and their workers keep the answers."""
+        """Drain if the log takes no more. Calls in flight are paid for, and the workers' journals keep the answers."""
         if self._log.failed is not None:
             self.stop("log")
             self._draining, self.facts = "log", self._log.failed.facts

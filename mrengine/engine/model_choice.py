@@ -11,12 +11,14 @@ __all__ = ["ModelChoice"]
 
 
 class ModelChoice:
-    """Chooses among the job's ``models``, of whom there may be none: then every task has model 0.
+    """Chooses among the job's ``models``. Where it has none, every task has model 0.
 
     ``policy``: "round_robin", "least_used", "budget"; anything else is round_robin. ``weights``: how fast each may be
-    called. A model that is down gets nothing. A task whose call was begun stays with its model, over attempts and runs
-    (``begun``: of earlier ones): its answer may be in the log, and another model would be paid again.
+    called. A model that is down gets nothing. A task that has begun a call keeps its model over attempts and runs;
+    ``begun`` has those of earlier runs.
     """
+
+    # Its answer may be in the log, under the digest of that model: another one would be paid again.
 
     def __init__(
         self,
@@ -39,7 +41,7 @@ class ModelChoice:
         self._begun = {key: model for key, model in (begun or {}).items() if 0 <= model < len(self._names)}
 
     def choose(self, key: int) -> int:
-        """The model for a task; any, where none is left."""
+        """The model for a task; 0 where none is left."""
         if self._only or not self._left:
             return 0
         begun = self._begun.get(key)
@@ -48,34 +50,34 @@ class ModelChoice:
         return self._index[self._balancer.assign(key)]
 
     def begin(self, key: int, model: int) -> None:
-        """A task is about to call its model."""
+        """Note that a task is about to call its model."""
         if not self._only:
             self._begun[key] = model
 
     def end(self, key: int) -> None:
-        """A task has its outcome."""
+        """Forget a task that has its outcome."""
         self._begun.pop(key, None)
 
     def given(self, model: int) -> None:
-        """A task is in flight."""
+        """Count a task in flight."""
         self._balancer.begin(self._names[model])
 
     def back(self, model: int) -> None:
-        """It is not any more."""
+        """Count a task that is no longer in flight."""
         self._balancer.leave(self._names[model])
 
     def waits(self, name: str, wait_ms: float) -> None:
-        """A call has to wait for the budget of its model."""
+        """Note that a call has to wait for the budget of its model."""
         self._balancer.waits(name, wait_ms / 1e3)
 
     def down(self, model: int) -> bool:
-        """No call can use this model any more; True when none is left."""
+        """Choose this model no more; True when none is left."""
         self._left.discard(self._names[model])
         self._balancer.remove(self._names[model])
         return not self._left
 
     def report_load(self, note: Callable[[str, Mapping[str, Any]], None]) -> None:
-        """Note the tasks in flight by model, where they are other than at the last time."""
+        """Note the tasks in flight by model, if they have changed since the last time."""
         now = {name: one.in_flight for name, one in self._balancer.get_usage_stats().items() if name}
         if now != self._reported:
             self._reported = now

@@ -1,7 +1,8 @@
-"""Follows the health of a round's models, by what tasks report: a model is down, may be, or does not answer just now.
+"""Follows the health of a round's models by the reports of tasks: a model is down, may be down, or does not answer now.
 
 A refusal is not always about the model: gateways answer 401 or 404 now and then, and a firewall answers 403 to the
 content of one text. So a model is given up only if it has never answered, or if several chunks in a row were refused.
+Only the engine can judge that: it sees the tasks of all workers.
 """
 
 from __future__ import annotations
@@ -20,14 +21,14 @@ from mrengine.engine.queues import TaskQueues
 
 __all__ = ["Doubts", "ModelHealth"]
 
-IN_A_ROW = 3  # chunks refused, with no answer in between
-TRIES = 3  # of one chunk, where others are answered meanwhile
+IN_A_ROW = 3  # so many refused chunks without an answer in between give a model up
+TRIES = 3  # so many refusals of one chunk fail it, where others are answered
 
 Judgement = Literal["model", "chunk", "again"]
 
 
 class Doubts:
-    """What the models of one round were refused for, by task."""
+    """Counts the doubtful refusals of a round, by model and task, and judges them."""
 
     def __init__(self) -> None:
         self._answered: set[int] = set()
@@ -35,15 +36,16 @@ class Doubts:
         self._tries: dict[int, int] = defaultdict(int)
 
     def answered(self, model: int, key: int) -> None:
-        """A task has its result: the model works."""
+        """Note that a task has its result, so its model works."""
         self._answered.add(model)
         if self._row or self._tries:
             self._row.pop(model, None)
             self._tries.pop(key, None)
 
     def refused(self, model: int, key: int, *, others: bool) -> Judgement:
-        """What a doubtful refusal ends. ``others``: calls of other chunks to this model are under way, and will say
-        more.
+        """Judge a doubtful refusal: it ends the model or the chunk, or the call is made again.
+
+        ``others``: other chunks' calls to this model are under way, and their ends will decide.
         """
         self._row[model].add(key)
         self._tries[key] += 1
@@ -55,8 +57,8 @@ class Doubts:
 
 
 class ModelHealth:
-    """One round's. ``fail(key, record)`` and ``stop(reason, message=…)`` are the engine's; ``running(model, key)``:
-    whether other tasks of the model are being run.
+    """The health of one round's models. ``fail(key, record)`` and ``stop(reason, message=…)`` are the engine's.
+    ``running(model, key)``: whether other tasks of the model are running.
     """
 
     def __init__(
@@ -81,7 +83,7 @@ class ModelHealth:
         self._outages = Outages(models, give_up_s=give_up_s, backoff_s=backoff_s, clock=clock) if models else None
 
     def reported(self, kind: int, key: int | None, model: int, worker: int, cause: str) -> None:
-        """A task reported its model; ``key`` None: the task had its outcome before."""
+        """Take a task's report that its model is down, or may be. ``key`` None: the task had its outcome before."""
         if kind == m.MODEL_DOWN:
             self._down(key, model, cause)
         elif key is not None:
@@ -104,7 +106,7 @@ class ModelHealth:
             self._later(key)
 
     def rests(self, key: int, model: int, cause: str, silent_s: float) -> None:
-        """A task came back from a model that does not answer just now; ``silent_s``: so long it had waited for it."""
+        """Take back a task whose model does not answer just now; ``silent_s``: how long the task has waited for it."""
         if self._outages is None:
             self._later(key)
         else:
@@ -112,7 +114,7 @@ class ModelHealth:
             self._outages.failed(model, key, cause, silent_s=silent_s)
 
     def ended(self, key: int, model: int, *, well: bool) -> None:
-        """A task has its outcome."""
+        """Note that a task has its outcome."""
         if well:
             self._doubts.answered(model, key)
         if self._outages is not None:
@@ -123,7 +125,7 @@ class ModelHealth:
         return self._outages is not None and self._outages.holds(key % len(self._settings.models), key)
 
     def wake(self) -> None:
-        """Give out what may be tried, and end what has waited long enough."""
+        """Fail tasks that have waited aside for too long, and queue those that may be tried."""
         if self._outages is None:
             return
         for key, cause in list(self._outages.lost()):
@@ -132,7 +134,7 @@ class ModelHealth:
             self._queues.put_back(key)
 
     def _later(self, key: int) -> None:
-        """A further attempt after a while, that nobody is charged for."""
+        """Queue a further attempt for later, without charging the task."""
         self._attempts.started(key)
         self._queues.later(key, self._clock() + self._settings.backoff_s)
 

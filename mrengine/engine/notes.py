@@ -14,7 +14,7 @@ from mrengine.engine.protocol import Announcer
 __all__ = ["Notes"]
 
 
-# What reports show. Nothing else goes into the log: pieces of an answer in the making pass here, too.
+# The events that reports show. No others go into the log: pieces of unfinished answers pass here as well.
 LOGGED = frozenset(
     {
         *("worker:crashed", "worker:respawned", "chunk:retry", "call:retry", "budget:wait", "job:draining"),
@@ -24,28 +24,28 @@ LOGGED = frozenset(
 
 
 class Notes:
-    """``profile``: whether durations are reported, those of commits among them."""
+    """Sends events to the host, and keeps those for reports in the log. ``profile``: report how long commits take."""
 
     def __init__(self, announcer: Announcer, log: GroupCommit, failures: FailureRecords, *, profile: bool) -> None:
         self._announcer, self._log, self._failures = announcer, log, failures
         self._log.taken = [] if profile else None
 
     def record(self, name: str, fields: Mapping[str, Any], *, worker: int = -1, chunk: int = -1) -> None:
-        """Send an event to the host, and keep it in the log for reports."""
+        """Send an event to the host; the log keeps those that reports show."""
         self._announcer.note(name, fields)
         if name in LOGGED:
             self._log.note(self._failures.note(name, fields, worker, chunk))
 
     def line(self, _worker: int, _chunk: int, _model: int, payload: bytes) -> None:
-        """A line that map_fn printed or logged."""
+        """Pass on a line that map_fn printed or logged."""
         self._announcer.line(payload)
 
     def profiled(self, _worker: int, _chunk: int, _model: int, payload: bytes) -> None:
-        """Durations of a worker: msgpack [[name, ms]…]."""
+        """Pass on a worker's durations: msgpack [[name, ms]…]."""
         self._announcer.note("profile", {"records": payload})
 
     def commits(self) -> None:
-        """How long the commits since the last time took."""
+        """Report how long the commits since the last time took."""
         if self._log.taken:
             taken, self._log.taken = self._log.taken, []
             self.profiled(-1, -1, -1, msgpack.packb([("commit", ms) for ms in taken]))

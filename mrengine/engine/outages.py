@@ -17,12 +17,12 @@ from mrengine.providers.call.breaker import Breaker
 __all__ = ["Outages"]
 
 IN_A_ROW = 3  # failures of tasks, of any chunk
-SILENT = 4  # of the time that a task may take, a part so large counts as all of them: the next one would wait as long
+SILENT = 4  # silence for a quarter of a task's time counts as IN_A_ROW failures: the next task would wait as long
 
 
 @dataclass(slots=True)
 class _Outage:
-    """One model's: its ``tasks`` that wait, in order, and since when it has not answered."""
+    """The state of one model: its ``tasks`` that wait aside, in order, and since when it has not answered."""
 
     breaker: Breaker
     tasks: dict[int, None] = field(default_factory=dict)
@@ -35,8 +35,10 @@ class _Outage:
 
 
 class Outages:
-    """``give_up_s``: how long a model, or one task, may fail. ``backoff_s``: between two tries while it is thought
-    to be well.
+    """The outages of a round's models.
+
+    ``give_up_s``: how long a model, or one task, may fail. ``backoff_s``: the pause between two tries of a model that
+    is not resting.
     """
 
     def __init__(self, models: int, *, give_up_s: float, backoff_s: float, clock: Callable[[], float]) -> None:
@@ -61,7 +63,7 @@ class Outages:
         return True
 
     def failed(self, model: int, key: int, cause: str, *, silent_s: float = 0.0) -> None:
-        """A task came back, as its model did not answer, for ``silent_s`` where it said nothing at all."""
+        """Set a task aside, as its model did not answer; ``silent_s``: how long it was silent; 0: it said something."""
         outage, now = self._outages[model], self._clock()
         times = IN_A_ROW if silent_s >= self._give_up_s / SILENT else 1
         outage.breaker.failed(ModelUnavailable(cause), times=times)
@@ -73,7 +75,7 @@ class Outages:
         outage.cause, outage.again_at = cause, now + self._backoff_s
 
     def ended(self, model: int, key: int) -> None:
-        """A task of the model has its outcome, and so the model works."""
+        """Note that a task of the model has its outcome, and so the model works."""
         outage = self._outages[model]
         self._first.pop(key, None)
         outage.answered_at = self._clock()
@@ -97,7 +99,7 @@ class Outages:
                 yield key
 
     def lost(self) -> Iterator[tuple[int, str]]:
-        """Tasks that have waited long enough, each with its cause; all of a model that is given up."""
+        """Tasks that have waited for too long, each with its cause; all tasks of a model that is given up."""
         now = self._clock()
         for outage in self._outages:
             down = outage.since is not None and outage.breaker.state != "closed"

@@ -2,10 +2,10 @@
 
 A message is the tuple ``(worker, kind, chunk, model, payload)``. Kinds below 64 are records of the log
 (:mod:`mrengine.log.format.codec`), whose payload goes into the log as it is; the others are defined here. All payloads
-are bytes but that of DIED, which the backend's own half makes, so that any transport can carry what workers say.
+are bytes, so that any transport can carry them; only DIED, which no worker sends, has a Death.
 
-What a round is stands in values, by whom they are for: ``RoundSettings`` for the engine, ``WorkerConfig`` for every
-worker wherever it is, ``JobFiles`` for workers that see the job's folder; ``RoundSetup`` is all that a backend gets.
+A round is described by one value for each reader: ``RoundSettings`` for the engine, ``WorkerConfig`` for every worker,
+``JobFiles`` for workers that see the job's folder. A backend gets a ``RoundSetup``, with the last two in it.
 """
 
 from __future__ import annotations
@@ -53,24 +53,24 @@ __all__ = [
 ]
 
 READY = 64  # the worker has loaded map_fn; payload: empty
-FAILED_START = 65  # it cannot; payload: the cause, UTF-8
+FAILED_START = 65  # a worker cannot load map_fn; payload: the cause, UTF-8
 RETRY = 66  # map_fn asked for another attempt; payload: msgpack [cause, after_s | nil]
-DROPPED = 67  # a task that was given back unfinished while draining
-MODEL_DOWN = 68  # a model that no call can use any more; payload: cause, UTF-8
-BUDGET_SPENT = 69  # the job's Budget; payload: msgpack [message, spent, limit, unit]
+DROPPED = 67  # a task is given back unfinished while the round drains
+MODEL_DOWN = 68  # no call can use the task's model any more; payload: cause, UTF-8
+BUDGET_SPENT = 69  # the job's Budget is used up; payload: msgpack [message, spent, limit, unit]
 NOTE = 70  # an event, for the host and for reports: msgpack [name, fields]
 PROFILED = 76  # durations, for the host alone: msgpack [[name, ms]…]
 LINE = 71  # a line that map_fn printed or logged: msgpack [logger, level, text]
-# A server that the job runs itself is asked for; payload: msgpack [model's name, context window]. It is for the
-# backend, which answers by ``TaskRunner.endpoint_came``, and goes no further.
+# A worker needs a server that the job runs itself; payload: msgpack [model's name, context window]. The backend answers
+# by ``TaskRunner.endpoint_came``, and does not pass the message on.
 NEED_ENDPOINT = 72
-WAITING = 73  # a task waits for its budget; for ``Backend.started``, it goes no further
-RESUMED = 74  # it does not wait any more
+WAITING = 73  # a task waits for its budget; for ``Backend.started``, and not passed on
+RESUMED = 74  # the wait of such a task is over
 BROKEN = 75  # the backend itself cannot go on; payload: the cause, UTF-8
 MODEL_DOUBT = 80  # a refusal that may be about the model, or about this task alone; payload: cause, UTF-8
-MODEL_RESTS = 81  # a model that does not answer just now; payload: msgpack [cause, seconds of silence]
-PARKED = 82  # a task whose calls wait for a batch; its REQUEST records came before it
-# Each ends a task's stay in a worker, and is the last that is said of it there.
+MODEL_RESTS = 81  # the task's model does not answer just now; payload: msgpack [cause, seconds of silence]
+PARKED = 82  # a task's calls wait for a batch; its REQUEST records came before
+# A task's last message in a worker is one of these.
 OUTCOMES = frozenset({RESULT, FAILURE, RETRY, DROPPED, MODEL_DOWN, MODEL_DOUBT, MODEL_RESTS, BUDGET_SPENT, PARKED})
 DIED = 100  # the worker process is gone; payload: a Death
 
@@ -78,7 +78,7 @@ Message = tuple[int, int, int, int, Any]
 
 
 class Start(NamedTuple):
-    """What a worker is given: ids only."""
+    """A task as it is given to a worker: ids only."""
 
     chunk: int
     model: int
@@ -86,7 +86,7 @@ class Start(NamedTuple):
 
 
 class Started(NamedTuple):
-    """What a worker's board says of one slot; ``since`` is ``time.monotonic()``."""
+    """A task that runs in a slot, by the worker's scoreboard; ``since`` is ``time.monotonic()``."""
 
     chunk: int
     model: int
@@ -94,8 +94,8 @@ class Started(NamedTuple):
 
 
 class Death(NamedTuple):
-    """A worker that is gone: what it had started, and how it ended (negative exit code: the signal). ``garbled``: what
-    it said last could not be read, and may have been outcomes.
+    """The end of a worker: what it had started, and its exit code (negative: a signal). ``garbled``: its last messages
+    could not be read, and may have been outcomes.
     """
 
     started: Sequence[Started]
@@ -106,7 +106,7 @@ class Death(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class RoundSettings:
-    """What the engine needs to know of a round; times in seconds. ``max_failed`` None: any number may fail."""
+    """The engine's part of a round's settings; times in seconds. ``max_failed`` None: any number may fail."""
 
     round: int
     models: Sequence[str | None]
@@ -127,7 +127,7 @@ class RoundSettings:
 
 @dataclass(frozen=True, slots=True)
 class WorkerConfig:
-    """What any worker must know of a round. Blobs are cloudpickle, made by the host and opened by workers alone."""
+    """The part of a round that every worker needs. The host makes the blobs by cloudpickle; only workers load them."""
 
     job_id: str
     round: int
@@ -143,13 +143,13 @@ class WorkerConfig:
     single_flight: bool = False
     result_blob: bytes = field(default=b"", repr=False)  # the type of results; empty: any
     batch: dict[str, Any] | None = None  # how batches stand, see worker.batched_call.BatchMode; None: there are none
-    profile: bool = False  # what functions under @profile take goes to the host
-    traceparent: str = ""  # W3C's, of the run's trace; empty: there is none
+    profile: bool = False  # send the durations of functions under @profile to the host
+    traceparent: str = ""  # the W3C traceparent of the run's trace; empty: there is none
 
 
 @dataclass(frozen=True, slots=True)
 class JobFiles:
-    """Where the texts of a round and the answers of earlier calls stand, for whoever sees the job's folder."""
+    """The places of a round's texts and of earlier answers, for workers that see the job's folder."""
 
     folder: str
     spool: str  # its name in the folder
@@ -160,10 +160,10 @@ class JobFiles:
 
 
 class LocalFunctions(NamedTuple):
-    """What user code comes as where it does not travel: in the host itself.
+    """User code where it runs in the host itself, and need not be pickled.
 
-    ``ends_run``: whether an exception is not map_fn's own, though it came out of it. None, in threads that no signal
-    strikes: whatever comes out of map_fn is its own, SystemExit too.
+    ``ends_run``: whether an exception that came out of map_fn is not its own, and ends the run. None: all are its own,
+    SystemExit too, as in threads, where no signal handler runs.
     """
 
     initializer: tuple[Callable[..., None] | None, Sequence[Any]]
@@ -174,12 +174,12 @@ class LocalFunctions(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class RoundSetup:
-    """What a backend is given for a round; how it reaches the workers is the backend's own affair.
+    """All that a backend is given for a round; it decides how its workers get their part.
 
-    ``answers`` finds stored calls in the log by their digest. ``budget()`` is what a budget starts from, as the log has
-    it at that moment: it may be called again, for a budget that takes the place of another. ``record`` takes the record
-    of a call at once, from any thread, where a worker shares the engine's process. ``functions``: user code as it is,
-    there alone. ``path``: the host's ``sys.path``, for interpreters that are not the host's.
+    ``answers`` finds stored calls in the log by their digest. ``budget()`` reads in the log what a budget starts from,
+    and may be called again for a budget that replaces another. Where workers share the engine's process, ``record``
+    takes the record of a call at once, from any thread, and ``functions`` is user code as it is. ``path``: the host's
+    ``sys.path``, for other interpreters than the host's.
     """
 
     worker: WorkerConfig
@@ -194,19 +194,22 @@ class RoundSetup:
 class Backend(Protocol):
     """Transport between the engine and ``workers`` workers of ``slots`` slots each.
 
-    One thread calls it. It sends every task that it is given to its worker, once, and passes on what the worker says,
-    in order. A worker's end is reported by one DIED message, after all else that it sent, and another takes its place:
-    it says READY, or FAILED_START, as each does after ``set_up``. An attribute ``horizon_s`` tells of a longer way to
-    the workers than that of a pipe: for so long they should have work before more can come; ``start_s``,
-    of how long a worker may take to be there, before its own imports.
+    One thread calls it. It sends each task to its worker once, and passes the worker's messages on in order. A worker's
+    end is one DIED message, after all its others, and a new worker takes its place. Each worker sends READY or
+    FAILED_START after ``set_up``, and a new one when it has started.
+
+    Two attributes are optional. ``horizon_s``: how much work, in seconds, a worker should hold, where its messages
+    travel for longer than through a pipe. ``start_s``: how long a worker may take to start, without its own imports.
     """
 
     workers: int
     slots: int
 
     def set_up(self, setup: RoundSetup) -> Sequence[Message]:
-        """Make workers ready for a round, and those that will replace them; whatever still runs of an earlier one is
-        ended. Does not wait for them. What cannot be started is a FAILED_START or BROKEN message.
+        """Make the workers ready for a round, and end what still runs of an earlier one. Does not wait for them.
+
+        Workers that replace others later get the same setup. If one cannot be started, FAILED_START or BROKEN is
+        returned.
         """
 
     def send(self, worker: int, tasks: Sequence[Start]) -> None:
@@ -216,32 +219,32 @@ class Backend(Protocol):
         """Wait for messages; an empty list when the time is over."""
 
     def started(self, worker: int) -> Sequence[Started]:
-        """What runs in a worker now, as far as is known; time spent waiting for the budget is not counted."""
+        """The tasks that run in a worker, by the latest report; ``since`` leaves out waits for the budget."""
 
     def resident(self, worker: int) -> int:
-        """Bytes of memory that a worker holds; 0 where that is unknown."""
+        """The resident memory of a worker in bytes; 0: unknown."""
 
     def stopped(self, worker: int) -> int:
-        """The signal that has stopped a worker, which would hold its tasks for ever; 0: none has."""
+        """The signal that has stopped a worker; 0: none has. A stopped worker would hold its tasks for ever."""
 
     def drain(self) -> None:
-        """Tell all workers to start nothing, and to end what only waits: such tasks come back as DROPPED."""
+        """Make all workers start nothing more, and give back tasks that only wait, as DROPPED."""
 
     def kill(self, worker: int) -> None:
         """End a worker now; its DIED message follows, and a new one takes its place."""
 
     def close(self) -> None:
-        """End all workers, and whatever serves them; idempotent."""
+        """End all workers and the processes that serve them; idempotent."""
 
 
 class Announcer(Protocol):
-    """Where the engine reports to: the host."""
+    """Takes the engine's reports to the host."""
 
     def durable(self, offset: int) -> None:
-        """All records of the log below this offset are on disk."""
+        """Report that all records of the log below this offset are on disk."""
 
     def note(self, name: str, fields: Mapping[str, Any]) -> None:
-        """Something that is not in the log: an event's name and its fields."""
+        """Report an event that the host cannot read in the log."""
 
     def line(self, packed: bytes) -> None:
-        """A line that map_fn printed or logged: msgpack [logger, level, text]."""
+        """Report a line that map_fn printed or logged: msgpack [logger, level, text]."""

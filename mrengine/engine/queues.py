@@ -1,7 +1,4 @@
-"""Which tasks wait, and for what: one queue a worker, by home, with stealing where it is asked for; those that wait for
-an instant stand beside them. And how many of them a worker may hold: its slots, and as many more as it ends while a
-commit takes.
-"""
+"""The tasks that wait, in one queue for each worker or for an instant; and how many tasks a worker may hold."""
 
 from __future__ import annotations
 
@@ -12,13 +9,13 @@ from collections.abc import Callable, Iterable
 
 __all__ = ["HORIZON_S", "MOST", "PrefetchWindow", "TaskQueues"]
 
-HORIZON_S = 0.02  # several fsyncs
-MOST = 2048
-DEEP = 64  # tasks: each shorter than a third of a millisecond
+HORIZON_S = 0.02  # so much work a worker should hold: the supervisor is away for several fsyncs
+MOST = 2048  # tasks beyond the slots
+DEEP = 64  # tasks beyond the slots: with HORIZON_S, each is shorter than a third of a millisecond
 
 
 class _Queue:
-    """Task keys of one home worker: an array read from both ends, and in front of it what came back."""
+    """Task keys of one home worker: an array that is read from both ends, and before it those that came ``again``."""
 
     __slots__ = ("_head", "_keys", "_tail", "again")
 
@@ -56,7 +53,7 @@ class TaskQueues:
     """The waiting tasks of one round.
 
     A key is a chunk id or, where every model runs on every chunk, ``chunk_id * models + model``; ``per_chunk`` is the
-    number of keys a chunk has. A chunk's home is ``chunk_id % workers``. 8 bytes a task.
+    number of keys a chunk has. A chunk's home is ``chunk_id % workers``. A task takes 8 bytes.
     """
 
     def __init__(self, keys: Iterable[int], *, workers: int, per_chunk: int = 1, steal: bool = False) -> None:
@@ -68,7 +65,7 @@ class TaskQueues:
         self.extend(keys)
 
     def extend(self, keys: Iterable[int]) -> int:
-        """More of them, behind those that wait; how many."""
+        """Queue more keys behind those that wait; how many."""
         before = len(self)
         for key in keys:
             self._queues[self.home(key)].append(key)
@@ -84,8 +81,8 @@ class TaskQueues:
     def take(
         self, worker: int, n: int, *, spare: int = 0, holds: Callable[[int], bool] = lambda key: False
     ) -> list[int]:
-        """Up to ``n`` keys for a worker; when its own queue is empty and ``spare`` slots idle, from the longest
-        queue's tail. Those that somebody ``holds`` are his on the way.
+        """Up to ``n`` keys for a worker. When its own queue is empty and ``spare`` slots are idle, it steals from the
+        tail of the longest queue. A key for which ``holds(key)`` is true is left to its holder.
         """
         given: list[int] = []
         while len(given) < n:
@@ -106,30 +103,29 @@ class TaskQueues:
         return taken
 
     def put_back(self, key: int) -> None:
-        """A task that was given out and not started: first in its home's queue."""
+        """Put a task that was given out and not finished first in its home's queue."""
         self._queues[self.home(key)].again.appendleft(key)
 
     def later(self, key: int, at: float) -> None:
-        """The same, at an instant."""
+        """Put a task back at an instant."""
         heapq.heappush(self._timers, (at, key))
 
     def wake(self, now: float) -> None:
-        """Put back those whose instant has come."""
+        """Put back the tasks whose instant has come."""
         while self._timers and self._timers[0][0] <= now:
             self.put_back(heapq.heappop(self._timers)[1])
 
     @property
     def due(self) -> float:
-        """The next instant that a task waits for; infinity: none does."""
+        """The next instant that a task waits for; infinity if none does."""
         return self._timers[0][0] if self._timers else float("inf")
 
 
 class PrefetchWindow:
-    """The window of one worker, in tasks.
+    """The number of tasks that one worker may hold: its slots, and as many more as it ends within the horizon."""
 
-    A task of a second leaves the window at the number of slots: nothing waits at a worker that another could take. A
-    task of 20 µs brings it to hundreds, so that a worker does not stand still while the supervisor syncs the log.
-    """
+    # A task of a second leaves the window at the slots: nothing waits at a worker that another could take. A task of
+    # 20 µs brings it to hundreds, so that the worker does not stand still while the supervisor syncs the log.
 
     def __init__(self, slots: int, clock: Callable[[], float], horizon_s: float = HORIZON_S) -> None:
         """``horizon_s``: for how long a worker should find work before the next can come."""
@@ -145,7 +141,7 @@ class PrefetchWindow:
         return self.window - self._slots >= DEEP
 
     def finished(self) -> None:
-        """A task came to its end."""
+        """Count a task that has ended."""
         self._count += 1
         elapsed = self._clock() - self._since
         if elapsed >= self._horizon_s / 4:

@@ -28,12 +28,12 @@ __all__ = [
     "rest_s",
 ]
 
-REST_S = 2e-3  # a tenth of what a worker's window is worth
-REST_BYTES = 1 << 18  # of results in a commit: workers must not wait for a full pipe
-HANG_GRACE_S = 2.0  # past its deadline a task has this long to notice by itself
-SETTLED_S = 5.0  # a task whose outcome is known has this long to leave its slot
-UNCLAIMED_S = 10.0  # a worker that runs nothing has this long to take what it was given
-UNSEEN_S = 5.0  # after a pause of the supervisor's own nothing is held against a worker
+REST_S = 2e-3  # a tenth of the work in a worker's window
+REST_BYTES = 1 << 18  # with more results in a commit there is no rest: workers would wait for a full pipe
+HANG_GRACE_S = 2.0  # how long a task has after its deadline to notice that by itself
+SETTLED_S = 5.0  # how long a task with an outcome has to leave its slot
+UNCLAIMED_S = 10.0  # how long a worker that runs nothing has to take what it was given
+UNSEEN_S = 5.0  # after a longer pause of the supervisor itself the clocks begin anew
 
 
 @dataclass(slots=True)
@@ -50,15 +50,14 @@ class Worker:
 
     @property
     def has_plenty(self) -> bool:
-        """Whether it will not want for tasks soon."""
+        """Whether the worker has tasks for a while."""
         return self.prefetch.is_deep and 2 * len(self.flight) >= self.prefetch.window
 
 
 def rest_s(workers: Sequence[Worker], log: GroupCommit) -> float:
-    """How long workers may be left alone. Tasks of 20 µs would wake the supervisor for every few of them, and its
-    commits the host: that costs more than the tasks. Where calls are made, or tasks fail, or a worker has little to
-    do, there is no rest: what comes would wait for its end.
-    """
+    """How long the supervisor may sleep; 0 where calls are made, tasks fail or a worker has little to do."""
+    # Tasks of 20 µs would wake the supervisor for every few of them, and its commits the host: that costs more than the
+    # tasks. In the other cases a message would wait for the end of the sleep.
     at_work = [worker for worker in workers if worker.flight]
     light = log.result_bytes is not None and log.result_bytes < REST_BYTES
     return REST_S if light and at_work and all(worker.has_plenty for worker in at_work) else 0.0
@@ -72,19 +71,19 @@ class WorkerHealth:
     reason: str = ""  # why it is replaced
     overdue: frozenset[int] = frozenset()
     stopped: int = 0  # by which signal, when it was last looked at
-    halted: bool = False  # it is ended because of that
-    killed: bool = False  # its end was decided here
-    settled: dict[int, float] = field(default_factory=dict)  # keys that have their outcome and run on: since when
-    unclaimed: dict[int, float] = field(default_factory=dict)  # keys that were given and run nowhere: since when
-    lost: frozenset[int] = frozenset()  # of these, those for which it is ended
+    halted: bool = False  # it is replaced because it was stopped
+    killed: bool = False  # the monitor has decided its end
+    settled: dict[int, float] = field(default_factory=dict)  # keys that have an outcome and still run: since when
+    unclaimed: dict[int, float] = field(default_factory=dict)  # keys that were given and do not run: since when
+    lost: frozenset[int] = frozenset()  # unclaimed keys that it will not begin any more
 
     def explains(self, exitcode: int | None) -> bool:
-        """Whether it ended because it was to be replaced: one that crashes before that did it by itself."""
+        """Whether the monitor's kill explains this exit code. A worker that crashed before it died by itself."""
         return self.killed and exitcode in (None, -signal.SIGKILL)
 
 
 class WorkerMonitor:
-    """Looks at workers now and then. ``key(chunk, model)``: what ``flight`` calls a task."""
+    """Looks at the workers twice a second. ``key(chunk, model)``: a task's key in ``flight``."""
 
     def __init__(self, backend: m.Backend, settings: RoundSettings, key: Callable[[int, int], int]) -> None:
         self._backend, self._settings, self._key = backend, settings, key
@@ -93,7 +92,7 @@ class WorkerMonitor:
         self._start_s = HANG_GRACE_S + getattr(backend, "start_s", 0.0)
 
     def starts_too_long(self, worker: Worker, now: float) -> bool:
-        """Whether its initializer and its imports have had the time of a task."""
+        """Whether a worker's initializer and imports have taken longer than a task may."""
         return not worker.ready and worker.began < now - self._settings.chunk_timeout_s - self._start_s
 
     def retires(self, index: int) -> bool:
@@ -106,7 +105,7 @@ class WorkerMonitor:
         return any(s.model == model and self._key(s.chunk, s.model) != key for s in started)
 
     def must_go(self, index: int, worker: Worker, now: float) -> bool:
-        """Whether a worker is to be killed now; one that is to be replaced later is marked."""
+        """Whether a worker is to be killed now. Marks one that is to be replaced later."""
         health, overdue = self._health[index], self._overdue(index, worker, now)
         self._compare(index, worker, now)
         if health.retire_at is None:
@@ -140,7 +139,7 @@ class WorkerMonitor:
             health.reason = "it held more than max_worker_rss"
 
     def _compare(self, index: int, worker: Worker, now: float) -> None:
-        """Note how long its board and its flight have differed."""
+        """Note how long a worker's scoreboard and its flight have differed."""
         health = self._health[index]
         # A supervisor that was itself suspended saw no change because it did not look: that proves nothing.
         if now - self._looked[index] > UNSEEN_S:
@@ -156,13 +155,14 @@ class WorkerMonitor:
         return {self._key(s.chunk, s.model) for s in self._backend.started(index)}
 
     def _lost(self, health: WorkerHealth, index: int, now: float) -> frozenset[int]:
-        """What it will not begin any more. One that runs something may hold the interpreter's lock as long as that."""
+        """The unclaimed keys that a worker will not begin any more."""
+        # A task that runs may hold the interpreter's lock for as long as a task may take: no slot can take another.
         busy = bool(self._backend.started(index))
         within_s = self._settings.chunk_timeout_s + HANG_GRACE_S if busy else UNCLAIMED_S
         return frozenset(key for key, since in health.unclaimed.items() if since + within_s <= now)
 
     def died(self, index: int) -> WorkerHealth:
-        """What was known of a worker that is gone; another takes its place."""
+        """Return the health of a dead worker, and begin a new one for the worker that takes its place."""
         health, self._health[index] = self._health[index], WorkerHealth()
         return health
 
@@ -172,23 +172,24 @@ class WorkerMonitor:
         return frozenset(self._key(s.chunk, s.model) for s in running if s.since < late) & worker.flight.keys()
 
     def _too_large(self, index: int) -> bool:
-        """A worker that leaks is replaced when its tasks have ended; it costs them nothing."""
+        """Whether a worker holds too much memory."""
+        # One that leaks is replaced when its tasks have ended, which costs them nothing.
         limit = self._settings.max_worker_rss
         return limit is not None and self._backend.resident(index) > limit
 
 
 @dataclass(frozen=True, slots=True)
 class Aftermath:
-    """Keys of tasks, by what becomes of them. Each is in one of the four."""
+    """The judgement of a worker's death: each task that it held is in one of four lists of keys."""
 
     cause: str  # why the worker is gone
-    charged: Sequence[int]  # with what ``kind`` and ``why`` say
+    charged: Sequence[int]  # guilty of ``kind``, for the reason ``why``
     kind: str
     why: str
     suspects: Sequence[int]  # one of them is guilty
     begun: Sequence[int]  # they ran, and are not to blame
     waiting: Sequence[int]  # they were not begun
-    blameless: bool  # it does not count among the deaths that end a run
+    blameless: bool  # whether the death does not count among those that end a run
 
 
 def aftermath(
@@ -200,7 +201,8 @@ def aftermath(
     attempts: AttemptCounter,
     chunk_timeout_s: float,
 ) -> Aftermath:
-    """Judge the tasks that a dead worker held. ``health``: what the monitor knew of it."""
+    """Judge the tasks that a dead worker held. ``health``: the monitor's view of it."""
+    # If its last messages are garbled, any task may have run, or left its slot: all are suspect.
     ran = {key(started.chunk, started.model) for started in death.started} | health.lost
     running = [one for one in flight if death.garbled or one in ran]
     waiting = [one for one in flight if one not in set(running)]

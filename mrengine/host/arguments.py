@@ -27,7 +27,7 @@ log = logging.getLogger("mrengine")
 
 
 class Stored(NamedTuple):
-    """Stands for the documents in a job's spool; with the view of its log, where that was read already."""
+    """Stands for the documents that a job has in its spool already; ``view``: of its log, if that was read before."""
 
     view: ResumeEngine | None
 
@@ -67,6 +67,7 @@ def described(args: RunArguments, *, version: str | None, named: bool) -> MapFun
 
 def check_map(map_fn: Any) -> None:
     """ConfigError: it is no function of (chunk, context) that returns its result."""
+    # Before anything is read: the same mistakes would fail every chunk later, one after another.
     if not callable(map_fn):
         made = "; map_prompt(…) makes one of a prompt" if isinstance(map_fn, str) else ""
         raise ConfigError(f"map_fn is of type {type(map_fn).__name__}, not a function{made}", setting="map_fn")
@@ -96,10 +97,11 @@ def _is_async(function: Any) -> bool:
 
 
 def _check_arguments(function: Any, setting: str, *names: str) -> None:
-    """A function that cannot be called so would fail in each chunk, or when all of them are paid for."""
+    """ConfigError: the function cannot be called with arguments of these names."""
+    # A wrong map_fn would fail in each chunk; a wrong reduce_fn only when all chunks are paid for.
     try:
         signature = inspect.signature(function)
-    except (TypeError, ValueError):  # of C, or with a signature of its own making
+    except (TypeError, ValueError):  # written in C, or with a __signature__ that cannot be read
         return
     try:
         signature.bind(*names)
@@ -109,7 +111,8 @@ def _check_arguments(function: Any, setting: str, *names: str) -> None:
         raise ConfigError(f"{message}: {error}", setting=setting) from None
 
 
-# By the packages' names: none of them is imported here, and a proxy of one need not be there.
+# Recognised by the names of their packages: an import would be slow, and isinstance() would query lazy proxies
+# (Flask's request, Celery's tasks) for the object that they stand for, which may not be there.
 _PACKAGES = frozenset(
     {"pandas", "polars", "pyarrow", "dask", "modin", "cudf", "duckdb", "pyspark", "vaex", "geopandas"}
 )
@@ -136,18 +139,18 @@ def without_tables(document: Any) -> Any:
 
 def _rows(series: Any) -> Iterator[Document]:
     for name, text in series.items():
-        if text is None or text != text:
+        if text is None or text != text:  # None, NaN or NaT: pandas' marks for a missing value
             message = f"the document {name!r} of the Series is missing: leave such rows out, with series.dropna()"
             raise ConfigError(message, setting="document")
         yield Document(" ".join(map(str, name)) if isinstance(name, tuple) else str(name), text)
 
 
 def names_a_file(document: Any) -> str | None:
-    """A str is text, also where it names a file or a page: whoever meant the file should be warned."""
+    """A warning where a str, which is always taken as text, looks like a path or URL that was meant to be read."""
     if isinstance(document, str) and re.fullmatch(r"https?://\S{3,2000}", document):
         return "the document is a str, so it is the text; it is a URL, too: for the page give Url(…)"
     if isinstance(document, str) and len(document) < 4096 and "\n" not in document and "\0" not in document:
-        with suppress(OSError, ValueError):
+        with suppress(OSError, ValueError):  # a text may be longer than a path can be, or no path at all
             if os.path.isfile(document):
                 return "the document is a str, so it is the text; it names a file, too: for that give Path(…)"
     return None

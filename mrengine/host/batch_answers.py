@@ -1,4 +1,4 @@
-"""From the answers of a batch to CALL records: each as if it had been asked directly, at the price of batches."""
+"""Turns the answers of a batch into CALL records, as if each had been asked directly, at the price of batches."""
 
 from __future__ import annotations
 
@@ -25,8 +25,9 @@ from mrengine.worker.turns import turn_of
 
 __all__ = ["Collected", "Reader", "request_of"]
 
+# No character takes more than four bytes in UTF-8; the rest is for the other fields of a CALL.
 LARGEST_TEXT = codec.MAX_PAYLOAD_BYTES // 4 - 4096
-SYNC_EVERY = 500  # answers that a power cut could make us read again
+SYNC_EVERY = 500  # answers between two commits: a power cut makes us read so many again at most
 NO_USAGE = Usage()
 
 Append = Callable[[int, bytes], None]
@@ -34,16 +35,18 @@ Append = Callable[[int, bytes], None]
 
 @dataclass(slots=True)
 class Collected:
-    """What a batch has brought."""
+    """How many of a batch's requests ended in which way."""
 
     answered: int = 0
     refused: int = 0
     undone: int = 0
-    successes: int = 0  # lines of the provider's files, whoever wanted them
+    # All successful lines of the provider's files, also those that the log has already: the caller compares them with
+    # the provider's own count, because a file that came by halves would have its missing answers bought again.
+    successes: int = 0
 
 
 def request_of(view: ResumeEngine, wanted: Wanted) -> tuple[RequestRecord, Request]:
-    """What a REQUEST asks. LogError: it cannot be read."""
+    """The REQUEST record of a wanted call, and the request that it describes. LogError: it cannot be read."""
     record = unpack_request(view.reader.payload(wanted.offset))
     request = Request(
         model=record.model,
@@ -60,15 +63,16 @@ def request_of(view: ResumeEngine, wanted: Wanted) -> tuple[RequestRecord, Reque
 
 
 class Reader:
-    """One model's requests and answers, in its provider's words."""
+    """Encodes one model's requests and decodes its answers, in its provider's format."""
 
     def __init__(self, model: Model, shared: SharedAnswers | None = None) -> None:
         self.model, self._shared = model, shared
-        from mrengine.providers.http.url_provider import HttpProvider  # with it comes TLS, which few hosts need
+        # Imported here: it loads TLS, which few hosts need and uWSGI's Python could not load.
+        from mrengine.providers.http.url_provider import HttpProvider
 
         self._provider = HttpProvider(model, Headers(replace(model, kind="http")), base_url=model.base_url or "")
 
-        self._quirks = self._provider.quirks  # how what is collected was said
+        self._quirks = self._provider.quirks  # those under which the requests being collected were encoded
         self._price = model.price
 
     def encoded(self, request: Request) -> bytes:
@@ -89,8 +93,10 @@ class Reader:
     ) -> Collected:
         """Append a CALL for each answer that the log has not yet. ModelError: the files cannot be fetched."""
         found, asked = Collected(), view.state.batches.wanted
+        # A batch whose intent was lost is blind: any request of its model may be in it.
         mine = frozenset(asked if batch.blind else batch.digests)
         self._quirks = self._provider.quirks
+        # Whoever collects may not know the price that the one who submitted knew: then the batch's record has it.
         self._price = self.model.price or _price(batch.record.facts.get("price"))
         ran_ms = (time.time() - batch.began) * 1e3
         try:
@@ -114,7 +120,7 @@ class Reader:
         try:
             record, request = request_of(view, wanted)
         except LogError:
-            return  # it is asked for anew by its task
+            return  # its REQUEST is damaged: its task runs again and writes another one
         try:
             completion = self._provider.decoded(request, answer.status, answer.body)
         except ModelError as error:
@@ -133,13 +139,14 @@ class Reader:
         found: Collected,
         append: Append,
     ) -> None:
-        """A refusal answers the call, unless saying it otherwise may help, or another try."""
+        """Settle a call with its refusal, unless another try, or one without what was refused, may succeed."""
         paid = error.usage is not None and error.usage.total_tokens > 0
         again = self._provider.learn(request, answer.status, answer.body, quirks=self._quirks) or error.transient
         found.refused += not again
         found.undone += again
         if again and not paid:
-            return
+            return  # its REQUEST stays open, and goes into the next batch
+        # An answer that was paid for and is of no use is logged even so: its cost counts against the budget.
         text = "" if again else _refusal_text(answer)
         usage = error.usage if paid and error.usage is not None else NO_USAGE
         reason = "no answer" if paid else "refused"
@@ -151,7 +158,7 @@ class Reader:
     ) -> None:
         price = self._price
         text = answer.text
-        if len(text) > LARGEST_TEXT:  # no record holds it
+        if len(text) > LARGEST_TEXT:  # no record holds it; what it cost counts all the same
             text, reusable = "", False
         call = CallRecord(
             round=record.round,
@@ -175,7 +182,7 @@ class Reader:
 
 
 def _refusal_text(answer: Answer) -> str:
-    """A refusal as the log keeps it: ``complete()`` reads it as it reads a direct one."""
+    """A refusal as the log keeps it: ``complete()`` raises the error from it that a direct call would have raised."""
     body = answer.body.decode("utf-8", "replace")
     text: Any = json.dumps({"status": answer.status, "body": body[: LARGEST_TEXT // 8]}, ensure_ascii=False)
     assert text.startswith(REFUSED)
@@ -183,7 +190,7 @@ def _refusal_text(answer: Answer) -> str:
 
 
 def _price(fields: Any) -> Price | None:
-    """As the batch's own record has it."""
+    """The price that a batch's own record holds; None: none that can be read."""
     try:
         return Price.of(fields) if isinstance(fields, dict) else None
     except TypeError:

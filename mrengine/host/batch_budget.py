@@ -1,4 +1,4 @@
-"""What batches may cost: bounds at the batch price, and what is left of the job's Budget for another one."""
+"""Bounds what batches may cost, at the batch price, and tells what the job's Budget has left for another one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ Sum = tuple[float, float]  # tokens, USD
 
 
 def bound_of(wanted: Wanted, models: Mapping[str, Model], *, batch: bool = True) -> Sum:
-    """Tokens and USD that a request costs at most, in a batch or asked directly."""
+    """The most that a request can cost, in tokens and USD, in a batch or asked directly."""
+    # The whole prompt at the dearest rate: nobody knows before how much of it a cache will read or take.
     usage = Usage(wanted.bound, wanted.max_tokens)
     model = models.get(wanted.model)
     price = None if model is None else model.price
@@ -25,32 +26,32 @@ def bound_of(wanted: Wanted, models: Mapping[str, Model], *, batch: bool = True)
 
 
 def reserved(ledger: BatchLedger, models: Mapping[str, Model]) -> Sum:
-    """The bounds of all requests that are under way."""
+    """The sum of the bounds of all requests in batches that are under way."""
     sent = ledger.sent()
     return _sum(bound_of(one, models) for digest, one in ledger.wanted.items() if digest in sent)
 
 
 class Allowance:
-    """What is left of a budget: ``take()`` requests from it until it is False."""
+    """What a budget has left for batches: each ``take()`` reserves one request, until nothing more fits."""
 
     def __init__(
         self, budget: Budget | None, ledger: BatchLedger, used: CallTotals, models: Mapping[str, Model]
     ) -> None:
-        """``used``: the calls that count against it."""
+        """``used``: the calls that count against the budget."""
         self._models = models
         limits = (None, None) if budget is None else (budget.max_tokens, budget.max_cost_usd)
         self._limits = tuple(math.inf if limit is None else float(limit) for limit in limits)
         prices = {name: model.price for name, model in models.items()}
         self.spent: Sum = (0.0, 0.0) if budget is None else spent_of(used, prices)
         self._taken = (0.0, 0.0) if budget is None else reserved(ledger, models)
-        self.short = False  # whether something did not fit
+        self.short = False  # whether a request did not fit
 
     def take(self, wanted: Wanted) -> bool:
-        """Whether it fits; then it is reserved."""
+        """Reserve the bound of a request; False: it does not fit any more."""
         bound = bound_of(wanted, self._models)
         taken = self._taken[0] + bound[0], self._taken[1] + bound[1]
         for spent, more, limit in zip(self.spent, taken, self._limits, strict=True):
-            if spent + more > limit * (1 + 1e-12):
+            if spent + more > limit * (1 + 1e-12):  # a sum of floats may exceed its exact value by a rounding error
                 self.short = True
                 return False
         self._taken = taken
@@ -64,7 +65,7 @@ class Allowance:
         return tokens, usd
 
     def facts(self) -> dict[str, str | float]:
-        """What BudgetExhausted says, where not one more request fits and nothing is under way."""
+        """Message and attributes of the BudgetExhausted that is raised when nothing fits and nothing is under way."""
         at = 1 if self._limits[1] < math.inf else 0
         unit, spent, limit = ("tokens", "USD")[at], self.spent[at], self._limits[at]
         amount = f"{limit:,.4f} USD" if at else f"{limit:,.0f} tokens"

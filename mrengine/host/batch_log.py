@@ -1,4 +1,4 @@
-"""What the owner of batches needs around it: the log, and the clients of the models."""
+"""What the BatchCoordinator works with: the log, as a protocol, and the clients of the models."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["BatchLog", "Clients", "job_digest", "note", "write"]
 
 
 class BatchLog(Protocol):
-    """The log as the batches needs it. SupervisorDied: its writer is gone."""
+    """The log as the coordinator of batches needs it. Any method may raise SupervisorDied: the log's writer is gone."""
 
     @property
     def view(self) -> ResumeEngine:
@@ -31,20 +31,21 @@ class BatchLog(Protocol):
         """Append a record."""
 
     def sync(self) -> None:
-        """Make what was appended durable; ``view`` has it then."""
+        """Make durable what was appended, and read it into ``view``."""
 
     def pause(self, seconds: float) -> None:
-        """Wait; less where the run is to stop."""
+        """Wait for so long, or until the run is to stop."""
 
     def stopped(self) -> str | None:
-        """The reason for which the run is to stop."""
+        """Why the run is to stop; None: it goes on."""
 
     def emit(self, name: str, **fields: Any) -> None:
-        """An event."""
+        """Announce an event."""
 
 
 def job_digest(place: BatchLog, job_id: str, model: str) -> str:
-    """What metadata and file names say of whose a batch is: of this log alone, not of another job of that name."""
+    """The mark of a job's owner in the metadata and file names of its batches."""
+    # With the log's salt: another job of that name, of the same account, must not adopt these batches.
     salt = place.view.reader.header.salt
     return blake2b(b"\0".join((job_id.encode(), salt, model.encode())), digest_size=16).hexdigest()
 
@@ -56,13 +57,13 @@ def write(place: BatchLog, record: BatchRecord) -> None:
 
 
 def note(place: BatchLog, record: BatchRecord, state: str, facts: Mapping[str, Any] | None = None) -> None:
-    """A batch is in another state."""
+    """Record that a batch is in another state; without its digests, which its first record holds."""
     facts = record.facts if facts is None else facts
     write(place, replace(record, at=time.time(), state=state, digests=b"", facts=facts))
 
 
 class Clients:
-    """The models of a job, with their fallbacks, by name, and the clients of those that were used."""
+    """The models of a job by name, with their fallbacks, and the clients of those that were used so far."""
 
     def __init__(self, models: Sequence[Model], folder: Path, answers: Sequence[str] | None = None) -> None:
         """``answers``: the file that jobs share, and what tells this run from others."""
@@ -74,15 +75,15 @@ class Clients:
         self._readers: dict[str, Reader] = {}
 
     def client(self, name: str) -> BatchClient:
-        """Of a model's batches."""
+        """The client for a model's batches, connected at its first use."""
         found = self._clients.get(name)
         if found is None:
             found = self._clients[name] = connect_batches(self.models[name], self._folder)
         return found
 
     def reader(self, name: str) -> Reader:
-        """Of a model's answers."""
-        found = self._readers.get(name)
+        """The reader of a model's answers, made at its first use."""
+        found = self._readers.get(name)  # one for all its batches: a reader learns what its endpoint refuses
         if found is None:
             found = self._readers[name] = Reader(self.models[name], self._shared)
         return found

@@ -1,4 +1,4 @@
-"""Sends what is wanted in batches: split by limits, held back by the budget, its intent in the log before the call."""
+"""Sends wanted calls in batches: splits them by limits, keeps to the budget, logs each intent before its call."""
 
 from __future__ import annotations
 
@@ -30,8 +30,10 @@ log = logging.getLogger("mrengine")
 
 
 class Sender:
-    """``hold``: models whose next batch has to wait, until when (``time.monotonic()``). ``unsure``: batches of which
-    nobody knows whether they were made: since when, in this process.
+    """Submits the batches of one run.
+
+    ``hold``: for a model whose next batch has to wait, until when (``time.monotonic()``). ``unsure``: since when, in
+    this process, nobody has known whether a batch was made.
     """
 
     def __init__(self, clients: Clients, budget: Budget | None, batch: Batch, job_id: str, folder: Path) -> None:
@@ -51,7 +53,7 @@ class Sender:
     def submit(
         self, place: BatchLog, ledger: BatchLedger, sendable: list[tuple[bytes, Wanted]], allowance: Allowance
     ) -> dict[str, Any] | None:
-        """Send what is wanted, as far as limits and budget allow; what is to be said where the latter did not."""
+        """Send what is wanted, as far as limits and budget allow; returns what to say where the budget did not."""
         groups: dict[str, list[tuple[bytes, Wanted]]] = {}
         for digest, wanted in sendable:
             groups.setdefault(wanted.model, []).append((digest, wanted))
@@ -62,6 +64,7 @@ class Sender:
         return allowance.facts() if allowance.short else None
 
     def _of_this_run(self, place: BatchLog) -> CallTotals:
+        # INTENTs, too: a call without an answer counts with its bound, as in the budget of direct calls.
         used = CallTotals()
         for frame in place.view.reader.frames(place.view.state.round_offset, place.view.position):
             with suppress(LogError):
@@ -81,6 +84,7 @@ class Sender:
     ) -> None:
         room = self._room(ledger, model)
         todo = iter(group)
+        # A request that did not fit stays ``pending``: the next batch begins with it.
         pending = next(todo, None)
         while pending is not None:
             upload = Upload(self._clients.client(model.name), self._limits(ledger, model), str(self._folder))
@@ -90,8 +94,9 @@ class Sender:
                 while pending is not None:
                     digest, wanted = pending
                     record, request = request_of(place.view, wanted)
-                    if model.shape == "anthropic":  # a mark costs, and is of use only where it is read
+                    if model.shape == "anthropic":  # a mark makes the prefix dearer unless a cache has it already
                         request = replace(request, cache="1h" if self.primers.is_warm(ledger, wanted) else None)
+                    # One request above the whole limit goes when nothing is under way: it would wait for ever.
                     full = record.input_tokens > room and bool(digests or ledger.under_way())
                     if full or not upload.add(digest.hex(), self._clients.reader(model.name).encoded(request)):
                         break
@@ -114,7 +119,7 @@ class Sender:
         except ModelError as error:
             return self._too_large(error, len(digests)) or self._put_off(model, error)
         facts: dict[str, Any] = {"requests": len(digests), "bytes": upload.bytes, "since": since}
-        if model.price is not None:  # whoever collects may not know it
+        if model.price is not None:  # another process may collect it, and not know the price
             facts["price"] = asdict(model.price)
         number = ledger.next_number()
         record = BatchRecord(number, time.time(), "intent", model.name, token, "", b"".join(digests), facts)
@@ -123,7 +128,8 @@ class Sender:
             seen = client.create(file, prepared, token=token, job=job)
         except ModelError as error:
             if error.sent and (error.status is None or error.status >= 500):
-                self.unsure[record.number] = time.monotonic()  # it may have been made: look, before it is sent again
+                # The provider may have made it: it is looked for first, as sending it again could pay for it twice.
+                self.unsure[record.number] = time.monotonic()
                 log.warning("job %s: the answer to a batch was lost (%s); it is looked for", self._job_id, error)
                 return False
             note(place, record, "failed", {"why": str(error)})
@@ -140,14 +146,14 @@ class Sender:
         place.emit("batch:submitted", batch_id=seen.name, model=record.model, requests=requests)
 
     def _put_off(self, model: Model, error: ModelError) -> bool:
-        """What passes is tried again later; the rest ends the run."""
+        """Try again later where the error is transient; raise any other one, which ends the run."""
         if not error.transient:
             raise error
         self.hold[model.name] = time.monotonic() + max(error.retry_after_s or 0.0, self._batch.poll_s)
         return False
 
     def _too_large(self, error: ModelError, requests: int) -> bool:
-        """A batch that its endpoint finds too large is halved, as often as it takes."""
+        """Halve the limit of requests where an endpoint finds a batch too large. False: the cause is another."""
         if error.status != 413 and "too_large" not in str(error):
             return False
         if requests == 1 or self.refusals > 20:
@@ -160,16 +166,15 @@ class Sender:
     def _limits(self, ledger: BatchLedger, model: Model) -> Limits:
         vendor, batch = self._clients.client(model.name).LIMITS, self._batch
         most = min(vendor.requests, batch.max_requests or vendor.requests)
-        for (
-            one
-        ) in ledger.batches.values():  # halved, where one batch alone exceeded a limit that the provider did not name
+        # One batch alone was over a limit that the provider did not name: those after it were halved, in any process.
+        for one in ledger.batches.values():
             half = one.record.facts.get("halved")
             if one.record.model == model.name and isinstance(half, int):
                 most = min(most, half)
         return Limits(max(1, most), min(vendor.bytes, batch.max_bytes or vendor.bytes))
 
     def _room(self, ledger: BatchLedger, model: Model) -> float:
-        """Estimated input tokens that may be enqueued beside those that are."""
+        """How many input tokens, by estimate, may be enqueued beside those that are under way."""
         limits = [self._batch.max_tokens] if self._batch.max_tokens else []
         for one in ledger.batches.values():
             limit = one.record.facts.get("limit")

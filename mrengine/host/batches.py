@@ -1,7 +1,7 @@
-"""The one owner of a job's batches: it submits, polls, adopts, cancels and collects them, between two plays of a round.
+"""Submits, polls, adopts, cancels and collects the batches of a job, between two plays of a round.
 
-It holds no state of its own that matters: all of it is in the log (``log/view/batch_ledger``), so that another process
-may go on at any instant. docs/decisions/batches.md says what a kill at each step means.
+Nothing else touches them. All state that matters is in the log (``log/view/batch_ledger``), so that another process can
+go on at any instant. docs/decisions/batches.md says what a kill at each step means.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from mrengine.records import Batch, Budget
 __all__ = ["BatchCoordinator"]
 
 log = logging.getLogger("mrengine")
-MOST_TRIES = 5  # batches that may fail to answer a request
-LEAST_GRACE_S, MOST_GRACE_S = 2.0, 60.0  # how long a create call that nobody heard of may still be under way …
-SLOWEST = 1_000_000  # … beside the time that its body takes, in bytes a second
-LOOKS_S = 0.1  # between two looks for it; there are several, in any case
-MOST_REFUSALS = 5  # batches in a row that are refused as a whole
+MOST_TRIES = 5  # batches that fail to answer a request, after which it is asked directly
+LEAST_GRACE_S, MOST_GRACE_S = 2.0, 60.0  # how long a create call without an answer may still be under way …
+SLOWEST = 1_000_000  # … beside the time to send its body, at so many bytes a second
+LOOKS_S = 0.1  # between two looks for such a batch, of which there are several
+MOST_REFUSALS = 5  # batches refused as a whole, in a row, after which the run ends
 _LIMIT = re.compile(r"[Ll]imit:?\s*([\d,_.]{3,})")
 
 
@@ -50,28 +50,28 @@ class BatchCoordinator:
         resumed: bool = True,
         answers: Sequence[str] | None = None,
     ) -> None:
-        """``resumed``: an earlier process may have left something. ``answers``: see Clients."""
+        """``resumed``: an earlier process may have left batches. ``answers``: see Clients."""
         self._batch, self._job_id, self._folder, self._detach = batch, job_id, folder, detach
         self._clients = Clients(models, folder, answers)
         self._sender = Sender(self._clients, budget, batch, job_id, folder)
         self._lost = LostBatches(self._clients, job_id, resumed=resumed)
-        self._strangers: set[str] = set()  # batches that were looked at, and are not ours
+        self._strangers: set[str] = set()  # names of batches that were looked at, and are not ours
         self._waits_from: float | None = None
-        self._looked: dict[int, float] = {}  # when a batch was looked for, last …
-        self._sought: dict[int, float] = {}  # … and first
-        self._short = Misses()  # a batch, or answers that its counts have, by its number
-        self._unread = Misses()  # results of a batch that may be ours, by its name
-        self._cancelled: set[int] = set()  # batches whose end was asked for, here
+        self._looked: dict[int, float] = {}  # when a batch was last looked for, by its number …
+        self._sought: dict[int, float] = {}  # … and when first
+        self._short = Misses()  # a batch that is not found, or has fewer answers than its counts say, by its number
+        self._unread = Misses()  # results that cannot be read yet, of a batch that may be ours, by its name
+        self._cancelled: set[int] = set()  # batches that this process has asked to end
 
     @property
     def models(self) -> Mapping[str, Model]:
         """All that may be asked, by name."""
         return self._clients.models
 
-    # what a round needs to know
+    # what a round asks
 
     def mode(self, ledger: BatchLedger, began: int | None) -> dict[str, Any]:
-        """See worker.batched_call.BatchMode."""
+        """The fields of ``worker.batched_call.BatchMode`` for the next play."""
         return {
             "since": ledger.since,
             "began": began,
@@ -83,8 +83,8 @@ class BatchCoordinator:
         }
 
     def held(self, ledger: BatchLedger, round_: int) -> set[tuple[int, int]]:
-        """(chunk_id, model_index) of tasks that need not be run: they want an answer that is not there."""
-        if self._is_late(ledger) and not ledger.under_way():
+        """(chunk_id, model_index) of tasks that need not run yet: the answer that they wait for has not come."""
+        if self._is_late(ledger) and not ledger.under_way():  # all run, and end as Batch.finish says
             return set()
         direct = {*self._hopeless(ledger), *(self._sender.primers.now & ledger.wanted.keys())}
         if not direct:
@@ -101,10 +101,10 @@ class BatchCoordinator:
         began, deadline_s = ledger.deadline_from, self._batch.deadline_s
         return deadline_s is not None and began is not None and time.time() >= began + deadline_s
 
-    # the road between two plays
+    # between two plays
 
     def settle(self, place: BatchLog) -> Ended | None:
-        """Send what is wanted, and wait until something has come back; None: play the round again."""
+        """Send what is wanted, and wait until something comes back. None: the round can be played again."""
         self._waits_from = self._waits_from or time.monotonic()
         try:
             return self._settle(place)
@@ -119,6 +119,7 @@ class BatchCoordinator:
             if why is not None and why != "cancelled":
                 late = f"no batch has ended within max_wait_s={self._batch.max_wait_s:g}" if why == "max_wait_s" else ""
                 return Ended("timeout" if late else why, {"message": late})
+            # Adopt before sending: what an earlier process has sent, or a lost answer hides, must not be bought again.
             ending = why == "cancelled" or self._is_late(ledger)
             self._adopt(place, ledger)
             unknown = self._lost.adopt(place, ledger)
@@ -129,12 +130,13 @@ class BatchCoordinator:
                 sendable = [one for one in self._sendable(ledger) if one[1].model not in unknown]
                 allowance = self._sender.allowance(place, ledger)
                 if self._sender.primers.choose(ledger, sendable, allowance):
-                    return None
+                    return None  # the first calls go directly: the batch is sent when they have filled the cache
                 short = self._sender.submit(place, ledger, sendable, allowance)
             came = self._poll(place, ledger)
             under_way = ledger.under_way()
             if why is not None and not under_way and not unknown:
                 return Ended(why, {})
+            # While it ends, all is awaited: what batches have done by then is paid for, and collected.
             if came if not ending else not under_way and not unknown:
                 return None
             if not under_way and not self._sendable(ledger):
@@ -156,7 +158,7 @@ class BatchCoordinator:
     # submit
 
     def _sendable(self, ledger: BatchLedger) -> list[tuple[bytes, Wanted]]:
-        """What is wanted and in no batch, in order."""
+        """The requests that are in no batch and that a batch may answer, in the order of the log."""
         hopeless = set(self._hopeless(ledger))
         found = [(digest, wanted) for digest, wanted in ledger.unsent().items() if digest not in hopeless]
         return sorted(found, key=lambda item: item[1].offset)
@@ -164,10 +166,10 @@ class BatchCoordinator:
     # look
 
     def _adopt(self, place: BatchLog, ledger: BatchLedger) -> None:
-        """Find the batches of which only the intent is known."""
+        """Look for the batches of which the log has only the intent: a create call may have made them."""
         for batch in ledger.under_way():
             if batch.record.model not in self.models:
-                self._gone(place, batch)  # the job goes on with other models
+                self._gone(place, batch)  # the job goes on with other models: nobody has a client for it
             elif batch.record.state == "intent":
                 with suppress(_Later):
                     self._look_for(place, ledger, batch)
@@ -181,11 +183,12 @@ class BatchCoordinator:
         seen = self._find(batch, set(ledger.names()) | self._strangers)
         if seen is not None:
             self._sender.submitted(place, batch.record, seen, adopted=True)
-        elif self._is_over(batch, now) and now >= first + 2 * LOOKS_S:
+        elif self._is_over(batch, now) and now >= first + 2 * LOOKS_S:  # after several looks
             note(place, batch.record, "lost")
 
     def _is_over(self, batch: Batched, now: float) -> bool:
         """Whether a create call cannot be under way any more: of this process, or of one that was killed."""
+        # Of a killed process the age of the intent tells, by the wall clock: its monotonic clock is not ours.
         grace_s = min(MOST_GRACE_S, max(LEAST_GRACE_S, self._batch.poll_s))
         failed = self._sender.unsure.get(batch.number)
         size = batch.record.facts.get("bytes")
@@ -193,15 +196,15 @@ class BatchCoordinator:
         return now >= failed + grace_s if failed is not None else time.time() >= batch.began + grace_s + sent_s
 
     def _find(self, batch: Batched, known: Collection[str]) -> BatchStatus | None:
-        """The batch, among those of the account. _Later: it cannot be told yet."""
+        """Find a batch among those of the account. _Later: it cannot be decided yet."""
         client = self._clients.client(batch.record.model)
         since = str(batch.record.facts.get("since") or "")
         try:
             for seen in client.found(token=batch.record.token, since=since, known=known, requests=batch.requests):
                 if seen.token is not None:
-                    return seen
+                    return seen  # the provider keeps metadata, and has compared the token
                 if not seen.over:
-                    raise _Later  # whose it is its results will say
+                    raise _Later  # only its results will show whose it is
                 if self._is_mine(client, batch, seen):
                     return seen
                 self._strangers.add(seen.name)
@@ -212,6 +215,7 @@ class BatchCoordinator:
         return None
 
     def _is_mine(self, client: BatchClient, batch: Batched, seen: BatchStatus) -> bool:
+        # Providers without metadata (Anthropic): the custom_ids of its results are digests of our requests.
         names = {digest.hex() for digest in batch.digests}
         try:
             return client.first_name(seen) in names
@@ -221,7 +225,7 @@ class BatchCoordinator:
             return False
 
     def _poll(self, place: BatchLog, ledger: BatchLedger) -> bool:
-        """Look at all that is under way; whether one of them is over, and collected."""
+        """Look at every batch under way, and collect those that are over; whether there was one."""
         came = False
         for batch in ledger.under_way():
             if not batch.record.name:
@@ -235,6 +239,7 @@ class BatchCoordinator:
                     self._over(place, ledger, batch, client, seen)
                     came = True
             except ModelError as error:
+                # A 404 may last for a moment only: given up at the first, the batch would be bought again.
                 if error.status == 404 and self._short.is_lost(batch.number):
                     self._gone(place, batch)
                     came = True
@@ -256,6 +261,7 @@ class BatchCoordinator:
             return
         reader = self._clients.reader(batch.record.model)
         found = reader.collect(place.view, client, batch, seen, place.append, place.sync)
+        # Its files may not be complete yet: answers counted as missing now would be bought again.
         if found.successes < seen.done and not self._short.is_lost(batch.number):
             problem = f"{found.successes:,} of {seen.done:,} answers came; its files are read again"
             raise ModelUnavailable(f"{batch.record.model}: {problem}", model=batch.record.model)
@@ -269,7 +275,7 @@ class BatchCoordinator:
                    requests=batch.requests, answered=found.answered, refused=found.refused)  # fmt: skip
 
     def _failed(self, place: BatchLog, ledger: BatchLedger, batch: Batched, seen: BatchStatus) -> None:
-        """Refused as a whole. Too many enqueued tokens: the next one waits, or is smaller."""
+        """Note a batch that was refused as a whole; with too many tokens enqueued, the next one waits or shrinks."""
         facts: dict[str, Any] = {**batch.record.facts, "word": seen.word, "code": seen.code}
         model = batch.record.model
         others = [one for one in ledger.under_way() if one.record.model == model and one.number != batch.number]
@@ -281,6 +287,7 @@ class BatchCoordinator:
             elif not others:
                 facts["halved"] = max(1, batch.requests // 2)
             self._sender.hold[model] = time.monotonic() + (0.0 if not others else self._batch.poll_s)
+        # A crowded queue is no fault of the batch, unless it was one request with the queue to itself.
         self._sender.refusals += not crowded or (batch.requests == 1 and not others)
         note(place, batch.record, "failed", facts)
         log.warning("job %s: batch %s was refused: %s", self._job_id, seen.name, seen.code or seen.word)
@@ -290,9 +297,9 @@ class BatchCoordinator:
     # cancel
 
     def _cancel(self, place: BatchLog, ledger: BatchLedger) -> None:
-        """Ask for the end of all that is under way; what they have done by then is collected."""
+        """Ask the provider to end all that is under way; what was done by then is collected."""
         for batch in ledger.under_way():
-            if batch.record.state == "submitted":
+            if batch.record.state == "submitted":  # noted first: after a kill it is asked again, which does no harm
                 note(place, batch.record, "cancelling")
             if batch.record.name and batch.number not in self._cancelled:
                 with suppress(ModelError):  # asked again at the next look
@@ -305,7 +312,7 @@ class BatchCoordinator:
 
 
 class _Later(Exception):
-    """It cannot be told yet."""
+    """Whose a batch is cannot be decided yet."""
 
 
 def _waiting_for(batches: list[Batched]) -> str:

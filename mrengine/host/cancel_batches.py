@@ -1,4 +1,4 @@
-"""Cancels the batches of a job that nobody runs: what they had done by then is kept."""
+"""Cancels the batches of a job that nobody runs, and keeps the answers that they had by then."""
 
 from __future__ import annotations
 
@@ -22,19 +22,20 @@ POLL_S = 2.0
 
 
 def cancel_batches(job_id: str, folder: Path, *, wait_s: float) -> int:
-    """Cancel what is under way, await its end for ``wait_s`` at most, and collect it; how many batches are left.
+    """Cancel the batches under way, await their end for ``wait_s`` at most, and collect them; how many are left.
 
-    The job has to be marked as cancelled. One that somebody runs is left to him. ConfigError: a key is missing.
+    The job has to be marked as cancelled already. Where another process runs it, that process cancels them, and nothing
+    is done here. ConfigError: a key is missing.
     """
     with ResumeEngine(folder) as view:
         if not view.state.batches.under_way():
             return 0
         models = stored_job(view, job_id).models(None)
-        driver = LocalDriver(_none)
+        driver = LocalDriver(_none)  # the log has one writer, a driver, also where no round is played
         try:
             driver.begin(OpenRequest(os.fspath(folder), job_id, "fsync", strict=False, workers=1, slots=1))
         except JobBusy:
-            return 0  # who runs it sees the mark
+            return 0  # the process that runs it sees the mark
         try:
             view.catch_up(driver.opened())
             batches = BatchCoordinator(models, None, Batch(poll_s=POLL_S), job_id, folder, detach=False)
@@ -60,7 +61,7 @@ def _none(workers: int, slots: int) -> Any:
 
 
 class _Place:
-    """Implements :class:`mrengine.host.batches.BatchLog`, where no run follows the log."""
+    """Implements :class:`mrengine.host.batch_log.BatchLog`, where no run follows the log."""
 
     def __init__(self, driver: LocalDriver, view: ResumeEngine, until: float) -> None:
         self._driver, self._view, self._until = driver, view, until

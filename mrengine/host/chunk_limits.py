@@ -1,4 +1,4 @@
-"""How large the chunks of a job are: what the caller said, what its models hold, what its log says."""
+"""Decides how large the chunks of a job are, from the caller's settings, its models' windows, or its log."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from mrengine.settings import Settings
 
 __all__ = ["AUTO_TARGET", "Chunking", "chunking_of", "stored_chunking"]
 
-ANSWER_ROOM = 1024 + 256  # tokens of a context window that are not the document's: the answer, and the prompt around
-PROMPT_ROOM = 768  # tokens of a window that a summary's own words take
+ANSWER_ROOM = 1024 + 256  # tokens of a context window that are kept for the answer and the prompt around the chunk
+PROMPT_ROOM = 768  # tokens of a window that are kept for the prompt of a summary
 AUTO_TARGET = 6000
 DEFAULT_OVERLAP = 350
 
 
 @dataclass(slots=True)
 class Chunking:
-    """How documents are cut. The tokenizer is loaded when the first one is. ``fit``: the target is what one call has
-    room for, and documents that have more are cut into smaller parts (``chunking/fitted``).
+    """How documents are cut. ``fit``: the target is what one call has room for, and a longer document is cut into
+    smaller parts (``chunking/fitted``).
     """
 
     target_tokens: int | None
@@ -32,14 +32,12 @@ class Chunking:
     splitter: Any
     askable: tuple[Model, ...] = ()
     fit: bool = False
-    room_tokens: int = AUTO_TARGET  # of the text of one call, whatever chunks are cut to
+    room_tokens: int = AUTO_TARGET  # tokens of text that one call has room for, whatever chunks are cut to
     _made: Any = None
 
     def cut_tokens(self) -> int | None:
-        """What chunks are cut to: the target, and no more than the servers of ``askable`` models say that they hold.
-
-        Not part of ``fields()``: a job goes on, with the chunks that its log has, where a server tells nothing today.
-        """
+        """The target, or less where the servers of ``askable`` models report smaller windows; they are asked once."""
+        # Not part of ``fields()``: a server that does not answer today would make it another job (JobMismatch).
         if not self.askable or self.target_tokens is None:
             return self.target_tokens
         from mrengine.providers.call.context_window import ask_windows
@@ -54,7 +52,7 @@ class Chunking:
         return self.target_tokens
 
     def chunker(self) -> Any:
-        """The chunker, made once."""
+        """The chunker, made at its first use: it loads the tokenizer."""
         if self._made is None and self.fit:
             from mrengine.chunking.fitted import FittedChunker
 
@@ -75,7 +73,7 @@ class Chunking:
         return self._made
 
     def fields(self) -> dict[str, Any]:
-        """What the log says of it."""
+        """The fields that the log keeps; a resumed run's are compared with them."""
         named = isinstance(self.splitter, str)
         return {
             "target_tokens": "fit" if self.fit else self.target_tokens,
@@ -86,10 +84,11 @@ class Chunking:
 
 
 def chunking_of(settings: Settings, models: Sequence[Model]) -> Chunking:
-    """The limits of a chunk. Target "auto" is what the smallest model holds beside its answer, at most 6,000 tokens;
-    "fit" all that it holds beside an answer of half the length, 6,000 where no window is known.
+    """The chunking that settings and models call for.
 
-    An overlap that was not asked for gives way to a small target: it is a quarter of it at most.
+    Target "auto": what the smallest window holds beside its answer, at most 6,000 tokens; "fit": all that it holds
+    beside an answer of half the length, 6,000 where no window is known. The default overlap is a quarter of the target
+    at most.
     """
     target = settings.target_tokens
     fit = target == "fit"
@@ -109,9 +108,7 @@ def chunking_of(settings: Settings, models: Sequence[Model]) -> Chunking:
 
 
 def stored_chunking(job: JobRecord) -> Chunking | None:
-    """How a job of the log was cut; None where a function of the caller's said where, or the log says it in no known
-    way.
-    """
+    """How a job of the log was cut. None: by a function of the caller's, or its record cannot be read."""
     from mrengine.chunking.detect import check
 
     fields = job.chunking
@@ -123,7 +120,7 @@ def stored_chunking(job: JobRecord) -> Chunking | None:
         limit = None if cut is None else int(cut)
     except (ChunkingError, KeyError, TypeError, ValueError):
         return None
-    if limit is not None and cut != target:
+    if limit is not None and cut != target:  # a server's window made it smaller, and the overlap with it
         overlap = min(overlap, limit // 4)
     return Chunking(
         limit, overlap, str(fields.get("encoding")), splitter, fit=target == "fit", room_tokens=_stored_room(job)
@@ -136,12 +133,13 @@ def _stored_room(job: JobRecord) -> int:
 
 
 def _room(window: int) -> int:
-    """Tokens of a chunk that a window has room for. Other tokenizers count up to a third more than ours."""
+    """Tokens of a chunk that a window has room for."""
+    # Other tokenizers count up to a third more than ours.
     return max(64, int((window - ANSWER_ROOM) / 1.3))
 
 
 def _room_beside_answer(window: int, max_output: int | None = None) -> int:
-    """The same beside an answer of half the chunk's length, or of all that the model can say, if that is less."""
+    """Tokens of a chunk beside an answer of half its length, or of the longest that the model gives, if shorter."""
     left = window - PROMPT_ROOM
     rooms = [left / 1.8] if max_output is None else [left / 1.8, (left - max_output) / 1.3]
     return max(64, int(max(rooms)))

@@ -1,4 +1,4 @@
-"""A job's chunk table: cut from the documents in its spool, or made of the texts of a later round."""
+"""Makes the records of a job's chunk table, from the documents in its spool or from the texts of a later round."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ __all__ = [
     "whole_row",
 ]
 
-_MOST_HEADS = 1 << 15  # that one record tells of
+_MOST_HEADS = 1 << 15  # sets of headings in one record
 
 
 def chunk_records(
@@ -51,21 +51,20 @@ def chunk_records(
     since: tuple[int, int] = (0, 0),
     known: ChunkTable | None = None,
 ) -> Iterator[bytes]:
-    """Cut the documents of a spool; payloads of CHUNKS records, each with the rows of at most 16,384 chunks.
+    """Cut the documents of a spool into payloads of CHUNKS records, each with the rows of at most 16,384 chunks.
 
-    The spool is opened at once.
-
-    ``chunk``, ``whole``: those of a ``Chunker`` or what acts like it. ``blank`` is called for each chunk that is left
-    out, because what it has of its own is nothing but blanks: no call is made for it. ``is_due``: whether a record is
-    to end here, asked after each row. ``since``: the document to begin with, and the id of its first chunk. ``known``:
-    the rows that there are already; they are cut once more and left out, and nothing (b"") is yielded where one is due
-    meanwhile. LogError: they are others.
+    ``chunk``, ``whole``: methods of a ``Chunker`` or of what acts like it. ``blank`` is called for each chunk that is
+    left out because it has nothing but blanks beside its overlap. ``is_due``: asked after each row whether the record
+    is to end here. ``since``: the document to begin with, and the id of its first chunk. ``known``: the rows that the
+    log has; they are cut once more, compared and left out, and b"" is yielded where a record is due meanwhile.
+    LogError: they differ.
     """
+    # Opened at once, and read by this descriptor to the end: the spool gets its final name while it is cut.
     rows = _rows(SpoolReader(spool), documents, chunk, blank, *since, whole, 0 if known is None else len(known))
     return _in_batches(rows if known is None else beyond(known, rows, since[1]), round_, since[1], known, is_due)
 
 
-_Row = tuple[ChunkRow, HeadPlaces] | bytes  # bytes: packed, and all that its document has
+_Row = tuple[ChunkRow, HeadPlaces] | bytes  # bytes: packed, the only row of its document
 Whole = Callable[[str, str], tuple[int, str] | None]
 
 
@@ -103,6 +102,7 @@ def _rows(
             document = documents[index]
             position = document.spool_offset
             text = _whole_if_small(spool.pieces(position, document.n_bytes), document)
+            # Rows that the log has take the long way: ``beyond`` compares them unpacked.
             if next_id >= known and whole is not None and type(text) is str:
                 packed = whole_row(index, document, text, whole)
                 if packed is not None:
@@ -116,7 +116,8 @@ def _rows(
 
 
 def whole_row(index: int, document: DocumentRow, text: str, whole: Whole) -> bytes | None:
-    """The row of a document whose only chunk is all of it, found in the short way. None: it takes the long one."""
+    """The packed row of a document that is one chunk. None: it has to be cut."""
+    # Without Chunk, ChunkRow and a second digest: in a job of short rows this is the host's time.
     if text.isspace() or (found := whole(text, document.id)) is None:
         return None
     return pack_whole(index, document, *found)
@@ -125,15 +126,16 @@ def whole_row(index: int, document: DocumentRow, text: str, whole: Whole) -> byt
 def rows_of(
     index: int, position: int, chunks: Iterator[Any], blank: Callable[[], None], read: Read
 ) -> Iterator[tuple[ChunkRow, HeadPlaces]]:
-    """The rows of a document's chunks, and where it stands what is above each. ``position``: where the document begins
-    in the spool, which is ``read`` as far as it was cut.
+    """The rows of a document's chunks, each with the places of the headings above it.
+
+    ``position``: where the document begins in the spool; ``read``: reads what of it has been cut so far.
     """
     finder = HeadFinder(position, read)
     for piece in chunks:
         data = piece.text.encode("utf-8", "surrogatepass")
         overlap = piece.overlap
         position += len(data) - _bytes(piece.text[:overlap]) if overlap else len(data)
-        if (piece.text[overlap:] if overlap else piece.text).isspace():
+        if (piece.text[overlap:] if overlap else piece.text).isspace():  # no call is made for nothing but blanks
             blank()
             continue
         row = ChunkRow(
@@ -151,9 +153,11 @@ def rows_of(
 
 
 def beyond(known: ChunkTable, rows: Iterator[_Row | None], first: int) -> Iterator[_Row | None]:
-    """The rows, counted from ``first``; None for each that is known: those are not packed. None between them mean
-    nothing.
+    """``rows``, which are counted from ``first``, without those that the log has: None stands in for each of these.
+
+    A None among ``rows`` is a mere pause. LogError: a row is not as the log has it.
     """
+    # Appended behind rows of another cut, the new ones would repeat some text and leave out other.
     present = (row for row in rows if row is not None)
     for index in range(first, len(known)):
         found = next(present, None)
@@ -164,12 +168,12 @@ def beyond(known: ChunkTable, rows: Iterator[_Row | None], first: int) -> Iterat
 
 
 def _cut_of(row: ChunkRow) -> ChunkRow:
-    """Where a row's chunk is, and its text: the rest follows from these."""
+    """Only the place and digest of a row's text: the rest follows from these."""
     return row._replace(context=0, kind="", tokens=0)
 
 
 class Batch:
-    """The rows of one CHUNKS record, and what stands above their chunks: each headings and header once in a row."""
+    """Collects the rows of one CHUNKS record; headings that consecutive chunks share are kept once."""
 
     def __init__(self, round_: int, first: int) -> None:
         self.rows = bytearray()
@@ -192,7 +196,7 @@ class Batch:
 
     @property
     def stop(self) -> int:
-        """The row behind its last one."""
+        """The number of the first row of the next record."""
         return self._first + len(self.rows) // ROW_BYTES
 
     @property
@@ -204,24 +208,24 @@ class Batch:
 
 
 def input_version(version: str, inputs: Sequence[tuple[str, str]]) -> str:
-    """What a later round is known by: its function and its texts."""
+    """A digest of a later round's function and texts: a round that the log has with another one is played again."""
     digest = blake2b(version.encode(), digest_size=16)
     for name, text in inputs:
         for part in (name, text):
             data = part.encode("utf-8", "surrogatepass")
+            # With its length: otherwise ("ab", "c") and ("a", "bc") would be the same input.
             digest.update(len(data).to_bytes(8, "little") + data)
     return digest.hexdigest()
 
 
 def append_inputs(spool: Path, round_: int, inputs: Sequence[tuple[int, str]]) -> Iterator[tuple[int, bytes]]:
-    """Put the texts of a later round, (document index, text) each, behind the documents; the CHUNKS records that name
-    them.
-    """
+    """Append the texts of a later round, (document index, text) each, to the spool; yields their CHUNKS records."""
     from mrengine.chunking.tokens import tokenizer
 
     rows = bytearray()
     try:
-        with os.fdopen(open_file(spool, os.O_RDWR), "r+b") as file:  # one that is not there has no documents, either
+        # Never created here: a spool that is gone has lost its documents, too.
+        with os.fdopen(open_file(spool, os.O_RDWR), "r+b") as file:
             position = file.seek(0, os.SEEK_END)
             for document, text in inputs:
                 data = text.encode("utf-8", "surrogatepass")
@@ -232,7 +236,7 @@ def append_inputs(spool: Path, round_: int, inputs: Sequence[tuple[int, str]]) -
                 rows += pack_row(row)
                 position = end
             file.flush()
-            os.fsync(file.fileno())
+            os.fsync(file.fileno())  # before the rows are logged: a durable row must find its text
     except OSError as error:
         raise not_kept(error, spool.parent) from error
     size = MAX_ROWS * ROW_BYTES
@@ -245,5 +249,5 @@ def _bytes(text: str) -> int:
 
 
 def _whole_if_small(pieces: Iterator[str], document: DocumentRow) -> Any:
-    """A document of one block as a str: the chunker has a short way for those."""
+    """The text of a document, joined where it is one block: the chunker is faster with a str than with pieces."""
     return "".join(pieces) if document.n_bytes <= 1 << 16 else pieces

@@ -1,4 +1,4 @@
-"""The documents of a job as they are read: of a million that a log has alike, no more is kept than their number."""
+"""The documents of a job as they are read; of those that the log already has, only the number is kept."""
 
 from __future__ import annotations
 
@@ -14,20 +14,22 @@ __all__ = ["DocumentRows", "digest_of"]
 
 
 class DocumentRows(Sequence[DocumentRow]):
-    """Rows in order. ``summary``: (count, bytes, digest) of all; ``has_facts``: whether any has some; ``textless``: the
-    ids of those without text.
+    """Rows in order. ``summary``: count, bytes and digest of all; ``has_facts``: whether any has fields or pages;
+    ``textless``: the ids of those without text.
     """
 
     def __init__(self, stored: ResumeEngine | None = None) -> None:
         """``stored``: a log whose documents may be the same."""
+        # Kept as objects, the rows were most of a host's memory (docs/decisions/streaming-preparation.md).
         epoch = None if stored is None else stored.epoch
         self._batches: tuple[Batch, ...] = ()
         self._names: Sequence[DocumentRow] | DocumentNames = ()
         if stored is not None and epoch is not None and not epoch.lost_documents():
             self._batches = tuple(epoch.documents)
-            self._names = DocumentNames(stored.reader.duplicate(), self._batches)  # the view may be opened anew
+            # With a descriptor of its own: the view may be opened anew.
+            self._names = DocumentNames(stored.reader.duplicate(), self._batches)
         self._ahead = iter(self._names)
-        self._alike = 0  # the first ones, which the log has
+        self._alike = 0  # how many of the first rows are those of the log
         self._others: list[DocumentRow] = []
         self.summary: tuple[int, int, bytes] = DocumentsDigest().summary()
         self.has_facts = False
@@ -53,7 +55,7 @@ class DocumentRows(Sequence[DocumentRow]):
         return self._names[at] if at < self._alike else self._others[at - self._alike]
 
     def are_those_of(self, stored: ResumeEngine) -> bool:
-        """Whether each was found alike in the records that a log has now."""
+        """Whether all rows were found in the DOCUMENTS records that a log has now."""
         epoch = stored.epoch
         return epoch is not None and not self._others and self._batches == tuple(epoch.documents)
 

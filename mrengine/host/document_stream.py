@@ -1,6 +1,6 @@
-"""A job that begins while its documents are still being read: they are cut as they come, and the records follow.
+"""Begins a job while its documents are being read: cuts them as they come, and makes the records that follow.
 
-A resumed job reads again what the log already has, and compares it first: other documents may not be appended to it.
+A resumed job first reads again what the log has, and compares it: other documents must not be appended to it.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Begun", "DocumentStream", "EarlyStart", "LoggedDocuments", "can_go_on"]
 
-COMPARE_S = 0.25  # of comparing documents with the log, before the workers begin with the rows that it has
-CHECK_S = 0.5  # of looking whether these have their text
+COMPARE_S = 0.25  # how long documents are compared with the log before workers begin with the rows that it has
+CHECK_S = 0.5  # how long to look whether the spool has the text of these rows
 
 
 class DocumentStream:
-    """Groups of records, one for each slice: documents first, then the rows of their chunks; a READ in the last one."""
+    """Makes one group of records for each slice of cutting: DOCUMENTS, then CHUNKS; the last group ends with a READ."""
 
     def __init__(
         self,
@@ -59,20 +59,21 @@ class DocumentStream:
         is_due: Callable[[], bool],
         eager: bool = False,
     ) -> None:
-        """``settings``: of the JOB that was, or will be, written. ``eager``: a group ends with each document, before
-        the next one is asked for.
+        """``settings``: those of the JOB record in the log, or to be written. ``eager``: end a group with each
+        document, before the next one is asked for.
         """
         self._intake, self._settings, self._known = intake, settings, known
-        self._chunk, self._whole = chunk, whole  # of a Chunker, or what acts like it
+        self._chunk, self._whole = chunk, whole  # methods of a Chunker, or of what acts like it
         self._blank, self._is_due, self._eager = blank, is_due, eager
-        self._named = known.documents  # that the log, or an earlier group, names
-        self._documents: list[DocumentRow] = []  # for this group
+        self._named = known.documents  # how many documents the log and earlier groups name
+        self._documents: list[DocumentRow] = []  # those that this group will name
         self._opened: tuple[int, Opened] | None = None
-        self._announced = known.opened  # the document that is named, and not more
+        # The document that the log has as open, and that is named again with length and digest once it was read.
+        self._announced = known.opened
         self._final: tuple[int, DocumentRow] | None = None
 
     def groups(self, begin: Sequence[Numbered]) -> Iterator[list[Numbered]]:
-        """Cut all there is; ``begin`` comes first. SourceError, ChunkingError; LogError: the log's rows are others."""
+        """Cut everything; ``begin`` goes before the first group. SourceError, ChunkingError; LogError: other rows."""
         intake, next_id = self._intake, self._known.rows
         eager, is_due = self._eager, self._is_due
         batch = Batch(0, next_id)
@@ -88,7 +89,7 @@ class DocumentStream:
         if not intake.has_text:
             count = intake.summary[0]
             raise SourceError(f"all {count} documents are blank: there is nothing to run the map function on")
-        intake.spool.sync()  # READ says that all text is there: the text must be durable first
+        intake.spool.sync()  # a durable READ says that all text is there: the text must be durable first
         yield [*begin, *self._group(batch), self._read()]
 
     def _rows(self) -> Iterator[Any]:
@@ -110,7 +111,7 @@ class DocumentStream:
                         self._documents.append(document)
                     else:
                         self._name(index, document)
-                    yield packed  # and the end of its document
+                    yield packed  # bytes: also the end of its document, where an eager group ends
                     next_id += 1
                     index += 1
                     continue
@@ -129,10 +130,10 @@ class DocumentStream:
                 assert document.row is not None
                 self._name(index, document.row)
             index += 1
-            yield None  # is it due?
+            yield None  # the end of its document: an eager group ends here
 
     def _name(self, index: int, row: DocumentRow) -> None:
-        """A document that was read goes into the next group."""
+        """Put a document that was read into the next group."""
         if index == self._announced:
             self._final, self._announced = (index, row), -1
         elif index >= self._named:
@@ -148,6 +149,7 @@ class DocumentStream:
             records += _named(self._named, self._documents)
             self._named += len(self._documents)
             self._documents = []
+        # A long document is named as open before its rows: each row in the log must have a document there.
         if self._opened is not None and self._opened[0] >= self._named:
             self._announced = self._named
             records += _named(self._named, [self._opened[1].provisional])
@@ -167,6 +169,7 @@ class DocumentStream:
 
 def _named(first: int, rows: list[DocumentRow]) -> Iterator[Numbered]:
     """DOCUMENTS records, each with twice the number of documents up to its end, less one while the last is open."""
+    # So an open document and the same one when it was read have different numbers: RowStream can tell which is durable.
     stop = first + len(rows)
     number = 2 * stop - rows[-1].is_open
     return ((codec.DOCUMENTS, payload, number) for payload in batch_documents(first, rows))
@@ -174,7 +177,7 @@ def _named(first: int, rows: list[DocumentRow]) -> Iterator[Numbered]:
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """A job that has begun: where its text is, and the rows that are still to come."""
+    """A job that has begun: its plan, its spool, the rows that are still to come, and its documents so far."""
 
     plan: Plan
     spool: Path
@@ -183,10 +186,12 @@ class Begun:
 
 
 class EarlyStart:
-    """``plan()``: of the job, as far as it is known without its documents. ``stage(name)``: a ``with`` block whose
-    duration is noted. ``first_s``: of cutting, at most, after which the workers can begin. ``eager``: see
-    DocumentStream. ``may_compare_later``: documents that are others than those of the log end the run, whenever that is
-    seen.
+    """Begins a job before all of its documents are read.
+
+    ``plan()``: plans the job without its documents. ``stage(name)``: a ``with`` block whose duration is noted.
+    ``first_s``: how long to cut, at most, before the workers begin. ``eager``: see DocumentStream.
+    ``may_compare_later``: documents may be compared with the log while workers run, because a difference only ends the
+    run.
     """
 
     def __init__(
@@ -201,41 +206,40 @@ class EarlyStart:
         stage: Callable[[str], AbstractContextManager[Any]],
     ) -> None:
         self._may_compare_later = may_compare_later
-        self._sound: tuple[Any, int] = (
-            None,
-            0,
-        )  # the state of a log, and how far it was read, that can be gone on with
+        # The state of a log whose rows were found sound, and how far it was read then.
+        self._sound: tuple[Any, int] = (None, 0)
         self._folder, self._intake, self._plan = folder, intake, plan
         self._first_s, self._eager, self._stage = 0.0 if eager else min(first_s, EARLY_S), eager, stage
-        self.other: str | None = None  # the id of a document that is another than the log has
+        self.other: str | None = None  # the id of a document that is not as the log has it
 
     def is_possible(self, stored: ResumeEngine | None, document: Any) -> bool:
-        """Whether more is to be read of a new job, or of one that the log has as it was left then."""
+        """Whether this is a new job with more to read, or one that was left while its documents were read."""
         if stored is None or stored.epoch is None:
             return not self._intake.ended and not _has_pipes(document)
         return _was_reading(stored) and self._is_same(stored)
 
     def look(self, stored: ResumeEngine) -> None:
-        """See whether the rows of a log follow one another, while a driver opens it."""
+        """Check that the rows of a log follow one another; it may be called while a supervisor starts."""
         seen = stored.state, stored.position
         if self._sound != seen and (stored.epoch is None or rows_follow(stored, stored.documents())):
             self._sound = seen
 
     def _is_same(self, stored: ResumeEngine) -> bool:
-        """Whether a log is of the same job, whatever its documents are."""
+        """Whether the job of a log differs in its documents at most."""
         assert stored.epoch is not None
         job = stored.epoch.job
         return not compare(job, replace(self._plan().job, documents=job.documents))
 
     def begin(self, session: Driver, stored: ResumeEngine, again: Callable[[SupervisorDied], Any]) -> Begun | None:
-        """Write the first rows, with the job's lock. None: the documents are others than those that the log has.
+        """Write the first rows; the driver has the job's lock. None: the documents are not those of the log.
 
-        ``again(error)``: another driver that has opened the job, and the log, for one whose supervisor has died.
+        ``again(error)``: opens the job by another driver, after a supervisor's death; returns it and the log.
         """
-        self.look(stored)
+        self.look(stored)  # once more: another process may have written before the lock was ours
         if self._sound != (stored.state, stored.position):
             return None
         plan, known, intake = self._plan(), Known(stored), self._intake
+        # A digest of the documents, which names other spools, is not known before all are read.
         token = secrets.token_bytes(16) if stored.epoch is None else stored.epoch.spool
         plan.job, place = replace(plan.job, documents=(0, 0, token)), self._folder / spool_name(token)
         comparison = Comparison(intake, known)
@@ -244,7 +248,7 @@ class EarlyStart:
         if comparison.other is not None:
             self.other = comparison.other
             return None
-        intake.at_once = True
+        intake.at_once = True  # from here on chunks are paid for: a source that fails ends the run now, not at the end
         with self._stage("cut"):
             plan.load()
             pace = Pace(self._first_s)
@@ -252,8 +256,10 @@ class EarlyStart:
             if comparison.is_over:
                 rows = RowStream(stream.groups(begin), pace, count=known.rows, n_bytes=None)
                 rows.first()
+                # The spool gets its name before any row that names its text can be durable.
                 intake.spool.settle(place)
             else:
+                # The workers read the earlier spool meanwhile; the fresh one replaces it after the comparison.
                 groups = self._compared_first(comparison, pace, stream, place, plan.job.job_id)
                 rows = RowStream(groups, pace, count=known.rows, n_bytes=None, is_urgent=lambda: not comparison.is_over)
         while True:
@@ -267,7 +273,7 @@ class EarlyStart:
                 rows.seen(stored.epoch)
 
     def _compare(self, comparison: Comparison, stored: ResumeEngine, place: Path) -> None:
-        """As far as is done before the workers begin: where that takes long and may be done later, not to the end."""
+        """Compare before the workers begin; only for a moment where the rest may be compared while they run."""
         later = self._may_compare_later and stored.epoch is not None
         over = comparison.advance(Pace(COMPARE_S).is_due if later else lambda: False)
         if not over and not has_text_to_begin_with(stored, place, CHECK_S):
@@ -283,7 +289,7 @@ class EarlyStart:
 
 
 def can_go_on(stored: ResumeEngine) -> bool:
-    """Whether the rows of a log are the first ones of this version's, and all of its documents are known."""
+    """Whether rows can be appended to those of a log: this version has cut them, and all documents are known."""
     epoch = stored.epoch
     assert epoch is not None
     return epoch.job.version == __version__ and not stored.state.repaired and not epoch.lost_documents()
@@ -298,14 +304,15 @@ def _was_reading(stored: ResumeEngine) -> bool:
 
 
 def _has_pipes(document: Any) -> bool:
-    """Whether a source can be read once only, as far as one can know: all of it is kept before any of it is used."""
+    """Whether a list has a source that can be read only once."""
+    # After a crash such a job cannot give its documents again: all of them are kept before any is used.
     return isinstance(document, (list, tuple)) and any(
         is_read_once(item.source if isinstance(item, Document) else item) for item in document
     )
 
 
 class LoggedDocuments(Sequence[DocumentRow]):
-    """The documents as the log has them by now."""
+    """The documents that the log has at the moment, more as they are read."""
 
     def __init__(self, view: ResumeEngine) -> None:
         self._view = view

@@ -1,4 +1,4 @@
-"""Finds how earlier versions of edited documents were cut, as guides for cutting them again."""
+"""Has edited documents cut where their earlier versions were, so that unchanged chunks are found in the log."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ __all__ = ["guided"]
 def guided(
     chunker: Chunker, stored: ResumeEngine | None, job: JobRecord, documents: Sequence[DocumentRow], spool: Path
 ) -> Callable[..., Iterator[Chunk]]:
-    """``chunker.chunk``, guided by the newest chunk table of the log for each document that it has another version of;
-    where that was cut in the same way, and its text is still there.
+    """``chunker.chunk``, guided for each document of which the log has another version: by the chunk table of that
+    version, if it was cut with the same settings and its text is still there.
     """
     old = _versions(stored, job, documents)
     new = {row.id: row for row in documents if row.id in old}
@@ -46,7 +46,7 @@ def guided(
 
 
 def _digest(stored: ResumeEngine) -> bytes:
-    """What names the spool of the newest epoch that is whole."""
+    """The digest in the name of the spool of the epoch that counts."""
     assert stored.epoch is not None
     return stored.epoch.spool
 
@@ -54,8 +54,8 @@ def _digest(stored: ResumeEngine) -> bytes:
 def _versions(
     stored: ResumeEngine | None, job: JobRecord, documents: Sequence[DocumentRow]
 ) -> dict[str, tuple[int, DocumentRow]]:
-    """Other versions of these documents: by id, their index in the log and their row."""
-    if stored is None or stored.epoch is None or stored.epoch.job.chunking != job.chunking:
+    """The versions that the log has of edited documents: by id, the index in the log and the row."""
+    if stored is None or stored.epoch is None or stored.epoch.job.chunking != job.chunking:  # other cuts are wanted
         return {}
     if stored.epoch.job.documents == job.documents:  # none was edited: a record that says so is damaged
         return {}
@@ -89,10 +89,11 @@ def _guide(old_spool: Path, old: DocumentRow, new_spool: Path, new: DocumentRow,
         chunks = []
         for row in rows:
             first, end = row.spool_from - old.spool_offset, row.spool_to - old.spool_offset
+            # The overlap is counted in characters, and belongs to the chunk before: its own bytes begin behind it.
             overlap = bytes(before[first:end]).decode("utf-8", "surrogatepass")[: row.overlap]
             own = first + len(overlap.encode("utf-8", "surrogatepass"))
             chunks.append(OldChunk(first, own, end, row.digest))
-        try:
+        try:  # mmap refuses to close while a view of it is open: release both before the stack closes them
             return guide(before, after, chunks)
         finally:
             before.release()

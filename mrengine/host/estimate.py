@@ -1,4 +1,4 @@
-"""What a job would cost, without a call: its chunks are cut and counted, nothing is kept."""
+"""Estimates what a job would cost, without a call: chunks are cut and counted, and nothing is kept."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from mrengine.sources import Reading, documents_of
 
 __all__ = ["estimate"]
 
-ANSWER_TOKENS = 1024  # max_tokens of a call that says nothing else
+ANSWER_TOKENS = 1024  # the default of max_tokens
 FOREIGN_RATIO = 1.3  # another tokenizer's count over ours
 NOT_COUNTED = "retries, re-asks, continued answers and a reduce by prompt are not counted"
 UNKNOWN = "one call a chunk: how many the map function makes is not known (calls_per_chunk= or sample= says it)"
@@ -30,7 +30,7 @@ UNKNOWN = "one call a chunk: how many the map function makes is not known (calls
 
 @dataclass(frozen=True, slots=True)
 class _Work:
-    """What is done with one chunk, on average."""
+    """The calls and tokens of one chunk, on average, and what that was assumed from."""
 
     calls: float
     input_tokens: float
@@ -47,7 +47,7 @@ def estimate(
     calls_per_chunk: float | None = None,
     sample: int = 0,
 ) -> Estimate:
-    """See ``MapReduceRunner.estimate``; with ``balance="all"`` all of it is done for each model."""
+    """Estimate a job, as ``MapReduceRunner.estimate`` says; ``balance="all"`` counts each chunk for each model."""
     _check(map_fn, calls_per_chunk, sample)
     counted = _Counted(sample)
     counted.count(_chunks(document, settings, models))
@@ -73,6 +73,7 @@ def estimate(
 
 
 def _together(costs: Sequence[float | None], *, all_models: bool) -> float | None:
+    # Which model is given which chunk is not known before: without balance="all" the dearest model bounds the cost.
     known = [cost for cost in costs if cost is not None]
     if not costs or len(known) < len(costs):
         return None
@@ -109,7 +110,7 @@ def _chunks(document: Any, settings: Settings, models: Sequence[Model]) -> Itera
                 )
                 for chunk in found
             ]
-        if len(reading.errors) == before:  # else it is left out, or refused when all are read
+        if len(reading.errors) == before:  # otherwise the source broke off: it is left out, or check() below raises
             first += len(found)
             yield from found
     reading.check()
@@ -117,7 +118,9 @@ def _chunks(document: Any, settings: Settings, models: Sequence[Model]) -> Itera
 
 @dataclass(slots=True)
 class _Counted:
-    """Chunks gone by, and some of them, evenly spread, however many there are."""
+    """Counts chunks and keeps an evenly spread sample of them."""
+
+    # How many there will be is not known: whenever twice the sample is kept, every second one goes.
 
     wanted: int
     chunks: int = 0
@@ -139,7 +142,7 @@ class _Counted:
             self._stride *= 2
 
     def sample(self) -> list[Chunk]:
-        """As many as are wanted."""
+        """The sample: as many chunks as are wanted, or all where there are fewer."""
         step = max(1.0, len(self._kept) / self.wanted)
         return [self._kept[int(at * step)] for at in range(min(self.wanted, len(self._kept)))]
 
@@ -161,7 +164,7 @@ def _assumed(map_fn: Any, calls_per_chunk: float | None, tokens: float) -> _Work
 
 
 def _measured(map_fn: Any, chunks: Sequence[Chunk]) -> _Work:
-    """Run it over some chunks: what it asks a fake model is counted. It is the user's code, and may do anything."""
+    """Run the map function over some chunks, and count what it asks a fake model. As user code it may do anything."""
     from mrengine.testing.context import FakeContext
 
     calls = asked = answered = 0
@@ -171,7 +174,7 @@ def _measured(map_fn: Any, chunks: Sequence[Chunk]) -> _Work:
         context.chunk = chunk
         try:
             map_fn(chunk, context)
-        except Exception as error:  # noqa: BLE001  # of a parser that the fake's answer does not suit
+        except Exception as error:  # noqa: BLE001  # its parser may not accept the fake's answer
             raised[type(error).__name__] = raised.get(type(error).__name__, 0) + 1
         calls += len(context.requests) + len(context.grants)
         for request in context.requests:
@@ -188,6 +191,7 @@ def _measured(map_fn: Any, chunks: Sequence[Chunk]) -> _Work:
 
 
 def _cost(model: Model, tokens: int, answers: int, longest: int, *, batch: bool = False) -> float | None:
+    # OpenAI's own tokenizer is the one that counts here.
     ratio = 1.0 if model.base_url == OPENAI else FOREIGN_RATIO
     usage, longest = Usage(int(tokens * ratio) + 1, answers), int(longest * ratio)
     return None if model.price is None else model.price.cost(usage, batch=batch, longest=longest)

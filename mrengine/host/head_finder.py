@@ -1,4 +1,4 @@
-"""Finds where the titles and table headers above chunks stand in the spool: the log keeps the places alone."""
+"""Finds where the titles and table headers above chunks stand in the spool: the log keeps only these places."""
 
 from __future__ import annotations
 
@@ -22,18 +22,20 @@ from mrengine.log.format.heads import (
 __all__ = ["HeadFinder", "Read"]
 
 Read = Callable[[int, int], bytes | None]  # the bytes between two offsets of the spool
-_NEAR, _BLOCK = 1 << 13, 1 << 16  # bytes: what is looked at first, and then
-_REACH = 1 << 13  # bytes that a title with its markup, or a table header, may take in the text
+_NEAR, _BLOCK = 1 << 13, 1 << 16  # bytes of the first block that is searched, and of the largest: most are near
+_REACH = 1 << 13  # bytes that a title with its markup, or a table header, takes at most: so far blocks overlap
 _MOST = 256  # places that are remembered
-# What str.split() takes for blanks, in UTF-8.
+# All that str.split() takes for blanks, in UTF-8: titles are kept with single spaces, however the text wraps them.
 _BLANK = rb"[\x09-\x0d\x1c-\x20]|\xc2[\x85\xa0]|\xe1\x9a\x80|\xe2\x80[\x80-\x8a\xa8\xa9\xaf]|\xe2\x81\x9f|\xe3\x80\x80"
 _BLANKS = b"(?:" + _BLANK + b")+"
 _HEADING = re.compile(rb"<[hH][1-6](?:[^<]|<(?!/?[hH]))*(?=</[hH])")  # no part of a text is looked at twice
 
 
 class HeadFinder:
-    """Of one document, chunk after chunk. A head is looked for once, backwards from the chunk that first has it: all
-    together no more is read than the document has, for each title that may stand above another.
+    """Finds the heads (titles and table headers) of one document, chunk after chunk.
+
+    A head is looked for once, backwards from the first chunk below it. So each level of titles reads the document once
+    at most.
     """
 
     def __init__(self, begin: int, read: Read) -> None:
@@ -43,8 +45,8 @@ class HeadFinder:
         self._last: tuple[Heads, HeadPlaces] = (((), ""), NO_HEADS)
 
     def places(self, heads: Heads, kind: str, before: int) -> HeadPlaces:
-        """Where the heads of a chunk of this kind stand, which ends at ``before``: it may begin inside one. What does
-        not stand in the document is left out: it is none of its titles.
+        """The places of the heads of a chunk of this kind that ends at ``before``. A head that is not in the document
+        is left out.
         """
         if self._last[0] != heads:
             titles = [(text, self._place(text, kind, before, is_title=True)) for text in heads[0]]
@@ -69,6 +71,7 @@ class HeadFinder:
         stop, size = before, _NEAR
         while stop > self._begin:
             start, size = max(self._begin, stop - size), min(_BLOCK, 2 * size)
+            # To the chunk's end, and not to its beginning: a chunk may begin inside its own title.
             block = self._read(start, min(before, stop + _REACH + len(data)))
             if block is None:
                 return None

@@ -1,4 +1,4 @@
-"""Reads the documents of a job into its spool: all at once, or one after another as somebody asks for them."""
+"""Reads the documents of a job into its spool: all at once, or one after another as they are asked for."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ __all__ = [
     "unread_before",
 ]
 
-_SMALL_BYTES = 1 << 16
+_SMALL_BYTES = 1 << 16  # a document up to here is given as a str, a larger one in pieces
 
 
 class Opened:
-    """A document that is being read. ``n_bytes``: of it that are in the spool; ``given``: chunks of it were given out,
-    so that it cannot be left out any more.
+    """A document that is being read. ``n_bytes``: how much of it is in the spool; ``given``: some of its chunks were
+    handed out, so it cannot be left out any more.
     """
 
     def __init__(self, source: Source, offset: int, pieces: Iterator[str], errors: int) -> None:
@@ -50,20 +50,21 @@ class Opened:
         self.digest = blake2b(digest_size=16)
         self.n_bytes = self.n_chars = 0
         self.given = False
-        self.row: DocumentRow | None = None  # once it was read
+        self.row: DocumentRow | None = None  # None while it is read
 
     @property
     def provisional(self) -> DocumentRow:
-        """What is known of it while it is read."""
+        """Its row while it is open: without digest and length."""
         return DocumentRow(self.source.id, b"", self.offset, 0, 0, pack_facts(self.source.id, self.source.fields))
 
 
 class Intake:
-    """``rows``: documents that were read, and that nobody has taken yet; ``opened``: the one that is being read.
+    """Reads documents into a spool, when they are asked for.
 
-    ``ended``: all were read. ``stays(index, id)``: whether a document that breaks off stays as far as it was read,
-    though it could be left out. ``at_once``: a source that cannot be read, and may not be left out, is an error there
-    and then, and not after the last one.
+    ``rows``: documents that were read, and that nobody has taken yet; ``opened``: the one that is being read;
+    ``ended``: all were read. ``stays(index, id)``: whether a document that breaks off is kept as far as it was read,
+    though it could be left out. ``at_once``: raise the error of a source as soon as it fails, and not after the last
+    source.
     """
 
     def __init__(self, folder: Path, document: Any, *, skip: bool, optional: bool = False) -> None:
@@ -89,8 +90,8 @@ class Intake:
         return self.ended
 
     def next(self, is_due: Callable[[], bool] = lambda: False) -> DocumentRow | None:
-        """Read the next document. None: it was due in the middle of it (``opened``), it is left out, or none is left
-        (``ended``).
+        """Read the next document. None: reading was due to stop in the middle of one (``opened``), a document is left
+        out, or there are no more (``ended``).
         """
         if self.opened is None:
             source = next(self._sources, None)
@@ -105,18 +106,20 @@ class Intake:
         assert opened is not None
         once = is_read_once(opened.source.origin)
         while self.read(opened) is not None:
+            # Page marks are whole at the end only; what can be read once is kept whole before any of it is used.
             if not once and is_due() and not self.reading.pages:
                 return None
         return opened.row
 
     def _small(self, source: Source) -> DocumentRow | None:
-        """A short text, which needs no reading."""
+        """Take a short str, without the readers of sources; None: it is another kind of source."""
+        # Jobs of a million short rows spend their time here: no generator, no loader, one digest.
         text = source.origin
         if type(text) is not str or len(text) > BLOCK:
             return None
         try:
             data = text.encode()
-        except UnicodeEncodeError:
+        except UnicodeEncodeError:  # lone surrogates take the long way, which joins halves of pairs
             return None
         self.reading.given()
         self.has_text = self.has_text or not (not text or text.isspace())
@@ -130,7 +133,7 @@ class Intake:
         self.opened = Opened(source, self.spool.size, pieces, len(self.reading.errors))
 
     def read(self, opened: Opened) -> str | None:
-        """The next piece of a document, which is in the spool then. None: that was the end of it."""
+        """Read the next piece of a document and append it to the spool. None: the document has ended."""
         piece = next(opened.pieces, None)
         if piece is None:
             self._end(opened)
@@ -148,6 +151,7 @@ class Intake:
         if len(self.reading.errors) > opened.errors:
             if self.at_once and not self._skip:
                 raise _first(self.reading.errors[opened.errors])
+            # Chunks that were handed out may be paid for: their document stays, as far as it came.
             if not opened.given and not (opened.n_bytes and self._skip and self.stays(self.count, name)):
                 self.spool.take_back(opened.offset)
                 return
@@ -167,8 +171,8 @@ class Intake:
         return row
 
     def texts(self) -> Iterator[tuple[DocumentRow | Opened, Any]]:
-        """Each document that nobody has taken, with its text, a str or pieces: first those that were read, then the
-        others as they are read. A long one comes while it is read.
+        """Each document that nobody has taken, with its text as a str or in pieces: first those that were read
+        already, then the others as they are read. A long document is yielded open, and read through its pieces.
         """
         self.spool.flush()
         with SpoolReader(self.spool.path) as reader:
@@ -201,7 +205,8 @@ class Intake:
         self.ended = True
 
     def _whole(self, opened: Opened, reader: SpoolReader) -> Iterator[tuple[DocumentRow, Any]]:
-        """Read to its end first: its pages are known then; what can be read once must be durable before it is used."""
+        """A document that is read to its end before it is yielded."""
+        # Its pages are known only then; and what can be read once must be kept before any of it is used.
         while self.opened is opened and self.read(opened) is not None:
             pass
         self.spool.flush()
@@ -221,7 +226,7 @@ class Intake:
         return self._digest.summary()
 
     def discard(self) -> None:
-        """Close the sources and the spool; it goes, if it has no place yet."""
+        """Close the sources and the spool, and remove a spool that was not published."""
         close = getattr(self._sources, "close", None)
         if close is not None:
             close()
@@ -238,7 +243,7 @@ def _first(error: SourceError) -> SourceError:
 
 
 def is_read_once(origin: Any) -> bool:
-    """Whether a source gives its bytes once: a pipe, a socket, a terminal."""
+    """Whether a source can be read only once: a pipe, a socket, a terminal."""
     if isinstance(origin, os.PathLike):
         try:
             mode = os.stat(origin).st_mode
@@ -250,7 +255,7 @@ def is_read_once(origin: Any) -> bool:
     seekable = getattr(origin, "seekable", None)
     try:
         return not (callable(seekable) and seekable())
-    except (OSError, ValueError):
+    except (OSError, ValueError):  # a closed file, for one: nothing says that it can be read again
         return True
 
 
@@ -259,10 +264,10 @@ UNNAMED = ".unnamed"  # beside the jobs, none of which can have such a name
 
 @dataclass(frozen=True, slots=True)
 class Spooled:
-    """Documents that were read: the spool with their text, which is not published yet, and what the log says of them.
+    """Documents that were read: the spool with their text, which is not published yet, and their rows for the log.
 
-    ``blank``: none of them has more than blanks. ``unread``: the sources that were left out, ``unread_message`` what
-    is said of them. ``warnings``: for the caller.
+    ``blank``: no document has anything but blanks. ``unread``: the sources that were left out; ``unread_message``: the
+    warning about them. ``warnings``: others for the caller.
     """
 
     spool: Spool
@@ -274,15 +279,15 @@ class Spooled:
 
 
 def spool_documents(folder: Path, document: Any, *, skip: bool, optional: bool = False) -> Spooled:
-    """Read all documents, once; see Spool for ``optional``. ``skip``: those that cannot be read are left out.
+    """Read all documents, once; see Spool for ``optional``. SourceError: some cannot be read.
 
-    SourceError: some cannot be read.
+    ``skip``: leave out what cannot be read.
     """
     return spool_all(Intake(folder, document, skip=skip, optional=optional))
 
 
 def spool_all(intake: Intake, stored: ResumeEngine | None = None) -> Spooled:
-    """Read what is left of all documents. ``stored``: a log that may have them. SourceError: some cannot be read."""
+    """Read all documents that are left. ``stored``: a log that may have the same. SourceError: some cannot be read."""
     reading, rows = intake.reading, DocumentRows(stored)
     try:
         while intake.rows or not intake.ended:
@@ -300,7 +305,7 @@ def spool_all(intake: Intake, stored: ResumeEngine | None = None) -> Spooled:
 
 
 def unread_before(epoch: Epoch) -> tuple[SourceError, ...]:
-    """The sources that a job was begun without, as its log has them."""
+    """The sources that a job was begun without, from its log."""
     found = []
     for name, why in unread_of(epoch):
         found.append(SourceError(why, source=name))
@@ -309,13 +314,13 @@ def unread_before(epoch: Epoch) -> tuple[SourceError, ...]:
 
 
 def spool_unnamed(jobs: Path, document: Any, *, skip: bool) -> Spooled:
-    """Read the documents of a job that is named by them: ``spool.move()`` brings their text to its folder.
+    """Read the documents of a job whose name, and so its folder, is not known before; then ``spool.move()`` it there.
 
-    What hosts that were killed while they read have left is swept; what others are reading is not.
+    Spools of hosts that were killed are swept; a spool that another host is writing is locked, and stays.
     """
     folder = jobs / UNNAMED
     make_private(folder)
-    with suppress(OSError):  # what is left is swept another time
+    with suppress(OSError):  # a later run sweeps what is left
         sweep_spools(folder)
     return spool_documents(folder, document, skip=skip, optional=True)
 

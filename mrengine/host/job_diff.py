@@ -1,4 +1,4 @@
-"""What other documents would cost a job, said before anything is paid."""
+"""Tells what a job would cost with other documents, before anything is paid."""
 
 from __future__ import annotations
 
@@ -24,17 +24,18 @@ from mrengine.records import JobDiff
 
 __all__ = ["diff"]
 
-SAMPLE = 1000  # results that tell what a token of text has cost
+SAMPLE = 1000  # results from which the cost of a token of text is taken
 ASSUMED = "at what the chunks of the job have cost so far, for each token; a reduce by prompt is not counted"
 
 
 def diff(folder: Path, job_id: str, document: Any) -> JobDiff:
-    """See ``Job.diff``. The documents are read into a file beside the jobs, which is removed."""
+    """Compare a job with other documents, as ``Job.diff`` says. They are read into a file that is removed again."""
     with ResumeEngine(folder) as stored:
         job = stored_job(stored, job_id).record
         chunking = stored_chunking(job)
         if chunking is None:
             raise JobNotFound(f"job {job_id} was cut by a function of the caller's: only a run can cut", job_id=job_id)
+        # Not in the job's folder: nothing of the job may change, and another process may be running it.
         spooled = spool_unnamed(folder.parent, document, skip=False)
         try:
             spooled.spool.require()
@@ -50,13 +51,14 @@ def diff(folder: Path, job_id: str, document: Any) -> JobDiff:
 
 
 def _asked(plan: Plan, stored: ResumeEngine, spool: Path) -> list[int]:
-    """For each chunk, the tokens that are asked anew: 0 where its result is kept."""
+    """The tokens of each chunk that has to be asked; 0 for a chunk whose result is kept."""
     if not plan.differences(stored):
         assert stored.epoch is not None
         table = ChunkTable(stored.reader.fd, stored.epoch.segments.get(0, []))
         tokens = [row.tokens for row in table]
         pending = {chunk for chunk, _ in stored.pending()}
         return [count if chunk in pending else 0 for chunk, count in enumerate(tokens)]
+    # The records that a run would append, with what it would carry over: both go the same way, so they agree.
     tokens, kept = [], set()
     for kind, payload in plan.records(spool, stored):
         if kind == codec.CHUNKS:
@@ -68,7 +70,7 @@ def _asked(plan: Plan, stored: ResumeEngine, spool: Path) -> list[int]:
 
 
 def _price(stored: ResumeEngine) -> float | None:
-    """USD for each token of text, as the results have it."""
+    """USD for each token of text, from the job's results; None: a cost is not known, or there is no result."""
     assert stored.epoch is not None
     index = stored.index(0)
     done = [slot for slot in range(index.total) if index.result(slot)]
@@ -78,7 +80,7 @@ def _price(stored: ResumeEngine) -> float | None:
         with suppress(LogError):
             paid = unpack_result(stored.reader.payload(index.result(slot))).cost_usd
             if paid is None:
-                return None
+                return None  # a model without a price: half of a cost would pass for the whole
             cost += paid * stored.epoch.models
             tokens += table[slot // stored.epoch.models].tokens
     return cost / tokens if tokens else None
@@ -87,7 +89,7 @@ def _price(stored: ResumeEngine) -> float | None:
 def _changes(
     stored: ResumeEngine, rows: Sequence[DocumentRow]
 ) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
-    """Documents that were added, removed and changed."""
+    """The ids of documents that were added, removed and changed."""
     assert stored.epoch is not None
     names = stored.documents()
     known = {row.id: row.digest for n in range(stored.epoch.document_count) if (row := names.get(n)) is not None}

@@ -1,4 +1,4 @@
-"""What a job is: the JOB record of what the caller gave, compared with the one in the log."""
+"""Makes the JOB record of what the caller gave, compares it with the log's, and plans the records that it lacks."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def job_record(
     all_models: bool,
     unread: Sequence[SourceError] = (),
 ) -> JobRecord:
-    """What the caller gave, as the log keeps it."""
+    """The JOB record of what the caller gave."""
     return JobRecord(
         job_id=job_id,
         at=time.time(),
@@ -96,11 +96,11 @@ def job_record(
 def auto_job_id(
     documents: Sequence[DocumentRow], settings: Settings, models: Sequence[Model], mapping: MapFunction
 ) -> str:
-    """``auto-`` with 16 hex digits of what the job is made of: the same command again resumes.
+    """``auto-`` and 16 hex digits, a digest of the job's inputs: the same command again resumes the job.
 
-    A prompt counts as what it says; a function as what it is named by, and not its code: mended, it goes on with its
-    job. Its version counts where that is exact (a prompt's), or all that there is (no name to import).
+    A prompt counts by its text; a function by its importable name, or by its version where it has none.
     """
+    # Not by its code: a function that was mended goes on with its job, and with the answers that were paid for.
     named = mapping.source if isinstance(mapping.source, str) and mapping.parts else mapping.version
     digests = [[row.id, row.identity] for row in documents]
     facts = [digests, chunking_of(settings, models).fields(), [model.identity for model in models], named]
@@ -108,27 +108,28 @@ def auto_job_id(
 
 
 def _named(spec: ModelSpec) -> list[str | list[str] | None]:
-    """What a job that goes on by its id alone needs of a spec: names, and no value that could be a secret."""
+    """What resuming by id alone needs of a spec: names, and no value that could be a secret."""
     provider = spec.provider if isinstance(spec.provider, str) else None
     key = spec.api_key_env if spec.api_key_env is None or isinstance(spec.api_key_env, str) else list(spec.api_key_env)
     return [spec.name, spec.base_url, provider, key]
 
 
 class Plan:
-    """What has to be done before the first round: nothing, or a new epoch in the log."""
+    """Decides what the log needs before the first round, and makes the records."""
 
     def __init__(self, job: JobRecord, documents: Sequence[DocumentRow], chunking: Chunking) -> None:
         self.job, self.documents, self._chunking = job, documents, chunking
-        self.other: str | None = None  # a document of which the log has another beginning
-        self.blank_chunks = 0  # left out by records()
+        self.other: str | None = None  # the id of a half-read document that begins otherwise now
+        self.blank_chunks = 0  # chunks of nothing but blanks, which were left out
 
     def differences(self, stored: ResumeEngine) -> Differences:
-        """What the log has other than the caller."""
+        """In what the log differs from what the caller gave."""
         assert stored.epoch is not None
         job = stored.epoch.job
         if not stored.epoch.reading:
             return compare(job, self.job, _pairs(stored.documents()), _pairs(self.documents))
-        # It was left while they were read: it says nothing against further ones.
+        # The job was left while its documents were read: further documents are no difference, and an open one has no
+        # digest yet to compare (the digests of its rows were compared before).
         known = dict(_pairs(stored.documents()))
         now = {name: identity for name, identity in _pairs(self.documents) if name in known}
         for row in stored.documents():
@@ -139,7 +140,7 @@ class Plan:
         return compare(job, self.job, known.items(), now.items())
 
     def has_other_documents(self, stored: ResumeEngine) -> bool:
-        """Whether the log has other documents than the caller, and nothing else that is another."""
+        """Whether the documents are all that differs between the log and the caller."""
         assert stored.epoch is not None
         known = stored.epoch.job
         return known.documents != self.job.documents and not compare(
@@ -147,17 +148,18 @@ class Plan:
         )
 
     def check(self, stored: ResumeEngine, on_mismatch: str) -> str:
-        """What to do: "resume", "fresh" (the log is empty), "restart" or "new_epoch". JobMismatch."""
+        """Decide: "fresh" (an empty log), "resume", "go_on" (append rows), "restart" or "new_epoch". JobMismatch."""
         current, newest = stored.epoch, stored.state.newest
         if current is None or newest is None:
             return "fresh"
         if newest is not current and not newest.complete and not compare(newest.job, self.job):
-            return "new_epoch"  # it was begun and not finished, or part of it was lost: written anew behind it
+            return "new_epoch"  # the newest epoch has these inputs, but is cut short or damaged: write it anew
+        # Nothing was paid for under these inputs: others need not be refused.
         if not current.complete and not (newest is current and stored.has_begun):
             return "new_epoch"
         found = self.differences(stored)
         if current.reading and not found:
-            return "new_epoch"  # they were all read by now, and the log does not say so
+            return "new_epoch"  # all documents are read by now: the log gets the digest of all, which it lacks
         if not found and not current.complete:
             return "go_on" if can_go_on(stored) else "new_epoch"
         if not found:
@@ -169,16 +171,16 @@ class Plan:
         raise JobMismatch(_mismatch_message(self.job.job_id, found, on_mismatch), differences=found.lines)
 
     def blank(self) -> int:
-        """How many chunks were left out so far."""
+        """How many chunks were left out so far, because they have nothing but blanks."""
         return self.blank_chunks
 
     @property
     def n_bytes(self) -> int:
-        """Of all documents."""
+        """The length of all documents."""
         return self.job.documents[1]
 
     def load(self) -> None:
-        """Load now what cutting needs."""
+        """Load the tokenizer now, so that it does not count against the first slice of cutting."""
         self._chunking.chunker()
 
     def _note_blank(self) -> None:
@@ -187,9 +189,9 @@ class Plan:
     def records(
         self, spool: Path, stored: ResumeEngine | None = None, *, is_due: Callable[[], bool] = lambda: False
     ) -> Iterator[Record]:
-        """The records of a new epoch, all but its ROUND; with what it takes over from the epochs of ``stored``.
+        """The records of a new epoch without its ROUND; CARRY records take results over from the epochs of ``stored``.
 
-        ``is_due``: asked after each chunk, whether a record of the chunk table is to end here.
+        ``is_due``: asked after each chunk whether a CHUNKS record is to end here.
         """
         epoch = max((known.job.epoch + 1 for known in stored.state.epochs), default=0) if stored is not None else 0
         yield codec.JOB, _packed(replace(self.job, epoch=epoch, settings=self._settings()))
@@ -209,14 +211,15 @@ class Plan:
                 yield codec.CARRY, payload
 
     def _settings(self) -> dict[str, Plain]:
-        """What the log says of the job, with what its chunks are cut to."""
+        """The settings for the JOB record, with the size that chunks are cut to."""
+        # A server may report another window tomorrow: the rest of the table is then cut to the size in the log.
         cut_tokens = self._chunking.cut_tokens()
         return {**self.job.settings, "cut_tokens": cut_tokens, "room_tokens": self._chunking.room_tokens}
 
     def while_read(
         self, intake: Intake, stored: ResumeEngine, known: Known, *, is_due: Callable[[], bool], eager: bool
     ) -> tuple[list[Numbered], DocumentStream]:
-        """The JOB record of a job whose documents are being read, where the log has none, and all that follows.
+        """The JOB record of a job whose documents are being read, if the log has none, and the stream of all others.
 
         ``self.job.documents`` names the spool. ``eager``: see DocumentStream.
         """
@@ -231,10 +234,10 @@ class Plan:
         return records, DocumentStream(intake, chunker.chunk, whole=_whole_of(chunker), **how)
 
     def further_records(self, spool: Path, stored: ResumeEngine, *, is_due: Callable[[], bool]) -> Iterator[Record]:
-        """The rows that the first epoch of a log lacks. The last document that has some is cut once more."""
+        """The rows that the first epoch of a log lacks; the last document with rows is cut once more and compared."""
         chunking = self._chunking
         if stored.epoch is not None and (as_before := stored_chunking(stored.epoch.job)) is not None:
-            chunking = as_before  # what a server says of its window today may be something else
+            chunking = as_before  # a server may report another window today
         table = stored.chunk_table()
         known = len(table)
         document = table[known - 1].document if known else 0
@@ -254,7 +257,7 @@ class Plan:
 
 
 def _whole_of(chunker: Any) -> Whole | None:
-    """A chunker's short way, where it has one."""
+    """A chunker's method for documents that are one chunk, if it has one."""
     return chunker.whole if isinstance(chunker, Chunker) else None
 
 
@@ -268,9 +271,8 @@ def _packed(job: JobRecord) -> bytes:
 
 
 def round_record(round_: int, total: int, version: str, settings: Settings, **extra: Plain) -> Record:
-    """The record that starts, or goes on with, a round; with the size of the pool and the limits, for reports.
-
-    ``extra``: what its facts say beside that.
+    """The record that starts or continues a round; its facts have the size of the pool and the limits, for reports,
+    and ``extra``.
     """
     limits: dict[str, Plain] = {name: limit.tpm for name, limit in (settings.limits or {}).items()}
     facts: dict[str, Plain] = {"workers": settings.workers, "slots": settings.slots, "limits": limits, **extra}

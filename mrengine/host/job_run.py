@@ -1,7 +1,7 @@
-"""One run of a job, from its documents to its outcomes: prepare, play rounds, end. It reads as the story of a run.
+"""One run of a job, from its documents to its outcomes: prepare, play rounds, end.
 
-Rounds are played by ``rounds``; whoever iterates over ``outcomes()`` sees them as they become durable. Reducing them is
-left to ``reduce``.
+``rounds`` plays the rounds; ``outcomes()`` yields outcomes as they become durable; ``reduce`` makes
+the result of them.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ log = logging.getLogger("mrengine")
 
 
 class JobRun:
-    """One ``run()``. ``summary()`` and ``follower`` may be asked at any time after ``prepare()``."""
+    """One ``run()``. ``summary()`` and ``follower`` can be used at any time after ``prepare()``."""
 
     def __init__(
         self,
@@ -77,23 +77,23 @@ class JobRun:
         self._ready: Prepared | None = None
         self._state = "stopped"
         self._reason = ""  # why the run ended, where it is not done
-        self._husk = False  # a new job was refused: nothing of it stays
+        self._husk = False  # a new job was refused: its folder is removed
         self._claim: FolderLock | None = None
         self.on_text: OnText | None = None  # is given what a model writes of the run's last answer
         self.on_step: OnStep | None = None  # is given each result as it becomes durable
         chooses = getattr(mapping.function, "prepared", None) is not None
         self.needs_whole = chooses or config.settings.batching is not None  # the whole table, before the first call
-        self.remind: Callable[[], None] = lambda: None  # of signals that were put off: called now and then
+        self.remind: Callable[[], None] = lambda: None  # Signals.remind: delivers signals that were put off
 
     @property
     def follower(self) -> LogFollower:
-        """What the log says of this run; there is none before ``prepare()``."""
+        """The follower of this run's log; there is none before ``prepare()``."""
         assert self._follower is not None
         return self._follower
 
     @property
     def ready(self) -> Prepared:
-        """What ``prepare()`` has found and done."""
+        """The result of ``prepare()``."""
         assert self._ready is not None
         return self._ready
 
@@ -113,6 +113,7 @@ class JobRun:
         try:
             self._use(self._preparation().from_documents(document))
         except Exception as error:
+            # Another folder of that name: a purge has struck between, and errors of files are only its trace.
             same = identity(self.folder) == before
             self._husk = new and same and not isinstance(error, (JobError, LogError))
             if same or not isinstance(error, (OSError, LogError, SourceError, ConfigError)):
@@ -121,7 +122,7 @@ class JobRun:
             raise JobNotFound(message, job_id=self.job_id) from error
 
     def prepare_stored(self, view: ResumeEngine | None) -> None:
-        """The same for a job that is to go on from its log and spool. ``view``: of the log, where there is one."""
+        """Prepare a job that goes on from its log and spool. ``view``: of its log, where the caller has one."""
         self._use(self._preparation(view).from_log())
 
     def _preparation(self, view: ResumeEngine | None = None) -> Preparation:
@@ -155,7 +156,7 @@ class JobRun:
             self._begin_round(0)
 
     def _warn_of_documents(self) -> None:
-        """What was learned of documents that were read, or cut, while the round was played."""
+        """Warn of documents that were read or cut while the round was played."""
         if (intake := self.ready.intake) is not None:
             self.counts.unread = tuple(intake.reading.errors)
         for message in notices.of_documents(self.job_id, intake):
@@ -174,7 +175,7 @@ class JobRun:
         return self.follower.results()
 
     def outcomes(self, *, wanted: bool = False) -> Iterator[Outcome]:
-        """Play the map round; outcomes of this run as they become durable, where they are ``wanted``."""
+        """Play the map round; yields its outcomes as they become durable, if they are ``wanted``."""
         if self.ready.finished:
             return
         newest, rows = self.ready.view.state.newest, self.ready.rows
@@ -184,7 +185,7 @@ class JobRun:
             self._warn_of_documents()
 
     def try_chunks(self, chunks: Sequence[int]) -> None:
-        """Play the map round for some chunks; those that have their results already are not played."""
+        """Play the map round for some chunks, except those that have a result already."""
         if self.ready.finished:
             return
         newest = self.ready.view.state.newest
@@ -194,7 +195,7 @@ class JobRun:
         self._state, self._reason = "stopped", f"a pilot of {len(chunks)} chunks: run() goes on from here"
 
     def _bound(self) -> MapFunction:
-        """The map function; one that chooses among the chunks has seen them all."""
+        """The map function; one that chooses among the chunks (``prepared``) is given them all first."""
         prepared = getattr(self._mapping.function, "prepared", None)
         epoch = self.follower.view.epoch
         assert epoch is not None
@@ -210,8 +211,8 @@ class JobRun:
     def play_round(
         self, round_: int, inputs: Sequence[tuple[str, str]], mapping: MapFunction, *, last: bool = False
     ) -> Results:
-        """Play a later round over texts, (document id, text) each, one task a text; its results, in order. ``last``:
-        its one answer is the run's.
+        """Play a later round over texts, (document id, text) each, one task for each; returns its results in order.
+        ``last``: its only answer is the answer of the run.
 
         A round that the log has in full, over the same texts and with the same function, is not played again.
         """
@@ -237,7 +238,7 @@ class JobRun:
         return results
 
     def _reopen(self) -> None:
-        """A finished job is opened again, for a reduce that it does not know yet."""
+        """Open a finished job again, for a reduce round that its log does not have."""
         ready = self.ready
         ready.view.catch_up(self._player.begin().opened())
         why = lacking_text(ready.spool, () if ready.fresh is None else ready.documents)
@@ -249,7 +250,7 @@ class JobRun:
     def _play(self, round_: RoundSpec, *, wanted: bool) -> Iterator[Outcome]:
         def begun() -> None:
             self._begin_round(round_.number)
-            with suppress(OSError):  # what is left is swept another time
+            with suppress(OSError):  # a later run sweeps what is left
                 sweep_spools(self.folder, keep=self.ready.spool)
 
         batches, play = self._batches(pilot=round_.only is not None), self._player.play
@@ -258,8 +259,8 @@ class JobRun:
         self._check_end(ended)
 
     def _batches(self, *, pilot: bool) -> BatchCoordinator | None:
-        """Who owns the batches; None: there are none, and none are wanted. A pilot asks directly; ConfigError: what it
-        would ask may be in a batch.
+        """The coordinator of the job's batches; None: there are none, and none are wanted. A pilot asks directly:
+        ConfigError where what it would ask may be in a batch.
         """
         if pilot and not self.follower.view.state.batches.under_way():
             return None
@@ -296,7 +297,7 @@ class JobRun:
         self.remind()
 
     def _check_end(self, ended: Ended) -> None:
-        """Raise what the end of a round means, unless it is done."""
+        """Raise the error that the end of a round stands for; none where it is done."""
         facts = dict(ended.facts)
         message = facts.pop("message", "")
         if ended.state == "log":
@@ -345,7 +346,7 @@ class JobRun:
         self._state = "done"
         closed = self.follower.view.state.closed
         if closed is not None and closed.state != "done" and not self._player.has_driver:
-            # An earlier run ended in another way, when all results were there: its CLOSE would be the last word.
+            # An earlier run ended otherwise after the last result: its CLOSE counts until another one is written.
             with suppress(JobError, LogError, OSError):
                 self._player.begin().opened()
         self.finish()
@@ -353,15 +354,15 @@ class JobRun:
     def finish(self) -> None:
         """Have the log's writer record how the run ended, and free the job.
 
-        A run that found all results there has no writer, and adds nothing: its CLOSE, or else the outcomes, say that
-        the job is done.
+        A run that found all results there has no writer, and adds nothing: the CLOSE in the log, or the outcomes, show
+        that the job is done.
         """
         if not self._player.has_driver:
             return
         began = self._follower is not None and self._follower.started_at is not None
         self._player.finish(close_payload(self._state, self.summary(), self._reason) if began else b"")
         if self._husk and self._claim is not None and self._claim.alone():
-            with suppress(JobBusy, LogError, OSError):  # somebody else has begun it meanwhile, or removed it
+            with suppress(JobBusy, LogError, OSError):  # another process has begun it meanwhile, or removed it
                 remove(self.folder, unless=is_begun)
 
     def summary(self) -> RunSummary:
@@ -369,7 +370,7 @@ class JobRun:
         return self.counts.summary((time.monotonic() - self._began) * 1e3)
 
     def completed(self) -> RunSummary:
-        """Announce that the run has its answer, and keep what ``keep`` says."""
+        """Announce that the run has its answer, and remove what ``keep`` does not keep."""
         summary = self.summary()
         self.follower.emit("job:complete", summary=summary)
         clear(self.folder, self.config.keep)
@@ -384,7 +385,7 @@ class JobRun:
         self.config.dispatcher.emit(events.JobEnd(job_id=self.job_id, at=time.time(), state=state, summary=summary))
 
     def close(self) -> None:
-        """Close what is open, and take the bar off the screen; results that were handed out stay readable."""
+        """Close what is open, and remove the progress bar; results that were handed out stay readable."""
         self.config.progress.close()
         if self._coordinator is not None:
             self._coordinator.close()

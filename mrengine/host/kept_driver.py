@@ -1,4 +1,6 @@
-"""A runner's driver: opened when a run needs it, kept for the next one in a ``with`` block, never a parent's."""
+"""Holds a runner's driver: opened when a run needs it, kept between the runs of a ``with`` block, never shared by a
+fork.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,7 @@ _OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
 
 class KeptDriver:
-    """The driver that is open, if one is. ``kept``: it outlives its run. ConfigError: there is no such ``backend``."""
+    """Opens and ends a driver. ``kept``: it outlives its run. ConfigError: there is no such ``backend``."""
 
     def __init__(self, backend: str, *, drain_s: float, address: str | None = None) -> None:
         self._name, self._make, self._drain_s = backend, find_backend(backend, address), drain_s
@@ -28,23 +30,23 @@ class KeptDriver:
 
     @classmethod
     def of(cls, settings: Settings) -> KeptDriver:
-        """The one that a runner's settings name."""
+        """The driver that a runner's settings name."""
         return cls(settings.backend_name, drain_s=settings.drain_s, address=settings.address)
 
     def open(self) -> Driver:
         """The driver that is open, or a new one."""
         if self._driver is not None and self._pid != os.getpid():
-            self.close()  # a fork of the process that opened it: the pool belongs to the parent
-        if self._driver is None:
+            self.close()  # this process is a fork: the pool belongs to the parent, whose job close() does not touch
+        if self._driver is None:  # none was opened, or its supervisor died in the run before
             self._pid = os.getpid()
             if self._name != "sequential":
                 _warn_in_event_loop()
-            with uninterrupted():  # a supervisor that nobody holds would not be ended
+            with uninterrupted():  # an interrupt would leave a supervisor that nobody has, or ends
                 self._driver = open_driver(self._make, drain_s=self._drain_s)
         return self._driver
 
     def drop(self) -> None:
-        """End it at once: its supervisor has died."""
+        """End the driver at once: its supervisor has died."""
         with uninterrupted():
             driver, self._driver = self._driver, None
             if driver is not None:
@@ -52,7 +54,7 @@ class KeptDriver:
                 driver.close()
 
     def close(self) -> None:
-        """End it; nothing is left running."""
+        """End the driver; nothing is left running."""
         with uninterrupted():
             driver, self._driver = self._driver, None
             if driver is not None:
@@ -60,7 +62,8 @@ class KeptDriver:
 
 
 def _warn_in_event_loop() -> None:
-    """Warn at the user's own line, if this thread runs a loop. A notebook's cell blocks its kernel's by nature."""
+    """Warn at the user's own line, if this thread runs an event loop that is not a notebook's."""
+    # A cell blocks its kernel's loop by nature. Where asyncio was never imported, no loop runs: no need to load it.
     asyncio = sys.modules.get("asyncio.events")
     if asyncio is not None and asyncio._get_running_loop() is not None and not _in_a_cell():
         warnings.warn(
@@ -78,7 +81,7 @@ def _in_a_cell() -> bool:
 
 
 def _frames_of_ours() -> int:
-    """How far up the stack of the caller the user's code begins, as ``stacklevel`` counts."""
+    """The ``stacklevel`` of the first frame that is not of this package: the user's own line."""
     frame, level = sys._getframe(1), 1
     while frame.f_back is not None and frame.f_code.co_filename.startswith(_OURS):
         frame, level = frame.f_back, level + 1

@@ -1,4 +1,4 @@
-"""The documents of a job that was left while they were read: read again, and compared with what its log has of them."""
+"""Reads the documents of a half-read job again, and compares them with what its log has."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ __all__ = ["Comparison", "Known", "compared_meanwhile", "has_text_to_begin_with"
 
 
 class Known:
-    """What the log has of such a job: ``table``, its rows; ``names``, the ``documents`` that are named in it, the last
-    of them perhaps ``opened`` (-1: none is).
+    """What the log of a half-read job has: ``table``, its rows, and ``names``, its ``documents`` documents, of which
+    the last one may be ``opened`` still (-1: none is). ``document``: the one of the last row.
     """
 
     def __init__(self, stored: ResumeEngine) -> None:
@@ -29,16 +29,16 @@ class Known:
         self.documents = 0 if epoch is None else epoch.document_count
         self.opened = -1 if epoch is None else epoch.opened
         self.table: ChunkTable | None = None
-        reader = stored.reader.duplicate()  # the view may be opened anew
+        reader = stored.reader.duplicate()  # a descriptor of its own: the view may be opened anew
         self.names = DocumentNames(reader, epoch.documents if epoch is not None else [])
         if epoch is not None:
-            self._reader = reader  # it closes the descriptor with itself
+            self._reader = reader  # held for its descriptor, which it closes when it is collected
             self.table = ChunkTable(reader.fd, epoch.segments.get(0, []))
         self.rows = 0 if self.table is None else len(self.table)
         self.document = self.table[self.rows - 1].document if self.table is not None and self.rows else 0
 
     def first_row(self, document: int) -> int:
-        """The first row of a document, or behind."""
+        """The first row of a document, or the place where it would be."""
         return 0 if self.table is None else first_row(self.table, document)
 
     @property
@@ -48,11 +48,10 @@ class Known:
 
 
 class Comparison:
-    """Reads the documents of the log again. ``other``: the id of the first one that is not as the log says, once it is
-    found.
+    """Reads the documents that the log has again, in steps. ``other``: the id of the first one that differs, if any.
 
-    Those that have no rows, or the last ones, stay in the ``intake``; of one that was being read then, as much is read
-    as has rows. Where one is another, all of them stay.
+    Afterwards the ``intake`` holds the documents that are still to be cut: those without rows, and the one of the last
+    row. A document that was open is read only as far as it has rows. After a difference all documents are to be cut.
     """
 
     def __init__(self, intake: Intake, known: Known) -> None:
@@ -63,7 +62,7 @@ class Comparison:
         self._steps = self._compared()
 
     def advance(self, is_due: Callable[[], bool] = lambda: False) -> bool:
-        """Go on until it ``is_due``, or there is nothing more to compare, which is whether it is over."""
+        """Compare until it ``is_due``; whether the comparison is over."""
         self._is_due = is_due
         for _ in self._steps:
             if is_due():
@@ -73,6 +72,7 @@ class Comparison:
 
     def _compared(self) -> Iterator[None]:
         intake, known, names = self._intake, self._known, self._known.names
+        # A document that broke off in the earlier run stays as far as it came: its chunks were handed out.
         intake.stays = lambda index, name: (row := names.get(index)) is not None and row.id == name
         waiting, intake.rows = intake.rows, deque()
         for index, row in enumerate(names):
@@ -82,7 +82,7 @@ class Comparison:
                 found = yield from self._next(known.end if row.is_open else None)
             alike = self._is_begun_alike(found, row) if row.is_open else found == row
             if alike and index == known.document and not row.is_open:
-                alike = self._has_rows(row, row)  # it is cut once more, and compared
+                alike = self._has_rows(row, row)  # more rows are cut behind these: they must be right
             if not alike:
                 intake.rows = deque((*islice(names, index), *((found,) if found is not None else ()), *waiting))
                 self.other = row.id
@@ -93,8 +93,8 @@ class Comparison:
         intake.rows.extend(waiting)
 
     def _next(self, end: int | None) -> Generator[None, None, DocumentRow | None]:
-        """The next document that is not left out. None: there is none, or it was read as far as to an ``end`` in the
-        spool (``opened``).
+        """Read the next document that is not left out. None: there is none, or it was read up to ``end`` in the spool
+        and is still ``opened``.
         """
         intake = self._intake
 
@@ -109,13 +109,14 @@ class Comparison:
         return None
 
     def _is_begun_alike(self, found: DocumentRow | None, row: DocumentRow) -> bool:
-        """Whether a document, of which the log does not know the end, begins as it has rows."""
+        """Whether a document that the log has as open begins with the text of its rows."""
+        # It has no digest yet; what had not been read may be anything.
         opened = self._intake.opened
         now = found or (opened.provisional if opened is not None else None)
         return now is not None and self._has_rows(now, row)
 
     def _has_rows(self, now: DocumentRow, row: DocumentRow) -> bool:
-        """Whether the text in the spool is that of the rows of a document."""
+        """Whether the spool has the text of a document's rows, at the same place."""
         known, spool = self._known, self._intake.spool
         if (now.id, now.spool_offset) != (row.id, row.spool_offset) or known.table is None:
             return False
@@ -128,8 +129,8 @@ class Comparison:
 
 
 def has_text_to_begin_with(stored: ResumeEngine, place: Path, most_s: float) -> bool:
-    """Whether rows of the log have no result yet, and the spool that an earlier run has left has the text of all of
-    them. False, too, where it takes longer to see.
+    """Whether the log has rows without a result, and an earlier run's spool the text of all of them. False, too, if
+    looking takes longer than ``most_s``.
     """
     pace, table, some = Pace(most_s), stored.chunk_table(), False
     with Text(place) as text:
@@ -144,7 +145,7 @@ def has_text_to_begin_with(stored: ResumeEngine, place: Path, most_s: float) -> 
 
 
 def compared_meanwhile(comparison: Comparison, is_due: Callable[[], bool], job_id: str) -> Iterator[None]:
-    """The rest of a comparison, while the workers are at rows that the log has. JobMismatch: a document is another."""
+    """Finish a comparison while the workers run rows that the log has. JobMismatch: a document differs."""
     while not comparison.advance(is_due):
         yield
     if comparison.other is not None:

@@ -1,6 +1,7 @@
-"""Follows the log of a running job: what is durable becomes events, counts and results.
+"""Follows the log of a running job, and makes events, counts and results of what is durable.
 
-No outcome comes by message: everything announced was read from the log itself, so a slow callback slows only itself.
+No outcome comes by message: each one was read from the log. So no event announces what a crash could undo, and a slow
+callback slows only itself.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ OnText = Callable[[int, str], None]
 
 
 class Step(NamedTuple):
-    """A durable result, ``done`` of ``total`` of its round; ``final``: a document's answer, of documents."""
+    """A durable result, number ``done`` of ``total`` of its round; ``final``: a document's answer, so counted."""
 
     round: int
     done: int
@@ -58,11 +59,11 @@ class Step(NamedTuple):
 
 
 OnStep = Callable[[Step], None]
-PRINTED = "map_fn"  # the logger of what map functions print
+PRINTED = "map_fn"  # the name of the logger for lines that map functions print
 
 
 class LogFollower:
-    """Follows one run of a job. ``view`` is the log as far as it was read; whoever prepared the run had begun it."""
+    """Follows one run of a job. ``view``: the log, read up to where this run begins; preparation has opened it."""
 
     def __init__(
         self,
@@ -77,8 +78,8 @@ class LogFollower:
         watchers: Watchers = NOBODY,
     ) -> None:
         self._job_id, self._dispatcher, self._progress, self.counts = job_id, dispatcher, progress, counts
-        self._balancer = balancer  # for its statistics alone: the supervisor has one of its own, and decides
-        self._result_type = result_type  # of the map round's results
+        self._balancer = balancer  # for statistics only: the supervisor's own balancer decides
+        self._result_type = result_type  # for results of the map round
         self._stages = StageTimes(collector) if collector is not None else None
         self._watchers = watchers
         self.view = view
@@ -89,7 +90,7 @@ class LogFollower:
         self.round = 0
 
     def begin(self, round_: int) -> None:
-        """A round starts here: what comes from now on is this run's."""
+        """A round starts here: what the log gets from now on belongs to this run."""
         self.round = round_
         if self.started_at is None:
             self.started_at = self.view.position
@@ -106,7 +107,7 @@ class LogFollower:
         self.counts.total, self.counts.so_far = self.view.index(0).total, epoch is not None and not epoch.complete
 
     def follow(self, durable: int, *, outcomes: bool = False) -> Iterator[Outcome]:
-        """Read on to ``durable``: count, tell who listens, and yield outcomes where they are asked for."""
+        """Read on to ``durable``: count, announce, and yield the outcomes if they are asked for."""
         for frame, counts in self.view.follow(durable):
             outcome = self._take(frame, counts, outcomes)
             if outcome is not None:
@@ -115,7 +116,7 @@ class LogFollower:
     def _take(self, frame: Frame, counts: bool, wanted: bool) -> Outcome | None:
         try:
             return self._announced(frame, counts, wanted)
-        except LogError:  # its CRC is right, and yet it cannot be unpacked
+        except LogError:  # its CRC is right, yet it cannot be unpacked: it fails its own chunk, not the run
             return self._failure(self._damaged(frame), wanted) if counts and self.round == 0 else None
 
     def _damaged(self, frame: Frame) -> FailureRecord:
@@ -141,6 +142,7 @@ class LogFollower:
             call = unpack_call(frame.payload)
             if self._stages is not None:
                 self._stages.call(call)
+            # A refusal that a batch brought stands in the log as an answer, but nothing was bought.
             if call.finish_reason != "refused":
                 self._progress.use(call.model, call.usage.total_tokens)
                 self.counts.call(call.model, call.usage, call.cost_usd)
@@ -166,6 +168,7 @@ class LogFollower:
         counts.processed += 1
         counts.reused_calls += record.reused_calls
         self._count(record.model, done=1)
+        # Making an event is a third of the host's time for an outcome: only where somebody receives it.
         if self._dispatcher.wants("chunk:processed") or not isinstance(self._progress, Silent):
             self._send(self._processed(record, counts.done, counts.total))
         self._step(record)
@@ -181,7 +184,7 @@ class LogFollower:
             self.on_step(Step(self.round, index.done + index.failed, index.total, record.document_id, chunk, value))
 
     def _facts(self) -> ChunkFacts:
-        """Of the documents of this run."""
+        """The fields and pages of this run's documents."""
         if self._chunk_facts is None:
             self._chunk_facts = ChunkFacts(self.view.reader, self.view.epoch)
         return self._chunk_facts
@@ -235,7 +238,7 @@ class LogFollower:
             self._line(update)
 
     def _line(self, line: PrintedLine) -> None:
-        """What was printed is seen on stderr, as in any program, unless logging shows it, or is configured not to."""
+        """Show a printed line on stderr, as in any program, unless logging shows it or was configured to hide it."""
         logger = logging.getLogger(line.logger)
         shown = logger.hasHandlers() and logger.isEnabledFor(line.level)
         if line.logger == PRINTED and not shown and logger.level == logging.NOTSET:
@@ -266,7 +269,8 @@ class LogFollower:
             self._emit(note.name, **{name: value for name, value in note.fields.items() if name in known})
 
     def _call_retry(self, model: str, error: str, *, limited: bool) -> None:
-        """Warn of a provider that does not answer, though nothing has failed yet: calls are retried for a long time."""
+        """Warn of a call that failed and is made again, once for each kind of error."""
+        # Retries may go on for a long time before anything fails: a silent run would look like one that hangs.
         if self.counts.call_retry(error, limited=limited):
             log.warning("job %s: a call to %s failed and is made again: %s", self._job_id, model, error)
 
@@ -278,7 +282,7 @@ class LogFollower:
         self._dispatcher.emit(event)
 
     def emit(self, name: str, **fields: Any) -> None:
-        """An event of the host's own."""
+        """Announce an event of the host's own."""
         self._emit(name, **fields)
 
     def results(self, round_: int = 0) -> Results:

@@ -1,7 +1,7 @@
-"""Finds batches of a job of which its log knows nothing: their records were damaged, or lost in a power cut.
+"""Finds batches of a job that its log does not know: their records were damaged, or lost in a power cut.
 
-Where the vendor keeps metadata, these say whose a batch is. Elsewhere (Anthropic) only its results do: where records
-are known to be lost, whatever was made before that was noticed has to be over before anything is sent again.
+A vendor's metadata show whose a batch is. Where there are none (Anthropic) only its results do. So after a loss of
+records, all batches made before the repair have to be over before anything is sent again.
 """
 
 from __future__ import annotations
@@ -22,36 +22,38 @@ __all__ = ["LostBatches", "Misses"]
 
 log = logging.getLogger("mrengine")
 MOST_LOOKS = 10
-PATIENCE_S = 180.0  # and for so long, however often one looks: a provider's files may take minutes to be there
-SLACK_S = 300.0  # between our clock and the provider's
+PATIENCE_S = 180.0  # and at least so long, however often one looks: a provider's files may take minutes to appear
+SLACK_S = 300.0  # the most by which our clock and the provider's may differ
 
 
 class Misses:
-    """How often, and since when, something of a batch was not there that ought to be. Given up, it is paid twice."""
+    """Counts how often, and since when, something that a batch should have was missing."""
+
+    # Given up too early, it would be paid for twice: so both a number of looks and a time have to pass.
 
     def __init__(self) -> None:
         self._times: Counter[object] = Counter()
         self._since: dict[object, float] = {}
 
     def is_lost(self, what: object) -> bool:
-        """Count one more; whether it will not come any more."""
+        """Count one more miss; whether to give up on it."""
         now = time.monotonic()
         self._times[what] += 1
         return self._times[what] > MOST_LOOKS and now >= self._since.setdefault(what, now) + PATIENCE_S
 
 
 class LostBatches:
-    """Looked for once in a process, before it sends anything."""
+    """Looks for lost batches, once in a process and before it sends anything."""
 
     def __init__(self, clients: Clients, job_id: str, *, resumed: bool) -> None:
-        """``resumed``: an earlier process may have left something."""
+        """``resumed``: an earlier process may have left batches."""
         self._clients, self._job_id, self._resumed = clients, job_id, resumed
         self._looked: set[str] = set()  # models
-        self._unread = Misses()  # results, by the name of their batch
-        self._unsure: dict[str, list[BatchStatus]] = {}  # by model: whose they are their results will say
+        self._unread = Misses()  # results that cannot be read yet, by the name of their batch
+        self._unsure: dict[str, list[BatchStatus]] = {}  # by model: batches whose owner only their results will show
 
     def adopt(self, place: BatchLog, ledger: BatchLedger) -> Set[str]:
-        """Adopt what is found; the models of which nothing may be sent yet."""
+        """Adopt the batches that are found; returns the models for which nothing may be sent yet."""
         if not self._resumed:
             return frozenset()
         models = {one.model for one in ledger.wanted.values()} | {one.record.model for one in ledger.under_way()}
@@ -81,7 +83,7 @@ class LostBatches:
                     unsure.append(seen)
             elif seen.job == mine:
                 own.append(seen)
-        tokens = {one.record.token for one in ledger.under_way()}  # an intent is looked for by its own
+        tokens = {one.record.token for one in ledger.under_way()}  # intents have their own search, by token
         for seen in own:
             if seen.name not in known and seen.token not in tokens and seen.state != "failed":
                 self._adopt(place, ledger, model, seen)
@@ -90,7 +92,7 @@ class LostBatches:
         client.sweep(mine, tokens=tokens, seen=own, live=live)
 
     def _prove(self, place: BatchLog, ledger: BatchLedger, model: str) -> None:
-        """Batches that are over show whose they are."""
+        """Adopt or dismiss the unsure batches that are over, by their results."""
         client = self._clients.client(model)
         for seen in self._unsure.get(model, [])[:]:
             now = seen if seen.over else client.look(seen.name)
@@ -101,7 +103,7 @@ class LostBatches:
                 self._unsure[model].remove(seen)
 
     def _first_digest(self, client: BatchClient, seen: BatchStatus) -> bytes:
-        """Of its results; none where these are not there, however often they are asked for."""
+        """The digest of its first result; b"": its results do not come, however often they are asked for."""
         try:
             return _digest(client.first_name(seen) or "")
         except ModelError as error:

@@ -16,19 +16,20 @@ if TYPE_CHECKING:
 
 __all__ = ["check_size", "pilot"]
 
-START_S = 1.0  # what a run needs beside its chunks, where the pilot tells nothing of it
-BURST_MIN = 1.0  # of a limit's minutes, what may be used at once
+START_S = 1.0  # time that a run needs beside its chunks, where the pilot did not measure it
+BURST_MIN = 1.0  # minutes of a limit's allowance that can be used at once
 
 
 def check_size(n: object) -> None:
-    """ConfigError: no number of chunks."""
+    """ConfigError: it is not a number of chunks."""
     if type(n) is not int or n < 1:
         raise ConfigError(f"n={n!r}: a pilot has at least 1 chunk", setting="n")
 
 
 def pilot(run: JobRun, n: int) -> Pilot:
-    """Try ``n`` chunks of a prepared run. JobFailed: none of them has a result."""
+    """Run ``n`` chunks of a prepared run. JobFailed: none of them has a result."""
     sizes = [row.tokens for row in run.follower.view.chunk_table()]
+    # Seeded by the job's id: a second pilot of the job chooses the same chunks, whose answers it has.
     seed = int.from_bytes(blake2b(run.job_id.encode(), digest_size=8).digest(), "big")
     chosen = set(spread(len(sizes), n, seed))
     began = time.monotonic()
@@ -60,9 +61,8 @@ def _by_chunk(results: Sequence[ChunkResult]) -> dict[int, list[ChunkResult]]:
 def _cost(
     run: JobRun, tried: Mapping[int, Sequence[ChunkResult]], sizes: Sequence[int], rest: Sequence[int]
 ) -> Interval | None:
-    """None: a price is not known. What was paid beside the results, for calls that came to nothing, counts in
-    proportion.
-    """
+    """The cost of the whole job; None: a price is not known."""
+    # What was paid beside the results, for calls that came to nothing, is added in proportion.
     costs = []
     for of_one in tried.values():
         paid = [_paid(run, one) for one in of_one]
@@ -76,7 +76,7 @@ def _cost(
 
 
 def _paid(run: JobRun, one: ChunkResult) -> float | None:
-    """At today's price, where none was known when it was made."""
+    """The cost of a result; at today's price if none was known when it was made."""
     price = next((model.price for model in run.config.models if model.name == one.model), None)
     return price.cost(one.usage) if one.cost_usd is None and price is not None else one.cost_usd
 
@@ -89,7 +89,7 @@ def _duration(
     wall_s: float,
     results: Sequence[ChunkResult],
 ) -> Interval:
-    """The sum, shared out over the lanes, and not quicker than the models' limits."""
+    """The duration of the whole job: its work spread over the lanes, and no faster than the models' limits."""
     settings = run.config.settings
     workers, slots = (1, 1) if settings.strategy == "sequential" else (settings.workers, settings.slots)
     stealing = settings.assignment == "steal"
@@ -107,7 +107,7 @@ def _duration(
 
 
 def _limit_s(run: JobRun, results: Sequence[ChunkResult], chunks: int) -> float:
-    """Seconds that the limits of the models take for all chunks, of which each model has its share."""
+    """How many seconds the models' limits need for all chunks, if each model gets its share."""
     models = run.config.models
     if not models or not results:
         return 0.0

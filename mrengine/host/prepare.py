@@ -1,7 +1,7 @@
-"""All that comes before the first round: documents are read and compared with the log, which then has the chunk table.
+"""Prepares a job for its first round: reads documents, compares them with the log, and writes what it lacks.
 
-The log is replayed once. The view of it that decides what to do is caught up when the lock is ours, and handed on to
-whoever follows the run.
+The log is replayed once: the view that decides what to do is caught up when the lock is ours, and then handed on to the
+follower of the run.
 """
 
 from __future__ import annotations
@@ -39,13 +39,14 @@ from mrengine.sources.spool import Spool, Text, name_again, spool_name
 
 __all__ = ["Preparation"]
 
-READ_S = 0.25  # of reading, after which what takes longer is cut while it is read
+READ_S = 0.25  # how long documents are only read; what takes longer is cut while it is read
 
 
 class Preparation:
-    """Prepares one run of a job. ``begin()`` starts a session and asks for the job; it is called when it is needed. See
-    Sessions for ``drop`` and ``wait``. ``view``: of the job's log, where the caller has one already. ``first_s``: of
-    cutting, after which the workers can begin.
+    """Prepares one run of a job.
+
+    ``begin()`` starts a driver and asks for the job, when one is needed; see Sessions for ``drop`` and ``wait``.
+    ``view``: of the job's log, if the caller has one already. ``first_s``: how long to cut before the workers begin.
     """
 
     def __init__(
@@ -70,13 +71,11 @@ class Preparation:
         self._on_mismatch = parts.settings.on_mismatch or "error"
         self._rows: RowStream | None = None
         self._first_s = FIRST_S if first_s is None else first_s
-        self._other: str | None = None  # a document that the log has half read, and that begins otherwise by now
+        self._other: str | None = None  # the id of a half-read document that begins otherwise now
         self._opened = False  # whether the driver has opened the job already
 
     def from_documents(self, document: Any) -> Prepared:
-        """Read the documents, compare them with the log, and write what it lacks. JobBusy, JobMismatch, SourceError,
-        …
-        """
+        """Read the documents, compare them with the log, and write what it lacks. Raises what ``run()`` raises."""
         with self._closing_view():
             return self._from_documents(document)
 
@@ -93,6 +92,7 @@ class Preparation:
     def _from_documents(self, document: Any) -> Prepared:
         self._check_folder()
         existed = os.path.lexists(self._folder / "log")
+        # A new job needs a supervisor in any case: it starts while the documents are read. A finished job needs none.
         session = None if existed else self._sessions.begin()
         if not isinstance(document, Spooled):
             intake = self._intake(document, optional=existed)
@@ -122,7 +122,8 @@ class Preparation:
             assert spool is not None
             check_writable(self._folder)
             spool.require()
-            # A new job is cut while the supervisor starts; for one that the log knows, that is known first.
+            # A new job is cut while the supervisor starts; one that the log knows, when its lock is ours: what to cut
+            # depends on what the log says then.
             records = None if existed else self._begin_to_cut(plan, plan.records, spool.path)
             return self._settle(plan, spool, records, session or self._sessions.begin())
         finally:
@@ -138,7 +139,7 @@ class Preparation:
             return list(plan.records(*text_and_view))
 
     def _begin_to_cut(self, plan: Plan, records: Callable[..., Iterator[Record]], *text_and_view: Any) -> list[Record]:
-        """The first records; where there are more, ``_rows`` has them."""
+        """The first records; ``_rows`` will make the others, if there are more."""
         with self._stage("cut"):
             plan.load()
             pace = Pace(first_slice_s(self._first_s, plan.n_bytes))
@@ -162,8 +163,8 @@ class Preparation:
     def _while_read(
         self, intake: Intake, document: Any, existed: bool, session: Driver | None
     ) -> Prepared | Driver | None:
-        """Begin while the documents are read, where that takes longer than a moment. A driver that was opened, or None:
-        they are all to be read first.
+        """Begin while the documents are read, if reading takes longer than a moment. Otherwise they are all to be read
+        first: returns the driver that has opened the job by then, or None.
         """
         eager = self._parts.settings.strategy == "streaming" and not is_one(document)
         with self._stage("read"):
@@ -178,8 +179,9 @@ class Preparation:
         intake.spool.require()
         session = session or self._sessions.begin()
         if known is not None:
-            early.look(known)
+            early.look(known)  # while the supervisor starts: looking at a million rows takes time
         session, view = self._locked(session)
+        # Asked again: until the lock was ours, another process may have gone on with the job.
         if early.is_possible(view, document):
             begun = early.begin(session, view, lambda error: self._locked(self._sessions.again(error)))
             if begun is not None:
@@ -189,16 +191,17 @@ class Preparation:
         return session
 
     def _locked(self, session: Driver) -> tuple[Driver, ResumeEngine]:
-        """The job's log, when its lock is ours."""
+        """Wait for the job's lock; returns the driver that has it, and the log."""
         return self._sessions.until_done(session, lambda now: (now, self._caught_up(now.opened())))
 
     def _settle(self, plan: Plan, fresh: Spool | None, records: list[Record] | None, session: Driver) -> Prepared:
-        """``_settled``, by another supervisor where one dies."""
+        """Do ``_settled`` with the job's lock, by another supervisor where one dies."""
         return self._sessions.until_done(session, lambda now: self._settled(plan, fresh, records, now))
 
     def _settled(self, plan: Plan, fresh: Spool | None, records: list[Record] | None, session: Driver) -> Prepared:
-        """The lock is ours: what the log says now decides. A ``fresh`` spool takes the place of one that is not as it
-        was; without one the documents are where an earlier run has put them.
+        """With the job's lock: decide by what the log says now, and write what it lacks.
+
+        A ``fresh`` spool replaces one that is missing or differs; without one, the spool of an earlier run is used.
         """
         opened, self._opened = self._opened, False
         durable, place = session.sync() if opened else session.opened(), self._spool(plan)
@@ -206,7 +209,7 @@ class Preparation:
         view = self._caught_up(durable)
         action = self._action(plan, view, text)
         if action == "new_epoch":
-            place = self._folder / spool_name(plan.job.documents[2])  # they may have been read when they had no name
+            place = self._folder / spool_name(plan.job.documents[2])  # a half-read job's spool has another name
             records = self._cut(plan, text, view)
         elif action == "resume":
             records, self._rows = list(self._lacking(plan, view)), None
@@ -218,9 +221,10 @@ class Preparation:
         if records is None:
             records = self._cut(plan, text)
         if fresh is not None and not fresh.is_alike(place):
-            fresh.publish(place)  # before any row that names its text is durable
+            # Before any row that names its text is durable. One that is alike stays: it may have texts of later rounds.
+            fresh.publish(place)
         elif fresh is None and not place.exists():
-            name_again(text, place)
+            name_again(text, place)  # a second name: the earlier epoch in the log has the first
         if records:
             for record in records:
                 session.append(*record)
@@ -228,7 +232,8 @@ class Preparation:
         return self._prepared(plan)
 
     def _action(self, plan: Plan, view: ResumeEngine, text: Path) -> str:
-        """What to do. What cannot be right, though its CRC is, is cut again."""
+        """What to do, as ``Plan.check`` says; a chunk table that cannot be right is cut again."""
+        # A CRC only vouches for what was written: these checks find records that were wrong before they had one.
         action, documents = plan.check(view, self._on_mismatch), plan.documents
         if action in ("resume", "go_on") and tells_of_others(view, documents):
             return "new_epoch"
@@ -254,16 +259,14 @@ class Preparation:
         )
 
     def _caught_up(self, durable: int) -> ResumeEngine:
-        """The log as the writer that has its lock for us has opened it."""
+        """The view of the log, caught up with what its writer found when it opened it for us."""
         if self._view is None:
             self._view = ResumeEngine(self._folder)
         self._view.catch_up(durable)
         return self._view
 
     def _refreshed(self) -> ResumeEngine:
-        """The log as it is now, and what of it was announced and is lost. LogError with ``strict``, before anything is
-        changed.
-        """
+        """The view of the log as it is now, and its damage. LogError with ``strict``, before anything is changed."""
         if self._view is None:
             self._view = ResumeEngine(self._folder)
         else:
@@ -276,14 +279,14 @@ class Preparation:
         return self._view
 
     def _lacking(self, plan: Plan, stored: ResumeEngine) -> Iterator[Record]:
-        """What the log has lost of documents that are known all the same."""
+        """DOCUMENTS records for documents that the log has lost and the plan knows."""
         assert stored.epoch is not None
         known = {index: row for index, row in enumerate(plan.documents) if row is not LOST}
         for payload in lacking_documents(stored.epoch, known):
             yield codec.DOCUMENTS, payload
 
     def from_log(self) -> Prepared:
-        """A job from its log and its spool alone. JobNotFound; JobMismatch: other models or map function."""
+        """Prepare a job from its log and spool alone. JobNotFound; JobMismatch: other models or map function."""
         if not os.path.lexists(self._folder / "log"):
             raise JobNotFound(f"there is no job {self._job_id!r} in {self._folder.parent}", job_id=self._job_id)
         self._check_folder()
@@ -315,7 +318,7 @@ class Preparation:
         return self._settle(plan, None, None, self._sessions.begin())
 
     def _cut_again(self, plan: Plan, *, sound: bool) -> Plan:
-        """The plan, with the chunking of the log: the documents are cut once more, where all are there."""
+        """A plan that cuts the documents again, as the log says they were cut. JobNotFound: they are not all there."""
         if not sound:
             raise self._unread()
         chunking = stored_chunking(plan.job)
@@ -341,14 +344,14 @@ class Preparation:
         self._wait.until_free(self._folder)
 
     def _finished(self, plan: Plan, view: ResumeEngine) -> bool:
-        """Whether every chunk has its result: such a job needs no pool, no lock and no call."""
+        """Whether every chunk has its result. Such a job needs no pool, no lock and no call."""
         try:
             action = plan.check(view, self._on_mismatch)
         except JobMismatch as error:
             if not self._damage:
                 raise
             if plan.has_other_documents(view) and self._spool(plan).is_file():
-                self._on_mismatch = "recompute"  # they were accepted once: damage struck the record that says so
+                self._on_mismatch = "recompute"  # these were accepted once: damage has struck the record that says so
                 return False
             message = f"{error}. Its log is damaged, too, perhaps where it named other inputs"
             raise JobMismatch(message, job_id=self._job_id, differences=error.differences) from None
@@ -364,7 +367,7 @@ class Preparation:
         return Plan(job, documents, chunking)
 
     def _spool(self, plan: Plan) -> Path:
-        """Where these documents are, or are to be: they may have been read when they had no name yet."""
+        """Where the spool of these documents is, or will be; that of a half-read job has a name by chance."""
         digest = plan.job.documents[2]
         for epoch in self._view.state.epochs if self._view is not None else ():
             if epoch.job.documents == plan.job.documents:

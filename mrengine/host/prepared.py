@@ -1,4 +1,4 @@
-"""A job that is ready for its first round, and what is known of one from its folder."""
+"""What preparation hands to a run, and what a job's folder tells about it."""
 
 from __future__ import annotations
 
@@ -34,15 +34,14 @@ LOST = DocumentRow("", b"", 0, 0, 0)  # stands for a document of which the log h
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A job that is ready. ``view``: its log as far as it was read; who has this closes it. ``durable``: where this run
-    begins in the log.
+    """A job that is ready for its first round; its owner closes ``view`` and discards ``fresh`` and ``intake``.
 
-    ``finished``: every chunk has its result, and no session was begun. ``damage``: ranges of the log that are lost.
-    ``notes``: other warnings for the caller. ``fresh``: the documents as they were read, of a finished job: its
-    spool may be gone. Whoever has it discards it. ``unread``: why each source that was left out could not be read.
-    ``blank()``: so many chunks, of those that were cut, have nothing but blanks, and are not sent. ``rows``: the rest
-    of the chunk table, where it is cut while the workers are at its first rows. ``intake``: what reads the documents
-    meanwhile, where they were not all read before; ``documents`` then are those of the log, whenever one looks.
+    ``view``: the log as far as it was read. ``durable``: where this run begins in the log. ``finished``: every chunk
+    has its result, and no driver was begun. ``damage``: ranges of the log that are lost. ``notes``: other warnings for
+    the caller. ``fresh``: of a finished job, whose spool may be gone, the documents as they were read now.
+    ``blank()``: how many of the chunks cut so far have nothing but blanks, and are not sent. ``unread``: the errors of
+    sources that were left out. ``rows``: the rest of the chunk table, if it is cut during the round. ``intake``: reads
+    the documents during the round, if they were not all read before; ``documents`` then grows.
     """
 
     documents: Sequence[DocumentRow]
@@ -60,18 +59,17 @@ class Prepared:
 
 
 def known_documents(stored: ResumeEngine, text: Text) -> list[DocumentRow]:
-    """All documents of a job, by index: as the log has them, or restates them elsewhere; else ``LOST``."""
+    """All documents of a job: from the DOCUMENTS records, or from what other records say of them, else ``LOST``."""
     assert stored.epoch is not None
     names, restated = stored.documents(), restated_documents(stored, text)
     return [names.get(index) or restated.get(index, LOST) for index in range(stored.epoch.document_count)]
 
 
 def says_otherwise(stored: ResumeEngine, documents: Sequence[DocumentRow]) -> bool:
-    """Whether a log names documents, none of them lost, that are not those with which its job began."""
+    """Whether the documents of a log, none of which is lost, are not those of its JOB record."""
     assert stored.epoch is not None
-    was_mended = stored.state.repaired or bool(
-        stored.state.problems
-    )  # by what the outcomes name: with less than all facts
+    # Rows that were restored from outcomes lack some facts: the digest over all of them says nothing then.
+    was_mended = stored.state.repaired or bool(stored.state.problems)
     return not was_mended and digest_of(documents) != stored.epoch.job.documents
 
 
@@ -89,14 +87,14 @@ def no_text(job_id: str, why: str = "") -> JobNotFound:
 
 
 def is_begun(folder: Path) -> bool:
-    """Whether a job has its chunks in its log."""
+    """Whether the log of a job has its whole chunk table."""
     with suppress(JobNotFound), ResumeEngine(folder) as stored:
         return stored.epoch is not None and stored.epoch.complete
     return False
 
 
 def identity(folder: Path) -> tuple[int, int] | None:
-    """What tells a folder from another one of the same name; None: there is none."""
+    """Device and inode, which tell a folder from a later one of the same name; None: there is none."""
     try:
         found = folder.stat()
     except OSError:
@@ -105,7 +103,7 @@ def identity(folder: Path) -> tuple[int, int] | None:
 
 
 def cut_short_before(folder: Path) -> Sequence[str]:
-    """Ids of documents that an earlier run of a job has kept, though they broke off."""
+    """The ids of documents that broke off while they were read, and that an earlier run has kept."""
     with suppress(JobNotFound), ResumeEngine(folder) as stored:
         return cut_short_of(stored.epoch)
     return ()

@@ -1,4 +1,4 @@
-"""The end of a run that has its results: the caller's reduce function, or the levels of a reduce by prompt."""
+"""Reduces the results of a run, by the caller's function or by the rounds of a reduce by prompt."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ log = logging.getLogger("mrengine")
 
 
 def reduce_run(run: JobRun, reduce_fn: Callable[[Any], Any] | TreeReduce | None, *, per_document: bool) -> RunResult:
-    """The run's result, once all chunks have an outcome. Raises JobFailed, and what ``reduce_fn`` raises."""
+    """Make the run's result, when all chunks have an outcome. Raises JobFailed, and what ``reduce_fn`` raises."""
     run.check_failures()
     results = run.follower.results()
     if reduce_fn is not None or per_document:
@@ -45,7 +45,7 @@ def reduce_run(run: JobRun, reduce_fn: Callable[[Any], Any] | TreeReduce | None,
             with stage(run.config.settings.collector, "reduce"):
                 value = _reduced(results, reduce_fn, per_document=per_document)
         except Exception as error:
-            if run.config.keep == "on_failure":  # it has no name of the caller's
+            if run.config.keep == "on_failure":  # a job without a name of its own: tell the caller how to find it
                 message = "reduce_fn raised %s; the results of job %s are kept: run it again with job_id=%r"
                 log.warning(message, type(error).__name__, run.job_id, run.job_id)
             raise
@@ -53,7 +53,7 @@ def reduce_run(run: JobRun, reduce_fn: Callable[[Any], Any] | TreeReduce | None,
 
 
 def _reduced(results: Results, reduce_fn: Callable[[Any], Any] | None, *, per_document: bool) -> Any:
-    """The value of ``reduce_fn`` over all results, or over those of each document; the results where there is none."""
+    """The value of ``reduce_fn`` over all results, or for each document over its own; without it, the results."""
     if not per_document:
         return results if reduce_fn is None else reduce_fn(results)
     groups: dict[str, _Group] = {}
@@ -75,7 +75,7 @@ class _Group(list[ChunkResult]):
 
 @dataclass(frozen=True, slots=True)
 class _Item:
-    """What is to be merged: of which document (or group of all), below which headings, and the value."""
+    """A value to be merged, with its document (the first one, if all are reduced together) and its headings."""
 
     name: str
     heads: tuple[str, ...]
@@ -83,7 +83,7 @@ class _Item:
 
 
 def _place_of_text(run: JobRun) -> Path:
-    """The spool; of a finished job that has none any more, what was read of its documents now."""
+    """The job's spool; for a finished job without one, the text that was read in this run."""
     ready = run.ready
     if ready.fresh is None or ready.spool.exists():
         return ready.spool
@@ -114,6 +114,7 @@ def _play_tree(run: JobRun, tree: TreeReduce, results: Sequence[ChunkResult], *,
     events.ends(items)
     while len({item.name for item in items}) < len(items):
         level += 1
+        # One item alone needs no call, and goes up a level as it is; each level is a round of the log, so it resumes.
         groups = _groups(items, tree, limit)
         asked = [group for group in groups if len(group) > 1]
         inputs = [(group[0].name, _text(tree, group)) for group in asked]
@@ -127,14 +128,14 @@ def _play_tree(run: JobRun, tree: TreeReduce, results: Sequence[ChunkResult], *,
 
 
 class _LevelEvents:
-    """Tells of each document's answer once there is one."""
+    """Announces the answer of each document as soon as it is known."""
 
     def __init__(self, run: JobRun, waiting: set[str]) -> None:
         self._tell = run.follower.on_step
         self._waiting, self._total = waiting, len(waiting)
 
     def ends(self, items: Sequence[_Item]) -> None:
-        """Documents that have one item left, or none, are done."""
+        """Announce the documents that have one item left, or none: they are done."""
         if self._tell is None or not self._waiting:
             return
         counts = Counter(item.name for item in items)
@@ -157,9 +158,10 @@ def _merged(tree: TreeReduce, group: Sequence[_Item], answer: Any) -> _Item:
 
 
 def _limit(run: JobRun, tree: TreeReduce) -> int:
-    """Tokens of what one call merges: what a chunk of the job has in every run of it, or what a call has room for."""
+    """How many tokens one call merges: from the log, so that each run of the job makes the same groups."""
     epoch = run.follower.view.epoch
     settings = {} if epoch is None else epoch.job.settings
+    # Other groups would be other inputs: rounds that the log has would be played, and paid for, once more.
     cut, room = settings.get("cut_tokens"), settings.get("room_tokens")
     limit = cut if isinstance(cut, int) else AUTO_TARGET
     if tree.most_tokens is not None and isinstance(room, int):
@@ -168,8 +170,9 @@ def _limit(run: JobRun, tree: TreeReduce) -> int:
 
 
 def _groups(items: Sequence[_Item], tree: TreeReduce, limit: int) -> list[list[_Item]]:
-    """Neighbours of one document for one call each: as many as ``limit`` tokens hold, and two at least where there are
-    two. With headings, those below the deepest that two neighbours share come first.
+    """Group neighbours of one document for one call each: as many as ``limit`` tokens hold, but at least two.
+
+    With headings, only items below the same deepest heading are grouped.
     """
     if tree.running:
         return _first_two(items)
@@ -212,5 +215,5 @@ def _common(heads: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
 
 def _has_room(members: int, total: int, limit: int, fan_in: int | None) -> bool:
     if members < 2:
-        return True  # else a level could leave as many as it found
+        return True  # otherwise a level could leave as many items as it found, and the loop would not end
     return members < fan_in if fan_in is not None else total <= limit

@@ -1,4 +1,4 @@
-"""Makes what a driver is asked for: which job to open, what to import for it, and everything that a round needs."""
+"""Makes the requests for a driver: which job to open, what to import for it, and all that a round needs."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ from mrengine.telemetry.watcher import Watchers
 
 __all__ = ["InBatches", "RoundSpec", "RunConfig", "check_terms", "open_request", "round_request", "shared_answers"]
 
-CALL_ROOM = 4096  # answers beyond two a task that the index of stored calls has room for
+CALL_ROOM = 4096  # room in the index of stored calls, beside two calls for each task: it cannot grow after the fork
 
 
 @dataclass(frozen=True, slots=True)
 class RunConfig:
-    """What a run is made of, from the runner."""
+    """What a runner gives to each of its runs."""
 
     settings: Settings
     models: tuple[Model, ...]
@@ -46,12 +46,12 @@ class RunConfig:
     keep: str
     dispatcher: events.Dispatcher
     progress: Progress
-    balancer: ModelLoadBalancer | None  # what each model did, over all runs of the runner
+    balancer: ModelLoadBalancer | None  # statistics of each model, over all runs of the runner
     models_blob: bytes
     initializer_blob: bytes
-    session: Callable[[], Driver]  # the session that is open, or a new one
-    drop_session: Callable[[], None]  # after its supervisor died
-    run: str = field(default_factory=lambda: secrets.token_hex(8))  # what tells it from any other
+    session: Callable[[], Driver]  # gives the driver that is open, or a new one
+    drop_session: Callable[[], None]  # ends the driver after its supervisor died
+    run: str = field(default_factory=lambda: secrets.token_hex(8))  # tells its shared answers from those of other runs
     watchers: Watchers = field(default_factory=lambda: Watchers(()))  # OpenTelemetry, Prometheus
 
 
@@ -59,8 +59,8 @@ class RunConfig:
 class RoundSpec:
     """A pass of the pool: its number, its tasks' chunks, and the function that runs in it.
 
-    ``records``: what the log needs first, of a later round: the chunk table of its texts. ``rows``: of the map round,
-    the rest of a chunk table that is cut meanwhile; ``total`` is what there was when it began.
+    ``records``: of a later round, the chunk table of its texts, which the log needs first. ``rows``: of the map round,
+    the rest of the chunk table, if it is cut during the round; ``total`` is then the number of chunks at its start.
     """
 
     number: int
@@ -72,17 +72,18 @@ class RoundSpec:
 
     @property
     def is_open(self) -> bool:
-        """Whether more tasks will come."""
+        """Whether the round will get more tasks."""
         return self.rows is not None and not self.rows.ended
 
     @property
     def expected(self) -> int:
-        """About how many chunks it will have."""
+        """About how many chunks the round will have."""
         return self.total if self.rows is None else self.rows.expected
 
 
 def check_terms(settings: Settings, models: Sequence[Model]) -> None:
-    """ConfigError for limits and budgets that cannot work: here, and not first in the process that keeps them."""
+    """ConfigError for limits and budgets that cannot work."""
+    # The budget's manager would find them, too, but only when the documents are read and a supervisor runs.
     every = every_lane(models)
     known = {name for model in every for name in names_of(model.spec, model.name)}
     for name, limit in (settings.limits or {}).items():
@@ -94,7 +95,7 @@ def check_terms(settings: Settings, models: Sequence[Model]) -> None:
 
 
 def open_request(parts: RunConfig, job_id: str, folder: Path, mapping: MapFunction) -> OpenRequest:
-    """What a driver is asked for first: the job, the workers, and what to import before there are any."""
+    """The first request to a driver: the job, the workers, and the modules to import before they are forked."""
     settings = parts.settings
     return OpenRequest(
         folder=os.fspath(folder),
@@ -111,7 +112,7 @@ def open_request(parts: RunConfig, job_id: str, folder: Path, mapping: MapFuncti
 @dataclass(frozen=True, slots=True)
 class InBatches:
     """The batches of a round. ``mode``: see worker.batched_call.BatchMode; ``held``: keys of tasks not to run;
-    ``reserved``: tokens and USD that are under way; ``failed``: how many tasks have failed before.
+    ``reserved``: tokens and USD of requests under way; ``failed``: how many tasks failed earlier in this run.
     """
 
     mode: dict[str, Any]
@@ -126,6 +127,7 @@ def round_request(
     """Everything that a round needs. ``since``: where the run begins in the log."""
     settings, models = parts.settings, parts.models
     most = settings.max_failed
+    # A round with batches is played several times: ``max_failed`` counts over all of them.
     if batches is not None and most is not None:
         most = max(0, most - batches.failed)
     all_models = parts.all_models and round_.number == 0
@@ -178,7 +180,7 @@ def round_request(
 
 
 def shared_answers(parts: RunConfig) -> list[str] | None:
-    """The file of answers that jobs share, and what tells this run from others; None: it is not wanted."""
+    """The file of answers that jobs share, and this run's mark in it; None: it is not wanted."""
     path = answers_file(parts.settings.answers, parts.settings.state_dir)
     return None if path is None else [os.fspath(path), parts.run]
 

@@ -1,4 +1,4 @@
-"""Between two plays of a round: which tasks wait for batches, and the log as the owner of the batches needs it."""
+"""Joins rounds and batches: which tasks wait for a batch, and the log as the BatchCoordinator needs it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ PAUSE_S = 0.1
 
 
 def in_batches(batches: BatchCoordinator, follower: LogFollower, round_: int) -> InBatches:
-    """What the next play of a round needs to know. Tasks that have failed in this run are not run again in it."""
+    """What the next play of a round needs to know about its batches."""
+    # Tasks that failed in this run are held, too: only another run tries them again.
     ledger, index = follower.view.state.batches, follower.view.index(round_)
     since = follower.started_at
     failed = [] if since is None else [slot for slot in index.failure_slots() if index.failure(slot) >= since]
@@ -39,7 +40,7 @@ def has_work(follower: LogFollower, round_: int, batches: InBatches) -> bool:
 
 
 class LogPlace:
-    """Implements :class:`mrengine.host.batches.BatchLog` over a driver and what follows its log."""
+    """Implements :class:`mrengine.host.batch_log.BatchLog` over a driver and the follower of its log."""
 
     def __init__(
         self, driver: Driver, follower: LogFollower, tick: Callable[[], None], stopped: Callable[[], str | None]
@@ -68,6 +69,7 @@ class LogPlace:
                     raise SupervisorDied("the supervisor died while the job waited for its batches")
                 self._follower.report(update)
             left_s = until - time.monotonic()
+            # In short steps, although polls are minutes apart: stop(), timeouts and a dead supervisor are noticed soon.
             if left_s <= 0 or self.stopped() is not None:
                 return
             time.sleep(min(PAUSE_S, left_s))

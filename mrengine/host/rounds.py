@@ -1,4 +1,4 @@
-"""Plays the rounds of a run on its driver: what becomes durable, and another supervisor in place of one that died."""
+"""Plays the rounds of a run on its driver, yields what becomes durable, and replaces a supervisor that died."""
 
 from __future__ import annotations
 
@@ -42,30 +42,31 @@ class RoundPlayer:
         until: float | None,
         tick: Callable[[], None],
     ) -> None:
-        """``until``: when the run's time is over, of ``time.monotonic()``. ``tick()``: called at least every 0.5 s."""
+        """``until``: when the run's time is over (``time.monotonic()``). ``tick()``: called at least every 0.5 s."""
         self._config, self._job_id, self._folder, self._mapping = config, job_id, folder, mapping
         self._until, self._tick = until, tick
         self._driver: Driver | None = None
         self._updates: deque[Update] = deque()  # received, and not dealt with yet
         self._durable = 0  # the newest durable offset that was received
-        self._died, self._progress = 0, 0  # supervisors that died in a row, and how far the run was then
+        # Supervisors that died without progress between, and how far the run was at the last of these deaths.
+        self._died, self._progress = 0, 0
         self._coordinator: BatchCoordinator | None = None
         self.playing = False
         self.stop_reason: str | None = None
 
     @property
     def has_driver(self) -> bool:
-        """Whether the job is, or may be, held by a driver of ours."""
+        """Whether a driver of this run has, or may have, the job."""
         return self._driver is not None
 
     def begin(self) -> Driver:
-        """Ask for the job's lock, by the runner's driver. JobBusy, where that is known at once."""
+        """Have the runner's driver ask for the job's lock. JobBusy: the lock is known at once to be taken."""
         self._driver = self._config.session()
         self._driver.begin(open_request(self._config, self._job_id, self._folder, self._mapping))
         return self._driver
 
     def drop(self) -> None:
-        """End a driver whose supervisor has died: nothing more is asked of it."""
+        """End the driver; its supervisor has died."""
         self._driver = None
         self._config.drop_session()
 
@@ -79,13 +80,14 @@ class RoundPlayer:
         begun: Callable[[], None],
         batches: BatchCoordinator | None = None,
     ) -> Generator[Outcome, None, Ended]:
-        """Play a round; yields its outcomes where they are ``wanted``, and returns how it ended.
+        """Play a round; yields its outcomes if they are ``wanted``, and returns how it ended.
 
         ``since``: where the run begins in the log. ``begun()`` is called when the round's own record is durable: what
-        comes after it is new. The state "died" says that one supervisor after another did. With ``batches`` the
-        round is played again whenever batches have brought something.
+        follows it is new. The state "died": too many supervisors died. With ``batches`` the round is played again
+        whenever batches have brought something.
         """
         self._coordinator = batches
+        # Where all tasks wait for batches of an earlier run, no worker is needed until one of them has ended.
         if batches is None or not self._waits(round_, follower):
             ended = yield from self._play(round_, follower, since=since, wanted=wanted, begun=begun)
         else:
@@ -101,19 +103,19 @@ class RoundPlayer:
         return ended if ended.state != "parked" else Ended("done", {})
 
     def _pending(self, round_: RoundSpec, follower: LogFollower) -> bool:
-        """Whether a task has no outcome of this run."""
+        """Whether a task has neither a result nor a failure of this run."""
         assert self._coordinator is not None
         index = follower.view.index(round_.number)
         return index.total - index.done > in_batches(self._coordinator, follower, round_.number).failed
 
     def _waits(self, round_: RoundSpec, follower: LogFollower) -> bool:
-        """Whether all that is left waits for batches."""
+        """Whether all tasks that are left wait for batches."""
         assert self._coordinator is not None
         asked = in_batches(self._coordinator, follower, round_.number)
         return bool(asked.held) and not has_work(follower, round_.number, asked)
 
     def _settled(self, batches: BatchCoordinator, follower: LogFollower) -> Ended | None:
-        """The batches' turn; by another supervisor where one dies."""
+        """Let the coordinator send and collect, by another supervisor where one dies."""
         while True:
             assert self._driver is not None
             place = LogPlace(self._driver, follower, self._tick_in_time, lambda: self.stop_reason)
@@ -132,10 +134,11 @@ class RoundPlayer:
     def _play(
         self, round_: RoundSpec, follower: LogFollower, *, since: int, wanted: bool, begun: Callable[[], None] | None
     ) -> Generator[Outcome, None, Ended]:
-        """One play; ``begun`` None: not the first of the round in this run."""
+        """Play once. ``begun``: None unless this is the first play of the round in this run."""
         self._start(round_, round_.records, since, follower, again=begun is None)
         is_begun = begun is None
         while True:
+            # Cutting and updates take turns in this one thread; nothing is waited for right after a slice of cutting.
             fed = not self._updates and round_.is_open and self._feed(round_, follower)
             update = self._next((lambda: min(0.0, self._wait_s())) if fed else self._wait_s)
             if isinstance(update, Ended) and update.state == "died":
@@ -143,9 +146,9 @@ class RoundPlayer:
                 if durable is None:
                     update = self._gave_up()
                 else:
-                    if is_begun:  # what the dead one did not announce is new
+                    if is_begun:  # outcomes that the dead supervisor had logged, but not announced
                         yield from follower.follow(durable, outcomes=wanted)
-                    else:
+                    else:  # the round's record may have died with it: nothing of this run is in the log
                         follower.view.catch_up(durable)
                     self._start(round_, _lacking(follower.view, round_), since, follower)
                     continue
@@ -162,7 +165,7 @@ class RoundPlayer:
                 follower.report(update)
 
     def _feed(self, round_: RoundSpec, follower: LogFollower) -> bool:
-        """Cut on and send the rows, where the workers have not enough ahead of them; whether that was so."""
+        """Cut some more and send the rows, unless the workers have enough to do; whether it cut."""
         rows, driver, epoch = round_.rows, self._driver, follower.view.epoch
         assert rows is not None
         assert driver is not None
@@ -173,7 +176,7 @@ class RoundPlayer:
             return False
         records = rows.next()
         if not records and not rows.ended:
-            return True  # what the log has was compared with the documents, and no more
+            return True  # this slice compared documents with rows that the log has, and made none
         for record in records:
             driver.append(*record)
         if rows.ended:
@@ -193,7 +196,7 @@ class RoundPlayer:
         return driver
 
     def _begin_round(self, round_: RoundSpec, records: Sequence[Record]) -> int:
-        """Begin a round without playing it."""
+        """Log the record of a round without playing it; returns the durable offset."""
         return self._append(round_, records).sync()
 
     def _start(
@@ -205,11 +208,11 @@ class RoundPlayer:
         batches = None if self._coordinator is None else in_batches(self._coordinator, follower, round_.number)
         driver.play(round_request(self._config, self._job_id, round_, since=since, batches=batches))
         self.playing = True
-        if self.stop_reason is not None:
+        if self.stop_reason is not None:  # it may have come before there was a round to stop
             driver.stop(self.stop_reason)
 
     def _next(self, wait_s: Callable[[], float]) -> Update | None:
-        """The oldest update; the rest waits here, for ``drain()`` too, should an exception strike meanwhile."""
+        """The oldest update. The others stay in ``_updates``, where ``drain()`` finds them after an exception."""
         if not self._updates:
             assert self._driver is not None
             self._updates.extend(self._driver.receive(wait_s()))
@@ -226,7 +229,8 @@ class RoundPlayer:
         return min(WAIT_S, left_s) if left_s > 0 else WAIT_S
 
     def _another(self, follower: LogFollower) -> int | None:
-        """Another supervisor in place of one that died: up to where its log is durable. None: too many died."""
+        """Replace a supervisor that died; returns the durable offset of its log. None: too many died."""
+        # Counted anew after progress: a long run may lose many supervisors, but not several at one and the same place.
         if follower.counts.progress > self._progress:
             self._died, self._progress = 0, follower.counts.progress
         while True:
@@ -278,7 +282,8 @@ class RoundPlayer:
 
 
 def _lacking(view: ResumeEngine, round_: RoundSpec) -> Sequence[Record]:
-    """The round's records that a supervisor took with it. Where the log has the round, they stand before it."""
+    """The records of a round that died with a supervisor before they were durable."""
+    # A later round's records stand before its ROUND: where the log has that, it has them.
     known = view.epoch.rounds.get(round_.number) if view.epoch is not None else None
     if round_.rows is not None and view.epoch is not None:
         round_.rows.seen(view.epoch)

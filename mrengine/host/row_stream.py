@@ -14,19 +14,20 @@ from mrengine.log.view.replay import Epoch
 
 __all__ = ["AHEAD", "EARLY_S", "Numbered", "Pace", "Record", "RowStream", "first_slice_s", "numbered"]
 
-AHEAD = 1 << 16  # chunks that may be cut and wait for a worker
-FIRST_S = 0.3  # of cutting, before the workers are given what there is
-EARLY_S = 0.1  # the same where it is known that there will be more
-LARGE_BYTES = 1 << 24  # of documents, which are not cut within FIRST_S
-SLICE_S, LONGEST_S = 0.02, 0.25  # of cutting between two looks at the driver's updates
-LONGER = 4  # times as long a slice may take by the clock: a source may be waited for
+AHEAD = 1 << 16  # how many chunks may be cut and wait for a worker
+FIRST_S = 0.3  # how long to cut before the workers begin: most jobs are cut whole by then
+EARLY_S = 0.1  # the same, where more is sure to follow
+LARGE_BYTES = 1 << 24  # documents of this size are never cut within FIRST_S
+SLICE_S, LONGEST_S = 0.02, 0.25  # how long to cut between two looks at the driver's updates
+LONGER = 4  # how many times as long a slice may take by the clock, as sources may have to be waited for
 Record = tuple[int, bytes]
-Numbered = tuple[int, bytes, int]  # a record, with what tells whether a log has it: see ``is_in``
+Numbered = tuple[int, bytes, int]  # a record, and the number by which ``is_in`` finds whether a log has it
 
 
 class Pace:
-    """When to stop cutting and hand over what there is: by the thread's own time, which other processes do not use, or
-    where that stands still, by the clock.
+    """Decides when to stop cutting and hand over the rows: by the thread's CPU time, and at last by the clock.
+
+    CPU time, so that on a busy machine a slice still makes rows; the clock, for a source that has to be waited for.
     """
 
     def __init__(
@@ -57,18 +58,18 @@ class Pace:
         return False
 
     def next(self) -> None:
-        """Begin another slice; they grow, so that the first rows come soon and the last ones in few commits."""
+        """Begin another slice. Slices grow: the first rows come soon, the last ones in few commits."""
         self._begin(self._slice_s)
         self._slice_s = min(LONGEST_S, self._slice_s * 1.5)
 
 
 def first_slice_s(first_s: float, n_bytes: int) -> float:
-    """How long to cut documents of so many bytes before the workers begin. ``first_s``: at most; inf: to the end."""
+    """How long to cut documents of this size before the workers begin: ``first_s`` at most; inf: to the end."""
     return min(first_s, EARLY_S) if n_bytes > LARGE_BYTES and first_s < math.inf else first_s
 
 
 def numbered(records: Iterator[Record]) -> Iterator[list[Numbered]]:
-    """Records of a chunk table whose documents were all read before, in groups that end with a CHUNKS record."""
+    """Group the records of a chunk table whose documents were all read before; each group ends with a CHUNKS record."""
     group: list[Numbered] = []
     for kind, payload in records:
         if kind != codec.CHUNKS:
@@ -92,16 +93,17 @@ def is_in(epoch: Epoch | None, record: Numbered) -> bool:
         return epoch.chunks() >= number
     if kind == codec.DOCUMENTS and number:
         count = epoch.document_count
+        # An open document counts half: a record that closes it has a higher number than the one that opened it.
         return 2 * count - (0 <= epoch.opened == count - 1) >= number
     return kind != codec.READ or not epoch.reading
 
 
 class RowStream:
-    """Records as documents are cut. ``count``: rows that were handed out, or stood in the log before; ``ended``:
+    """Yields records as documents are cut. ``count``: rows that were handed out, or were in the log before; ``ended``:
     there are no more.
 
-    What was handed out is kept until it was ``seen`` in the log: a supervisor that dies takes along what it did not
-    make durable, and the next one is given it again.
+    Records are kept until they are ``seen`` in the log: what a supervisor had not made durable when it died, the next
+    one is given again.
     """
 
     def __init__(
@@ -113,8 +115,8 @@ class RowStream:
         n_bytes: int | None,
         is_urgent: Callable[[], bool] = lambda: False,
     ) -> None:
-        """``groups``: of records of the map round; each ends where ``pace`` is due. ``n_bytes``: of all documents,
-        where that is known. ``is_urgent()``: whether to go on, however many rows are ahead of the workers.
+        """``groups``: records of the map round, one group for each slice of ``pace``. ``n_bytes``: the length of all
+        documents, if it is known. ``is_urgent()``: whether to go on, however many rows wait for the workers.
         """
         self.is_urgent = is_urgent
         self._groups, self._pace, self._n_bytes = groups, pace, n_bytes
@@ -124,7 +126,7 @@ class RowStream:
         self.ended = False
 
     def next(self) -> Sequence[Record]:
-        """Cut on for a while; nothing, with ``ended``: that was the end."""
+        """Cut one more slice; returns its records, which may be none. Sets ``ended`` when there are no more."""
         self._pace.next()
         group = next(self._groups, None)
         if group is None:
@@ -135,7 +137,7 @@ class RowStream:
         return [record[:2] for record in group]
 
     def first(self) -> list[Record]:
-        """All records of the first slice; the others are left, unless that was the end."""
+        """Cut the first slice; returns its records."""
         records: list[Record] = []
         for group in self._groups:
             self._took(group)
@@ -154,18 +156,19 @@ class RowStream:
                 self._position = unpack_row(payload, at).spool_to
 
     def seen(self, epoch: Epoch | None) -> None:
-        """What is durable."""
+        """Forget the records that a log has made durable."""
         while self._unseen and is_in(epoch, self._unseen[0]):
             self._unseen.popleft()
 
     @property
     def unseen(self) -> list[Record]:
-        """What the log lacks of what was handed out."""
+        """The records that were handed out and are not known to be durable."""
         return [record[:2] for record in self._unseen]
 
     @property
     def expected(self) -> int:
-        """About how many rows there will be: rather too many."""
+        """About how many rows there will be, rather too many."""
+        # The index of stored calls is sized by it, once, before the workers are forked.
         known = self._n_bytes
         if known is None:
             return max(2 * self.count, 8 * AHEAD)

@@ -1,4 +1,4 @@
-"""How a run ends: which error a round's end means, the state and CLOSE of the run, and what is kept of its folder."""
+"""Decides how a run ends: the error for a round's end, the run's state and CLOSE, and what stays in its folder."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ log = logging.getLogger("mrengine")
 
 
 class Ending(NamedTuple):
-    """``state``: for the run's CLOSE record. ``has_facts``: the facts beside the message are the error's attributes."""
+    """The error of a run. ``state``: for its CLOSE record. ``has_facts``: the round's facts become its attributes."""
 
     error: type[JobError]
     message: str
@@ -41,8 +41,9 @@ class Ending(NamedTuple):
 
 
 def ending(state: str, message: str, job_id: str, *, trouble: str) -> Ending:
-    """What a round's final state means; ``message`` is the engine's. ``trouble``: why a call was made again last."""
+    """The error for a round's final state and the engine's ``message``. ``trouble``: why a call was last made again."""
     if state == "timeout":
+        # Without it the caller would see a job that was too slow, and not a provider that refused all along.
         why = f"; a call had failed and was made again: {trouble}" if trouble else ""
         reason = message or "timeout_s is over"
         return Ending(JobTimeout, f"job {job_id}: {reason}; it can be resumed{why}", "timeout")
@@ -58,9 +59,8 @@ def ending(state: str, message: str, job_id: str, *, trouble: str) -> Ending:
 
 
 def end_state(state: str, error: BaseException | None, *, began: bool) -> str:
-    """How a run ended, for ``job:end``. ``state``: that of its CLOSE record, "done" before ``reduce_fn`` was called.
-
-    ``began``: whether there was a ``job:start``.
+    """How a run ended, for ``job:end``. ``began``: whether there was a ``job:start``. ``state``: that of the CLOSE
+    record, which says "done" even if ``reduce_fn`` raised later.
     """
     if error is None:
         return "done"
@@ -82,11 +82,11 @@ def clear(folder: Path, keep: str) -> None:
     """Remove what is not to be kept of a job that is done."""
     try:
         if keep == "results":
-            with locked(folder):
+            with locked(folder):  # another run may need the spool
                 sweep_spools(folder)
         elif keep == "on_failure":
             remove(folder)
     except (JobBusy, LogError):
-        pass  # another run of it has begun, or removed it
-    except OSError as error:  # its answer is there all the same
+        pass  # another run of the job has begun, and needs its folder, or has removed it
+    except OSError as error:  # not raised: the run has its answer
         log.warning("%s could not be cleared (%s): it holds documents", folder, error.strerror)

@@ -1,4 +1,4 @@
-"""What a run writes to the ``mrengine`` logger at INFO: its start, its progress once a minute, its end."""
+"""Logs a run to the ``mrengine`` logger at INFO: its start, its progress once a minute, its end."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ EVERY_S = 60.0
 
 
 class RunLog:
-    """The lines of one run. ``counts`` counts what they tell."""
+    """Logs the lines of one run, from its ``counts``."""
 
     def __init__(self, counts: SummaryBuilder, job_id: str, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._counts, self._job_id, self._clock = counts, job_id, clock
@@ -24,7 +24,7 @@ class RunLog:
         self.started = False
 
     def start(self, *, workers: int, models: Sequence[str]) -> None:
-        """The map round begins, or all of it was done before."""
+        """Log that the map round begins, or was done before."""
         self._began, self.started = self._clock(), True
         self._due = self._began + EVERY_S
         pool = f"{_plural(workers, 'worker')}, {'models' if len(models) > 1 else 'model'} {', '.join(models) or 'none'}"
@@ -32,11 +32,12 @@ class RunLog:
         log.info("job %s starts: %s, %s; %s", self._job_id, _chunks(self._counts), done, pool)
 
     def tick(self) -> None:
-        """Time went by."""
+        """Log the progress, if a minute has passed."""
         if not self.started or (now := self._clock()) < self._due:
             return
         self._due = now + EVERY_S
         counts = self._counts
+        # The rate of this run alone: resumed chunks took no time. While the total grows, no time left can be told.
         new = counts.processed + counts.failed
         left_s = (counts.total - counts.done) * (now - self._began) / new if new and not counts.so_far else None
         words = [f"{counts.done - counts.failed} of {_chunks(counts)} done", f"{counts.failed} failed"]
@@ -46,7 +47,7 @@ class RunLog:
         log.info("job %s: %s", self._job_id, ", ".join(words))
 
     def end(self, state: str, summary: RunSummary) -> None:
-        """The run has ended, one way or another."""
+        """Log how the run has ended."""
         done = summary.resumed_chunks + summary.processed_chunks
         words = [f"{done} of {_plural(summary.total_chunks, 'chunk')} done", f"{summary.failed_chunks} failed"]
         words += _spent(summary)
@@ -56,7 +57,7 @@ class RunLog:
 
 
 def _spent(summary: RunSummary) -> list[str]:
-    """Of this run alone; nothing is said where nothing was bought."""
+    """The tokens and cost of this run; nothing if nothing was bought."""
     tokens = sum(usage.total_tokens for usage in summary.usage.values())
     if not summary.usage:
         return []

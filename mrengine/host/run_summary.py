@@ -1,4 +1,4 @@
-"""The arithmetic of a run's summary: what the log's records of this run add up to."""
+"""Counts what happened in one run, for its summary."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from mrengine.records import RunSummary, Throughput, Usage
 
 __all__ = ["SummaryBuilder"]
 
-MOST_MESSAGES = 20
+MOST_MESSAGES = 20  # different messages that a summary has at most
 
 
 class SummaryBuilder:
-    """Counts what happened in one run. ``duration_ms`` is given at the end."""
+    """Counts the records of one run as they are read from the log."""
 
     def __init__(self, job_id: str) -> None:
         self._job_id = job_id
         self.total = self.resumed = self.processed = self.failed = 0
-        self.so_far = False  # more chunks are to come than ``total``
+        self.so_far = False  # ``total`` is still growing
         self.retries = self.reused_calls = self.worker_restarts = self.rate_limited = 0
         self.usage: dict[str, Usage] = {}
         self._cost: float | None = 0.0
@@ -27,22 +27,23 @@ class SummaryBuilder:
         self._troubles: set[str] = set()
         self.trouble = ""  # why the latest call that was made again had failed
         self.warnings: list[str] = []
-        self.unread: tuple[SourceError, ...] = ()  # of sources that were left out
+        self.unread: tuple[SourceError, ...] = ()  # the errors of sources that were left out
 
     def call(self, model: str, usage: Usage, cost_usd: float | None) -> None:
-        """An answer that was bought in this run."""
+        """Count an answer that was bought in this run."""
         self._calls += 1
         self.usage[model] = self.usage.get(model, Usage()) + usage
+        # One call of unknown cost makes the cost of the run unknown: a sum without it would be too low.
         self._cost = None if self._cost is None or cost_usd is None else self._cost + cost_usd
 
     def failure(self, message: str) -> None:
-        """A chunk that failed, by its scrubbed message."""
+        """Count a chunk that failed, with its redacted message."""
         self.failed += 1
         if message in self._errors or len(self._errors) < MOST_MESSAGES:
             self._errors[message] += 1
 
     def call_retry(self, error: str, *, limited: bool) -> bool:
-        """A call that failed and is made again; True: the first one of this kind."""
+        """Count a call that failed and is made again; whether its error is new."""
         self.retries += 1
         self.rate_limited += limited
         self.trouble = error
@@ -58,7 +59,7 @@ class SummaryBuilder:
 
     @property
     def progress(self) -> int:
-        """Grows with each outcome and each answer of this run."""
+        """A number that grows with each outcome and each answer of this run."""
         return self.done + self._calls
 
     def summary(self, duration_ms: float) -> RunSummary:

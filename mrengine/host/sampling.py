@@ -1,4 +1,4 @@
-"""From a sample of chunks to the whole job: intervals for sums of skewed values, which small samples underrate."""
+"""Predicts the whole job from a sample of chunks: intervals for sums of skewed values, which samples underrate."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from mrengine.records import Interval
 
 __all__ = ["makespan", "spread", "total"]
 
-LEVEL = 0.98  # of a posterior that is cautious at both ends: of 200 jobs at most a few are outside
-UNSEEN = (
-    12.0  # a chunk that was not tried counts as one that did: so many times as dear as the mean, or not dear at all
-)
-BEYOND = 2.0  # or dearer than the dearest: by one and so many times the index of the tail
-POWER = 13.0  # of a power law: the longest of so many times the chunks
-ERROR = 0.5  # standard errors that an index, and half as many that a deviation, is above what the sample says
-SKEWED = 0.5  # from this skewness of the logarithms on a power law may hold for all chunks: a lognormal variable has 0
+LEVEL = 0.98  # the probability of the interval, cautious at both ends: of 200 jobs at most a few are outside
+# One chunk more than the sample stands for kinds that it has not shown: free at the lower end, and at the upper end so
+# many times as dear as the mean …
+UNSEEN = 12.0
+BEYOND = 2.0  # … or dearer than the dearest, by the factor 1 + BEYOND · the index of the tail
+POWER = 13.0  # under a power law of the tail, the longest chunk is that of so many times the chunks
+ERROR = 0.5  # how many standard errors are added to an index, and half as many to a deviation
+SKEWED = 0.5  # skewness of the logarithms above which a power law may hold for all chunks: a lognormal variable has 0
 _DRAWS = 1000
 _TINY = 1e-9
 
@@ -32,15 +32,13 @@ def spread(count: int, n: int, seed: int) -> list[int]:
 
 
 def total(values: Sequence[float], sizes: Sequence[float], rest: Sequence[float]) -> Interval:
-    """The sum of a value over all chunks. ``values`` and ``sizes``: of those that were tried; ``rest``: the sizes of
-    the others.
-
-    A value grows with a power of the size, from 0 (not at all) to 1, which the sample tells within an error: three
-    powers are tried. For each, the sums of the others are drawn by Pólya's urn (Lo 1988, the Bayesian bootstrap of a
-    finite population). The urn has one chunk more than the sample: for the upper end a dear one of a kind that was not
-    seen, for the lower end one that costs nothing. Means are taken of the sums' ratio and of the chunks' ratios: the
-    first holds whatever the law, the second sees a long tail that stands at a small chunk.
+    """The sum of a value over all chunks. ``values`` and ``sizes``: of the chunks that were tried; ``rest``: the sizes
+    of the others.
     """
+    # A value grows with a power of the size between 0 (not at all) and 1. The sample shows it within an error, so
+    # three powers are tried. For each, the sums of the others are drawn by Pólya's urn (Lo 1988, the Bayesian bootstrap
+    # of a finite population), with one chunk more than the sample (UNSEEN). The mean is taken in two ways: the ratio of
+    # the sums holds whatever the law is, the mean of the chunks' ratios shows a long tail that stands at a small chunk.
     known = float(sum(values))
     if not len(rest) or known <= 0:
         return Interval(known, known, known)
@@ -66,7 +64,7 @@ def total(values: Sequence[float], sizes: Sequence[float], rest: Sequence[float]
 
 
 def _power(x: Any, t: Any) -> tuple[float, float]:
-    """The power of the size that a value grows with, and its standard error: a line through the logarithms."""
+    """The power of the size with which a value grows, and its standard error, by a line through the logarithms."""
     import numpy
 
     logs = numpy.log(numpy.maximum(x, x.mean() / 100))  # a few tiny values say nothing of what the large ones follow
@@ -80,7 +78,7 @@ def _power(x: Any, t: Any) -> tuple[float, float]:
 
 
 def _sums(urn: Any, x: Any, scale: Any) -> tuple[float, float]:
-    """Both ends of the ratio of two sums over the chunks that were drawn; the urn's last is what was not seen."""
+    """Both ends of the ratio of two sums over the chunks that were drawn; the last one in the urn is the unseen one."""
     import numpy
 
     most = max(UNSEEN * x.sum() / scale.sum() * scale.mean(), (1 + BEYOND * _tail(x)) * x.max())
@@ -100,8 +98,8 @@ def _tail(x: Any) -> float:
 def makespan(
     work: Interval, seconds: Sequence[float], left: int, *, workers: int, slots: int, stealing: bool
 ) -> Interval:
-    """How long so much work takes on ``workers × slots`` lanes: none is idle at best; at worst the longest chunk comes
-    last and, where chunks have their workers, one worker has more than its share.
+    """How long so much work takes on ``workers × slots`` lanes. At best no lane is idle; at worst the longest chunk
+    comes last, and one worker has more than its share if chunks are bound to workers (not ``stealing``).
     """
     lanes, longest = workers * slots, max(seconds, default=0.0)
     if lanes == 1 or not longest:
@@ -117,10 +115,9 @@ def makespan(
 
 
 def _longest(seconds: Sequence[float], left: int) -> float:
-    """No chunk takes longer, in all likelihood. Four laws, of which the worst counts: a dear kind that was not seen, a
-    lognormal variable, a power law of the tail, where most of the time may be that of one chunk, and one of all chunks
-    (Pareto's), where the logarithms are as skewed as it makes them: its index is known from the whole sample.
-    """
+    """An upper bound, in all likelihood, of the longest chunk: the worst that any of four laws allows."""
+    # A dear kind that was not seen; a lognormal law; a power law of the tail, under which one chunk may take most of
+    # the time; and Pareto's law for all chunks, if the logarithms are as skewed as it makes them.
     import numpy
 
     x = numpy.asarray(seconds, float)

@@ -1,4 +1,4 @@
-"""The drivers of one job, one after another: begun when one is needed, and another one in place of one that died."""
+"""Begins the drivers of one job, one after another: when one is needed, and in place of one that died."""
 
 from __future__ import annotations
 
@@ -16,8 +16,10 @@ _T = TypeVar("_T")
 
 
 class Sessions:
-    """``begin()`` starts a driver and asks it for the job; ``drop()`` ends one whose supervisor has died. ``wait()`` is
-    given a JobBusy: it raises that, or something else, or returns when it is time to look again.
+    """Begins drivers, and waits for a job that is busy.
+
+    ``begin()`` starts a driver and asks it for the job; ``drop()`` ends one whose supervisor has died; ``wait(busy)``
+    raises an error, or returns when it is time to try again.
     """
 
     def __init__(self, job_id: str, begin: Callable[[], Driver], drop: Callable[[], None], wait: BusyWait) -> None:
@@ -25,11 +27,11 @@ class Sessions:
         self._died = 0
 
     def begin(self) -> Driver:
-        """A driver that was asked for the job."""
+        """Begin a driver, and wait while the job is busy."""
         while True:
             try:
                 return self._begin()
-            except JobBusy as error:  # without processes, the lock is taken at once
+            except JobBusy as error:  # a driver without processes takes the lock at once
                 self._wait(error)
 
     def again(self, error: SupervisorDied) -> Driver:
@@ -42,9 +44,7 @@ class Sessions:
         return self.begin()
 
     def until_done(self, session: Driver, use: Callable[[Driver], _T]) -> _T:
-        """What is done with a driver that is asked for the job: by another one where its supervisor dies, and later
-        where somebody else has the job.
-        """
+        """Do ``use`` with a driver; again with another after a supervisor's death, and later while the job is busy."""
         while True:
             try:
                 return use(session)

@@ -1,4 +1,4 @@
-"""The stages of a run, for a collector: read, cut, wait for budget, call, map function, commit, reduce."""
+"""Measures the stages of a run for a collector: read, cut, wait for budget, call, map function, commit, reduce."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["StageTimes", "stage"]
 
 
 class StageTimes:
-    """Fills a collector from what the host hears anyway: the log, and notes.
+    """Fills a collector from what the host receives anyway: the log, and notes.
 
     "map function" is what a task took without its calls; waits for the budget are in it.
     """
@@ -25,18 +25,19 @@ class StageTimes:
         self._calls: dict[tuple[int, int, int], float] = {}  # ms, of tasks that have not ended
 
     def call(self, record: CallRecord) -> None:
-        """A call was settled."""
+        """Record a call."""
         self._collector.record("call", max(0.0, record.latency_ms))
         task = record.round, record.chunk_id, record.model_index
         self._calls[task] = self._calls.get(task, 0.0) + record.latency_ms
 
     def result(self, record: ResultRecord) -> None:
-        """A task ended."""
+        """Record a task that ended, without the time of its calls."""
+        # An answer from a batch has the latency of the batch, which is longer than the task that reads it: hence max().
         called = self._calls.pop((record.round, record.chunk_id, record.model_index), 0.0)
         self._collector.record("map function", max(0.0, record.duration_ms - called))
 
     def note(self, note: Note) -> None:
-        """Records of a worker or of the supervisor, or a wait for the budget."""
+        """Record a wait for the budget, or the measurements of a worker or the supervisor."""
         if note.name == "budget:waited":
             self._collector.record("wait for budget", max(0.0, note.fields["wait_ms"]))
         else:

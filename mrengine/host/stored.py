@@ -1,4 +1,4 @@
-"""What a job's log says of its map function and models, so that it can go on by its id alone."""
+"""Restores a job's map function and models from its log, so that it can go on by its id alone."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _VENDOR_HOSTS = frozenset(urlsplit(url).hostname for url in VENDORS)
 
 @dataclass(frozen=True, slots=True)
 class StoredJob:
-    """The JOB record of the epoch that counts, and what it can be made into."""
+    """A job as the JOB record of its current epoch describes it."""
 
     record: JobRecord
 
@@ -55,11 +55,12 @@ class StoredJob:
     def models(
         self, limits: Mapping[str, RateLimit] | None, *, api_key_env: str | None = None, prices: Prices = None
     ) -> tuple[Model, ...]:
-        """The job's models, by the names that they were given by. LogError: the record names them in no known way.
+        """The job's models, by the names that the caller gave then. LogError: the record cannot be read.
 
-        The caller has named no address. A vendor's key goes to its own hosts alone, as in ``run()`` (``models/keys``);
-        a variable that only the log names goes nowhere until ``api_key_env`` names it, too: ConfigError.
+        A vendor's key goes to the vendor's own hosts only, as in ``run()``. ConfigError: another variable would be
+        sent, which only the log names: ``api_key_env`` has to name it, too.
         """
+        # The caller has named no address here: a log from elsewhere could have any key sent anywhere.
         given = self.record.settings.get("models") or []
         try:
             specs = [ModelSpec(n, base_url=url, provider=provider, api_key_env=key) for n, url, provider, key in given]
@@ -73,17 +74,17 @@ class StoredJob:
         return models
 
     def batch(self, given: bool | Batch | None) -> bool | Batch | None:
-        """How its calls are asked, where the caller does not say it."""
+        """The ``batch`` setting that the caller has ``given``, or else the job's own."""
         fields = self.record.settings.get("batch")
         if given is not None or not isinstance(fields, Mapping):
             return given
         try:
             return Batch(**fields)
-        except TypeError:  # of another version
+        except TypeError:  # fields of another version
             return True
 
     def _show(self, model: Model, *, named: bool) -> None:
-        """Tell of an address that only the log names, before anything is sent there."""
+        """Warn of an address that only the log names, or refuse it, before anything is sent there."""
         if not _elsewhere(model.spec):
             return
         variables = " and ".join(lane.key_env for lane in (model, *model.lanes) if lane.key_env is not None)
@@ -102,14 +103,14 @@ class StoredJob:
 
 
 def _elsewhere(spec: ModelSpec) -> bool:
-    """Whether a spec of the log has an address, and not one of a vendor of models."""
+    """Whether a spec has an address that is not a known vendor's."""
     named = spec.name.partition("#")[0] if spec.name.startswith(("http://", "https://")) else None
     address = urlsplit(spec.base_url or named or "")
     return bool(address.scheme) and (address.scheme != "https" or address.hostname not in _VENDOR_HOSTS)
 
 
 def stored_job(view: ResumeEngine, job_id: str) -> StoredJob:
-    """A job, by its log. JobNotFound: nothing of it was kept."""
+    """The job of a log. JobNotFound: the log has no JOB record."""
     if view.epoch is None:
         raise JobNotFound(f"there is no job {job_id!r}: it was interrupted before its first record", job_id=job_id)
     return StoredJob(view.epoch.job)
@@ -118,8 +119,8 @@ def stored_job(view: ResumeEngine, job_id: str) -> StoredJob:
 def import_function(name: str, *, folder: str = "") -> Callable[..., Any]:
     """The function that "module:qualname" names. ConfigError: it cannot be imported, and why.
 
-    ``folder``: where its module was found when the job began. It is looked into first, and stays on ``sys.path``, for
-    what the function imports later.
+    ``folder``: where the module was found when the job began. It is searched first, and stays at the end of
+    ``sys.path``, for what the function imports later.
     """
     module, _, path = name.partition(":")
     if not module or not path:
@@ -128,7 +129,7 @@ def import_function(name: str, *, folder: str = "") -> Callable[..., Any]:
         found: Any = _imported(module, folder)
         for part in path.split("."):
             found = getattr(found, part)
-    except Exception as error:  # what a module does when it is imported may raise anything
+    except Exception as error:  # importing runs the module's code, which may raise anything
         there = f"; the job began with it in {folder}" if folder else ""
         known = isinstance(error, (ImportError, AttributeError))
         why = str(error) if known else f"{type(error).__name__}: {error}"
@@ -144,6 +145,6 @@ def _imported(module: str, folder: str) -> Any:
     sys.path.insert(0, folder)
     try:
         return importlib.import_module(module)
-    finally:
+    finally:  # only this import had to find the folder first: from now on it is searched last
         sys.path.remove(folder)
         sys.path.append(folder)

@@ -1,4 +1,4 @@
-"""A job's chunks as the host reads them again: from the chunk table in the log, and the spool."""
+"""Reads a job's chunks again in the host, from the chunk table in the log and the spool."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from mrengine.worker.chunk_reader import ChunkReader
 
 __all__ = ["chunks_of", "headings_of"]
 
-_HEAD = 4000  # bytes: an overlap and a heading behind it
+_HEAD = 4000  # bytes that are read behind the overlap: enough for a heading of 200 characters
 _HEADING = re.compile(r"\s*(#{1,6})[ \t]+([^\n]{1,200})")
 
 
 def chunks_of(view: ResumeEngine, spool: Path) -> Iterator[Chunk]:
-    """All chunks of the map round, with their texts, one after the other."""
+    """Yield all chunks of the map round with their texts."""
     epoch = view.epoch
     assert epoch is not None
     table = epoch.segments.get(0, [])
@@ -31,7 +31,7 @@ def chunks_of(view: ResumeEngine, spool: Path) -> Iterator[Chunk]:
 
 
 def headings_of(view: ResumeEngine, spool: Path) -> dict[int, tuple[str, ...]]:
-    """The headings of each chunk: those above it, and the one that it begins with; none where there is no spool."""
+    """The headings of each chunk: those above it, and the one that it begins with. None without a spool."""
     table = view.chunk_table()
     found: dict[int, tuple[str, ...]] = {}
     with closing(Text(spool)) as text:

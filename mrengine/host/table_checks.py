@@ -1,6 +1,6 @@
-"""Whether a job can go on with the chunk table and the text that an earlier run has left.
+"""Checks whether a job can go on with the chunk table and the text that an earlier run has left.
 
-A million rows are looked at in arrays, a record at a time.
+A million rows are checked in arrays, one record at a time.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ __all__ = [
     "tells_of_others",
 ]
 
-_FAR = (1 << 64) - 1  # where a document ends that is still being read
+_FAR = (1 << 64) - 1  # stands for the end of a document that is still being read
 
 
 def not_held(text: Text, documents: Iterable[DocumentRow]) -> list[DocumentRow]:
-    """The documents that are not in a spool as they were: texts of later rounds may stand behind them."""
+    """The documents whose text a spool does not have. Behind them it may have texts of later rounds."""
     return [row for row in documents if not text.holds(row.spool_offset, row.n_bytes, row.digest)]
 
 
 def lacking_text(place: Path, documents: Iterable[DocumentRow]) -> str | None:
-    """Why a spool cannot be used for these documents, "" where there is none; None: it has them as they were."""
+    """Why a spool cannot be used for these documents ("": there is no spool); None: it has their text."""
     with Text(place) as text:
         if not text.exists:
             return text.why
@@ -49,9 +49,8 @@ def lacking_text(place: Path, documents: Iterable[DocumentRow]) -> str | None:
 
 
 def has_wrong_rows(stored: ResumeEngine, place: Path, documents: Sequence[DocumentRow]) -> bool:
-    """Whether the chunk table names what the spool has not, though that has all documents: its records were wrong
-    before their CRCs were made. Such rows have failed their chunks, and are looked for among those.
-    """
+    """Whether the chunk table names text that the spool does not have, although it has all documents."""
+    # Such rows were wrong before their CRCs were made. They have failed their chunks, so only those are checked.
     failed = [failure.chunk_id for failure in stored.failures() if failure.kind == "damaged"]
     if not failed or lacking_text(place, documents) is not None:
         return False
@@ -71,7 +70,7 @@ def _is_right(table: ChunkTable, chunk: int, text: Text, documents: Sequence[Doc
 
 
 def is_there(chunk: int, row: ChunkRow, text: Text) -> bool:
-    """Whether a spool has the text that a row tells of."""
+    """Whether a spool has the text of a row."""
     data = text.read(row.spool_from, row.spool_to)
     if data is None or blake2b(data, digest_size=16).digest() != row.digest:
         return False
@@ -82,7 +81,7 @@ def is_there(chunk: int, row: ChunkRow, text: Text) -> bool:
 
 
 def rows_follow(stored: ResumeEngine, documents: Iterable[DocumentRow]) -> bool:
-    """Whether the rows of a table follow one another, each in its document (``stands_in``)."""
+    """Whether the rows of a table are in order, each inside its document (see ``stands_in``)."""
     import numpy
 
     places = array("Q"), array("Q")
@@ -90,7 +89,7 @@ def rows_follow(stored: ResumeEngine, documents: Iterable[DocumentRow]) -> bool:
         for row in documents:
             places[0].append(row.spool_offset)
             places[1].append(_FAR if row.is_open else row.spool_offset + row.n_bytes)
-    except (OverflowError, TypeError):  # a record that its CRC vouches for, and that nobody wrote so
+    except (OverflowError, TypeError):  # its CRC is right, but no writer makes such a record
         return False
     begins, ends = (numpy.array(place, numpy.uint64) for place in places)
     last = 0
@@ -106,13 +105,13 @@ def rows_follow(stored: ResumeEngine, documents: Iterable[DocumentRow]) -> bool:
 
 
 def first_row(table: ChunkTable, document: int) -> int:
-    """The first row of a document, or behind, in a table whose rows follow one another."""
+    """The first row of a document, or the place where it would be, in a table that is in order."""
     return bisect_left(range(len(table)), document, key=lambda row: table[row].document)
 
 
 def rows_to_go_on_with(stored: ResumeEngine, place: Path, documents: Sequence[DocumentRow]) -> bool:
-    """Whether a cut that was interrupted can go on behind the rows that the log has: they follow one another, and those
-    of the last document, which is cut once more, tell of the text in the spool.
+    """Whether an interrupted cut can go on behind the rows of the log: all are in order, and the spool has the text of
+    the last document's rows.
     """
     if not rows_follow(stored, documents):
         return False
@@ -123,9 +122,8 @@ def rows_to_go_on_with(stored: ResumeEngine, place: Path, documents: Sequence[Do
 
 
 def tells_of_others(stored: ResumeEngine, documents: Sequence[DocumentRow]) -> bool:
-    """Whether a DOCUMENTS record says anything else of these documents, whose digest is the job's: it was wrong before
-    its CRC was made.
-    """
+    """Whether a DOCUMENTS record differs from these documents, although their digest is the job's."""
+    # Such a record was wrong before its CRC was made; its chunks would be run under other names or at other places.
     if isinstance(documents, DocumentRows) and documents.are_those_of(stored):
         return False
     for first, rows in stored.documents().batches():

@@ -1,4 +1,4 @@
-"""Controls Python's signal handlers around cleanup: when a signal interrupts, and when it has to wait."""
+"""Decides when Python's signal handlers may interrupt a run, and when a signal has to wait: around clean-up."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from typing import Any
 
 __all__ = ["Signals", "uninterrupted"]
 
-_NUMBERS = sorted(signal.valid_signals(), key=lambda number: number == signal.SIGINT)  # it is given back last
-QUIET_S = 1.0  # from an exception of a handler to the clean-up that it causes, at most
+# SIGINT last: handlers are taken and given back in this order.
+_NUMBERS = sorted(signal.valid_signals(), key=lambda number: number == signal.SIGINT)
+QUIET_S = 1.0  # how long signals wait after a handler has raised: the clean-up begins within that time
 
 
 class Signals:
-    """The handlers of the main thread between ``take()`` and ``give_back()``. A signal that comes meanwhile is put off,
-    but for those within ``with open():``; there its handler is called at once.
+    """Holds the main thread's signal handlers between ``take()`` and ``give_back()``.
 
-    Where a handler raises, the next one is put off from that very moment, for ``QUIET_S``: however short the gap, a
-    second Ctrl-C cannot strike the way to the clean-up that the first one causes. So ``open()`` stands around what may
-    be broken off, and the clean-up around ``open()``. In other threads handlers do not strike, and nothing is done.
+    A signal that comes meanwhile is put off, except within ``with open():``, where its handler is called at once. Code
+    that may be broken off goes into ``open()``, and its clean-up around that. After a handler has raised, the next
+    signal waits for ``QUIET_S``. In other threads nothing is done: Python runs handlers in the main thread only.
     """
 
     def __init__(self) -> None:
@@ -34,7 +34,7 @@ class Signals:
         self._quiet_until = 0.0
 
     def take(self) -> None:
-        """Put off what comes from now on; may be called twice."""
+        """Put signals off from now on; may be called twice."""
         if threading.current_thread() is not threading.main_thread():
             return
         try:
@@ -49,28 +49,29 @@ class Signals:
             raise
 
     def take_surely(self) -> None:
-        """The same, to its end also where a signal strikes in the middle of it, which is raised then."""
+        """Do ``take()`` completely, even if a signal strikes in the middle of it, and then raise its exception."""
         try:
             self.take()
         finally:
             self.take()
 
     def give_back(self) -> None:
-        """The handlers are as they were; what was put off strikes."""
+        """Restore the handlers, and deliver the signals that were put off."""
         self._restore()
         self._deliver()
 
     def remind(self) -> None:
-        """Where an exception was swallowed (by a callback, or a ``__del__``), what came right after it strikes now."""
+        """Deliver signals that were put off right after a handler raised, if its exception did not end the run."""
+        # A callback or a ``__del__`` may have swallowed it; the signals would wait for the end of the run.
         if self._came and self._open and time.monotonic() >= self._quiet_until:
             self._deliver()
 
     def open(self) -> _Open:
-        """A ``with`` block within which signals strike, those that were put off at its beginning."""
+        """A ``with`` block in which handlers are called at once; signals that were put off are delivered first."""
         return _Open(self)
 
     def outside(self) -> _Outside:
-        """A ``with`` block in which the caller's own code runs, of which nobody knows when it comes back."""
+        """A ``with`` block for the caller's own code, which may take any time: it has its own handlers meanwhile."""
         return _Outside(self)
 
     def _strike(self, number: int, frame: FrameType | None) -> None:
@@ -80,11 +81,12 @@ class Signals:
         try:
             self._handlers[signal.Signals(number)](number, frame)
         except BaseException:
+            # From this very moment: however short the gap, a second Ctrl-C cannot strike the way to the clean-up.
             self._quiet_until = time.monotonic() + QUIET_S
             raise
 
     def _restore(self) -> None:
-        """A handler that the caller's code has set meanwhile stays."""
+        """Restore the handlers, except where the caller's code has set another one meanwhile."""
         for number, handler in self._handlers.items():
             if threading.current_thread() is threading.main_thread() and signal.getsignal(number) == self._strike:
                 signal.signal(number, handler)
@@ -97,25 +99,26 @@ class Signals:
 
 @cache
 def _installed() -> Callable[[int], int | None]:
-    """What the system calls at a signal: an address."""
+    """The function that returns the address of what the system calls at a signal."""
     ask = ctypes.pythonapi.PyOS_getsig
     ask.restype, ask.argtypes = ctypes.c_void_p, [ctypes.c_int]
     return ask
 
 
 def _is_pythons(number: int) -> bool:
-    """Whether the system calls Python at this signal. Where a program embeds Python (uWSGI), its own handler may be
-    where Python believes that its own is: ``signal.signal()`` would lose it, and the program could not be ended.
-    """
+    """Whether the system calls Python at this signal."""
+    # A program that embeds Python (uWSGI) may have put a handler of its own in the place of Python's, unknown to it:
+    # ``signal.signal()`` would lose that, and the program could not be ended.
     return _installed()(number) == _trampoline()
 
 
 @cache
 def _trampoline() -> int | None:
-    """The one function of Python that the system calls at every signal with a handler in Python: seen at a signal that
-    nobody uses, for a moment. None: there is none, and then no handler is touched.
+    """The address of the C function that calls every signal handler in Python; 0: it is not known, and no handler is
+    touched.
     """
-    for number in (signal.SIGURG, signal.SIGCONT, signal.SIGWINCH):  # whose default is to do nothing
+    # Python does not tell it: a handler is set, for a moment, at a signal that has none and is ignored by default.
+    for number in (signal.SIGURG, signal.SIGCONT, signal.SIGWINCH):
         if signal.getsignal(number) is signal.SIG_DFL:
             signal.signal(number, lambda number, frame: None)
             try:
@@ -139,7 +142,9 @@ class _Open:
 
 
 class _Outside:
-    """No generator: one that is struck while it is left goes on when it is collected, when all was given back."""
+    """See ``Signals.outside``."""
+
+    # No generator: interrupted on its way out, it would go on when it is collected, after all was given back.
 
     def __init__(self, signals: Signals) -> None:
         self._signals = signals
@@ -153,7 +158,7 @@ class _Outside:
 
 @contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Put off Python's signal handlers for what is bounded in time."""
+    """A ``with`` block that no signal handler interrupts; for code that is bounded in time."""
     signals = Signals()
     signals.take()
     try:

@@ -1,4 +1,4 @@
-"""What a run may have to wait for before it begins: another run of its runner, another run of its job."""
+"""Waits, before a run begins, for another run of its runner or of its job."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ from mrengine.progress import Progress
 
 __all__ = ["BusyWait", "Turns"]
 
-POLL_S = 0.2
-SETTLE_S = 0.2
-TURN_S = 0.01  # between two looks whether the other run has given its turn back
+POLL_S = 0.2  # between two looks whether the job is free
+SETTLE_S = 0.2  # an owner of the job that is gone after so long was about to end
+TURN_S = 0.01  # between two looks whether the runner is free
 
 
 class BusyWait:
-    """Call it with a JobBusy: it returns when it is time to look again, or raises what ends the wait.
+    """Called with a JobBusy, it returns when it is time to look again, or raises what ends the wait.
 
-    ``until``: of ``time.monotonic()``, None: for ever. ``stopped()``: whether ``runner.stop()`` was called meanwhile.
+    ``until``: when the wait ends (``time.monotonic()``), None: never. ``stopped()``: whether ``runner.stop()`` was
+    called meanwhile.
     """
 
     def __init__(
@@ -31,7 +32,7 @@ class BusyWait:
         self._stopped, self._progress = stopped, progress
 
     def __call__(self, busy: JobBusy) -> None:
-        """JobBusy: nobody wants to wait. JobTimeout, JobCancelled: not any longer."""
+        """Wait a moment. JobBusy: the caller does not want to wait. JobTimeout, JobCancelled: the wait is over."""
         if self._on_busy != "wait":
             raise busy
         if self._stopped():
@@ -45,33 +46,35 @@ class BusyWait:
         time.sleep(min(POLL_S, left_s))
 
     def until_free(self, folder: Path) -> None:
-        """Wait while somebody runs the job of a folder, and is not about to end."""
+        """Wait while another process runs the job of a folder, unless that is about to end."""
         while (owner := _runs(folder)) is not None and _runs(folder, after_s=SETTLE_S):
             message = f"job {self._job_id} is run by {owner}: wait for it (on_busy='wait'), or cancel it"
             self(JobBusy(message, job_id=self._job_id, pid=owner.pid))
 
 
 def _runs(folder: Path, *, after_s: float = 0.0) -> Owner | None:
-    """Who runs a job, and is not about to end: a supervisor hears of its host's death some milliseconds after it."""
+    """The process that runs a job; None: there is none, or it is about to end."""
+    # A supervisor hears of its host's death some milliseconds later: a job that was just killed looks as if it ran.
     time.sleep(after_s)
     owner = JobLock(folder).holder()
-    known = owner is not None and owner.state != "unknown"  # it may just be taken, or given up
+    known = owner is not None and owner.state != "unknown"  # "unknown": the lock is just being taken, or given up
     return owner if owner is not None and known and owner.alive and not owner.draining else None
 
 
 class Turns:
-    """Taken by one run, given back at its end, from any thread (a generator may be closed by another one)."""
+    """Lets one run of a runner go on at a time. Any thread may give a turn back, as any may close a stream."""
 
     def __init__(self) -> None:
         self._taken: dict[str, tuple[object, int]] = {}  # "by": a run and its thread
 
     def take(self, run: object, *, wait: bool, until: float | None) -> None:
-        """ConfigError: a run is going on, and its end is not to be waited for, or would never come. JobTimeout: it
-        did not come by ``until`` (of ``time.monotonic()``).
+        """Take the turn. ConfigError: another run has it, and waiting is not wanted, or would never end. JobTimeout:
+        that run did not end by ``until`` (``time.monotonic()``).
         """
         mine = run, threading.get_ident()
         while True:
-            taken = self._taken.setdefault("by", mine)  # one step: an interrupt cannot come between
+            # One step, without a lock: neither an interrupt nor another thread comes between the look and the taking.
+            taken = self._taken.setdefault("by", mine)
             if taken is mine:
                 return
             if not wait:
@@ -87,7 +90,7 @@ class Turns:
             time.sleep(TURN_S)
 
     def give_back(self, run: object) -> None:
-        """The run is over, if it had its turn."""
+        """Give the turn of a run back, if the run has it."""
         taken = self._taken.get("by")
         if taken is not None and taken[0] is run:
             del self._taken["by"]

@@ -1,4 +1,4 @@
-"""Durations by name, and their statistics."""
+"""Collects durations by name, and computes their statistics."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from typing import Any
 __all__ = ["PerformanceCollector", "Statistics", "collector"]
 
 FORMAT = 1
-SAMPLES = 100_000  # of each name, 800 kB; counts and sums go on beyond it
-NAMES = 10_000  # names made from chunk ids must not fill the memory in a long job
+SAMPLES = 100_000  # kept of each name, in 800 kB; counts and sums cover all
+NAMES = 10_000  # names that are made from chunk ids must not fill the memory in a long job
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Statistics:
     count: int
     total_ms: float
     mean_ms: float
-    median_ms: float
+    median_ms: float  # the same as p50_ms
     p50_ms: float
     p90_ms: float
     p95_ms: float
@@ -52,7 +52,7 @@ class _Series:
     def add(self, duration_ms: float) -> None:
         if len(self.samples) < SAMPLES:
             self.samples.append(duration_ms)
-        else:
+        else:  # a ring: the oldest sample is replaced
             self.samples[self.count % SAMPLES] = duration_ms
         self.count += 1
         self.total += duration_ms
@@ -71,7 +71,8 @@ def _percentile(ordered: Sequence[float], share: float) -> float:
 class PerformanceCollector:
     """Durations by name. Any thread may record; a disabled collector drops all records.
 
-    ``len(collector)`` is the number of records. Pickled, as with a map function, it becomes the other process's own.
+    ``len(collector)`` is the number of records. A pickled collector, as one in a map function, is loaded as the
+    collector of the process that loads it.
     """
 
     def __init__(self, *, enabled: bool = True) -> None:
@@ -80,7 +81,7 @@ class PerformanceCollector:
         self._series: dict[str, _Series] = {}
 
     def __reduce__(self) -> tuple[object, ...]:
-        # In a worker it becomes the worker's own collector, whose records travel back to that of the run.
+        # A copy's records would be lost in the worker; those of the worker's own collector are sent to the host.
         return _of_this_process, ()
 
     def enable(self) -> None:
@@ -98,7 +99,7 @@ class PerformanceCollector:
 
     def record(self, name: str, duration_ms: float) -> None:
         """Add one duration. ValueError for one that is negative or not finite."""
-        if not self.enabled:
+        if not self.enabled:  # first, and without the lock: profiled functions stay in code that is not measured
             return
         if not 0 <= duration_ms < math.inf:  # it would spoil every statistic
             raise ValueError(f"a duration is a finite number of milliseconds, not {duration_ms!r}")
@@ -108,7 +109,7 @@ class PerformanceCollector:
     def _add(self, name: str, duration_ms: float) -> None:
         series = self._series.get(name)
         if series is None:
-            if len(self._series) >= NAMES:
+            if len(self._series) >= NAMES:  # the time is counted, though not under its own name
                 name = "(other names)"
             series = self._series.setdefault(name, _Series())
         series.add(duration_ms)
@@ -134,7 +135,7 @@ class PerformanceCollector:
             series = self._series.get(name)
             if series is None:
                 return None
-            ordered = sorted(series.samples)
+            ordered = sorted(series.samples)  # a copy, as other threads go on recording
             count, total, least, most = series.count, series.total, series.least, series.most
         p50, p90, p95, p99 = (_percentile(ordered, share) for share in (0.5, 0.9, 0.95, 0.99))
         return Statistics(name, count, total, total / count, p50, p50, p90, p95, p99, least, most)
@@ -157,7 +158,7 @@ class PerformanceCollector:
         Path(path).write_text(json.dumps(self.to_json(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
     def drain(self) -> list[tuple[str, float]]:
-        """Remove all records and return them as ``(name, ms)``, to be sent from a worker to its host."""
+        """Remove all records and return them as ``(name, ms)``, up to 100,000 of each name, for another collector."""
         with self._lock:
             taken, self._series = self._series, {}
         return [(name, value) for name, series in taken.items() for value in series.samples]

@@ -1,4 +1,4 @@
-"""Records into a collector: a decorator, a context manager, and the standard library's profiler as another one."""
+"""Measures code: a decorator and context managers that record into a collector, and one that runs cProfile."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class ProfilerContext:
 
     @property
     def duration_ms(self) -> float:
-        """0.0 before the block."""
+        """The block's duration in milliseconds, so far or as a whole; 0.0 before the block."""
         if not self._began:
             return 0.0
         return ((self._ended or time.perf_counter_ns()) - self._began) / 1e6
@@ -91,11 +91,13 @@ def _wrap(function: F, *, name: str | None, collector: PerformanceCollector | No
     if not callable(function):
         raise ConfigError(f"@profile decorates a function, not a {type(function).__name__}")
     label = name or str(getattr(function, "__qualname__", type(function).__name__))
+    # The wrapper's closure holds it. So a map function that is pickled by value takes it along, see its __reduce__().
     target = own if collector is None else collector
     return functools.wraps(function)(_wrapper_for(function)(function, label, target))  # type: ignore[return-value]
 
 
 def _wrapper_for(function: Callable[..., Any]) -> Callable[[Any, str, PerformanceCollector], Callable[..., Any]]:
+    # A wrapper of the function's own kind: inspect must say the same of both.
     if inspect.isasyncgenfunction(function):
         return _async_generator
     if inspect.iscoroutinefunction(function):
@@ -143,6 +145,7 @@ def _generator(function: Any, label: str, target: PerformanceCollector) -> Calla
     def profiled(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
         if not target.enabled:
             return (yield from function(*args, **kwargs))
+        # Not ``yield from``: it would count the consumer's time between two values. The protocol is the same by hand.
         spent = _Spent()
         inner = function(*args, **kwargs)
         step: Callable[[], Any] = functools.partial(next, inner)
@@ -156,7 +159,7 @@ def _generator(function: Any, label: str, target: PerformanceCollector) -> Calla
                 try:
                     sent = yield value
                 except GeneratorExit:
-                    with spent:
+                    with spent:  # its ``finally`` blocks are its own time
                         inner.close()
                     raise
                 except BaseException as error:  # noqa: BLE001 - what was thrown in belongs to the wrapped generator
@@ -171,6 +174,7 @@ def _generator(function: Any, label: str, target: PerformanceCollector) -> Calla
 
 def _async_generator(function: Any, label: str, target: PerformanceCollector) -> Callable[..., Any]:
     async def profiled(*args: Any, **kwargs: Any) -> AsyncIterator[Any]:
+        # Also while the collector is disabled, which drops the record: there is no ``yield from`` to delegate with.
         spent = _Spent()
         inner = function(*args, **kwargs)
         step: Callable[[], Any] = inner.__anext__
@@ -201,9 +205,9 @@ def _async_generator(function: Any, label: str, target: PerformanceCollector) ->
 def cprofile_context(path: str | Path | None = None, top_n: int = 30) -> Iterator[cProfile.Profile]:
     """Run a block of this thread under :mod:`cProfile`.
 
-    ``path``: the file for the table of the ``top_n`` functions by cumulative time, as text; beside it, with the suffix
-    ``.pstats``, goes the whole profile for ``snakeviz`` and its like. None: nothing is written, and the block's profile
-    can be asked. The files are written even if the block raises. ValueError for ``top_n`` below 1.
+    ``path``: a text file for the table of the ``top_n`` functions by cumulative time; the whole profile goes beside it,
+    with the suffix ``.pstats``, for ``snakeviz`` and its like. None: nothing is written; use the profile that the block
+    is given. The files are written even if the block raises. ValueError for ``top_n`` below 1.
     """
     if top_n < 1:
         raise ValueError(f"top_n is at least 1, not {top_n}")

@@ -1,4 +1,4 @@
-"""Named stages that nest, overlap and run in several threads; durations for people."""
+"""Times named stages that nest, overlap and run in several threads; writes durations for people."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ class StageTotal:
 @dataclass(slots=True)
 class _Stage:
     count: int = 0
-    busy: int = 0
+    busy: int = 0  # nanoseconds, as all below
     wall: int = 0
-    inside: int = 0
-    since: int = 0
+    inside: int = 0  # how many passages are going on
+    since: int = 0  # when the first of these began
 
 
 class ComponentTimer:
@@ -48,7 +48,7 @@ class ComponentTimer:
         self._lock = threading.Lock()
         self._stages: dict[tuple[str, ...], _Stage] = {}
         self._open: dict[str, list[int]] = {}
-        self._thread = threading.local()
+        self._thread = threading.local()  # the path of the stages that this thread is in
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -81,7 +81,7 @@ class ComponentTimer:
     def _enter(self, path: tuple[str, ...]) -> int:
         with self._lock:
             stage = self._stages.setdefault(path, _Stage())
-            now = time.perf_counter_ns()
+            now = time.perf_counter_ns()  # under the lock, so that no thread's start is before ``since``
             if not stage.inside:
                 stage.since = now
             stage.inside += 1
@@ -94,7 +94,7 @@ class ComponentTimer:
             stage.inside -= 1
             stage.count += 1
             stage.busy += now - began
-            if not stage.inside:
+            if not stage.inside:  # the last to leave counts the time once for all that were inside
                 stage.wall += now - stage.since
         if self._collector is not None:
             self._collector.record("/".join(path), (now - began) / 1e6)
@@ -127,6 +127,7 @@ def format_duration(ms: float) -> str:
         return "unknown"
     if ms < 0:
         return "-" + format_duration(-ms)
+    # The limits lie where rounding would write 1000 of a unit, or 60 s.
     if ms < 0.9995:
         return f"{ms * 1000:.0f} µs"
     if ms < 999.5:

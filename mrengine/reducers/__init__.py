@@ -1,7 +1,7 @@
 """Reducers: plain functions from the results of a job to its answer.
 
-Each takes a ``Sequence[ChunkResult]``, which may have ``failures`` for the missing ones. A reducer that needs the
-answers of all models to each chunk declares it: ``reducer.balance = "all"`` is then the job's default.
+Each takes a ``Sequence[ChunkResult]``, which may have an attribute ``failures`` for the chunks without a result. A
+reducer that needs the answers of all models to each chunk has ``reducer.balance = "all"``: the job's default then.
 """
 
 from __future__ import annotations

@@ -48,6 +48,7 @@ def consensus_aggregator(results: Sequence[ChunkResult] | None = None, *, quorum
         return partial(consensus_aggregator, quorum=quorum)
     ordered, failures = in_order(results), failures_of(results)
     answered = [(item.chunk_id, item.model) for item in ordered] + [(f.chunk_id, f.model) for f in failures]
+    # Models in order of appearance, those of failures too: a model that has answered elsewhere is missed here.
     ranks = {model: rank for rank, model in enumerate(dict.fromkeys(model for _, model in answered))}
     outcomes = Counter(chunk for chunk, _ in answered)
     votes: dict[int, list[_Vote]] = defaultdict(list)
@@ -55,6 +56,7 @@ def consensus_aggregator(results: Sequence[ChunkResult] | None = None, *, quorum
         vote = _vote(item, ranks[item.model])
         if vote.prediction is not None:
             votes[item.chunk_id].append(vote)
+    # Results without a model's name have one rank between them: there each outcome of the chunk is a voter.
     entries = [_entry(chunk, votes[chunk], max(outcomes[chunk], len(ranks)), quorum) for chunk in sorted(outcomes)]
     confidences = [entry["confidence"] for entry in entries]
     average = math.fsum(confidences) / len(confidences) if confidences else 0.0
@@ -70,7 +72,9 @@ def _vote(item: ChunkResult, rank: int) -> _Vote:
     confidence: Any = None
     if isinstance(value, Mapping) and "prediction" in value:
         value, confidence = value["prediction"], value.get("confidence")
+    # True and NaN are no confidence: one is an int, the other would make every comparison of sums false.
     number = isinstance(confidence, (int, float)) and not isinstance(confidence, bool) and math.isfinite(confidence)
+    # Equal values are one prediction, whatever the order of their keys.
     label = value if isinstance(value, str) else json.dumps(value, sort_keys=True, ensure_ascii=False, default=repr)
     return _Vote(label, value, float(confidence) if number else 0.0, item.model, rank)
 
@@ -94,5 +98,6 @@ def _entry(chunk_id: int, votes: Sequence[_Vote], expected: int, quorum: int | N
 
 
 def _weight(group: Sequence[_Vote]) -> tuple[int, float, int]:
-    """More votes, then more confidence, then the earlier model."""
+    """The order of predictions: by votes, then by the voters' confidence, then by the first model."""
+    # fsum is exact: which prediction wins must not depend on the order of the results.
     return len(group), math.fsum(vote.confidence for vote in group), -group[0].rank

@@ -38,7 +38,7 @@ def collect(
     singles = [one for one in singles if one is not None]
     if count is not False:
         return dict(Counter(_named(key(one)) for one in singles).most_common())
-    first: dict[str, Any] = {}
+    first: dict[str, Any] = {}  # by JSON: lists and dicts cannot be hashed
     for one in singles:
         first.setdefault(_named(key(one)), one)
     return list(first.values())
@@ -58,11 +58,11 @@ def _named(value: Any) -> str:
 
 
 def vote(results: Sequence[ChunkResult]) -> dict[str, Any]:
-    """The most frequent value, over all chunks: ``{"value", "share", "votes"}``.
+    """The most frequent value over all chunks: ``{"value", "share", "votes"}``.
 
-    ``votes`` counts each value (by its JSON, unless it is a str), the most frequent first; ``share`` is the winner's. A
-    result with a ``"prediction"`` votes for that; None is no vote. A tie goes to the value that came first. ``value``
-    is None if there are no votes.
+    ``votes`` counts each value (by its JSON, unless it is a str), the most frequent first; ``share`` is the winner's
+    part of all votes. A result with a ``"prediction"`` votes for that; None is no vote. A tie goes to the value that
+    came first. ``value`` is None if there are no votes.
     """
     values = [normalise(item.result) for item in in_order(results)]
     ballots = [one.get("prediction") if isinstance(one, Mapping) and "prediction" in one else one for one in values]
@@ -71,7 +71,7 @@ def vote(results: Sequence[ChunkResult]) -> dict[str, Any]:
     if not counts:
         return {"value": None, "share": 0.0, "votes": {}}
     winner, votes = counts.most_common(1)[0]
-    value = next(one for one in ballots if _named(one) == winner)
+    value = next(one for one in ballots if _named(one) == winner)  # the value itself, of which the winner is the JSON
     return {"value": value, "share": votes / len(ballots), "votes": dict(counts.most_common())}
 
 
@@ -106,12 +106,12 @@ def medical_report_aggregator(results: Sequence[ChunkResult]) -> dict[str, Any]:
 
 
 def in_order(results: Sequence[ChunkResult]) -> list[ChunkResult]:
-    """The results by chunk; several results of one chunk keep their order, which is that of the models."""
+    """The results sorted by chunk; those of one chunk keep their order, which is that of the models."""
     return sorted(results, key=lambda item: item.chunk_id)
 
 
 def failures_of(results: Sequence[ChunkResult]) -> Sequence[ChunkFailure]:
-    """The failures that come with the results; a plain list has none."""
+    """The failures that come with a run's results; a plain list has none."""
     failures: Sequence[ChunkFailure] = getattr(results, "failures", ())
     return failures
 
@@ -119,9 +119,11 @@ def failures_of(results: Sequence[ChunkResult]) -> Sequence[ChunkFailure]:
 def text_of(item: ChunkResult) -> str | None:
     """The result itself if it is a str, else its ``text``; None for a result of None.
 
-    TypeError for anything else: it names the chunk and the type, never the value.
+    TypeError for anything else, with the chunk and the type.
     """
+    # The message never shows the value: text of a document stands in no exception (docs/design.md, promise 7).
     value = item.result
+    # A str has no attribute ``text``, and stands for itself.
     text = value.get("text") if isinstance(value, Mapping) else getattr(value, "text", value)
     if text is None and value is None:
         return None

@@ -1,4 +1,4 @@
-"""Describes reduces by prompt: groups that are merged until one is left, or one text that is continued."""
+"""Describes reduces by prompt: groups of results are merged until one is left, or one text is refined step by step."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ SEPARATOR = "\n\n"
 
 
 class Merge(Protocol):
-    """The values that are merged, and their form in a call."""
+    """How a reduce by prompt merges values: their text for a call, and the value that replaces them."""
 
     def first(self, results: Sequence[ChunkResult]) -> list[Any]:
-        """A value for each result; None for one that adds nothing."""
+        """A value for each result; None for a result that adds nothing."""
 
     def text(self, values: Sequence[Any]) -> str:
         """The text of these values for one call."""
 
     def merged(self, answer: Any, values: Sequence[Any]) -> Any:
-        """The value that replaces these values, by the call's answer."""
+        """The value that replaces these values, made of the call's answer."""
 
 
 class ValueMerge:
@@ -38,21 +38,21 @@ class ValueMerge:
         return [result.result for result in results]
 
     def text(self, values: Sequence[Any]) -> str:
-        """Each as text: itself, its "text", or JSON."""
+        """The values as texts (a str itself, a dict's "text", else JSON), with a blank line between two."""
         return SEPARATOR.join(map(_as_text, values))
 
     def merged(self, answer: Any, values: Sequence[Any]) -> Any:
-        """The answer."""
+        """The call's answer as it is."""
         return answer
 
 
 @dataclass(frozen=True, slots=True)
 class TreeReduce:
-    """A reduce that runs on the pool, one round for each level. ``fan_in``: results in a group; None: as many as a call
-    holds.
+    """A reduce that runs on the pool, one round for each level.
 
-    ``running``: a level merges only the first two values that a document has left. ``most_tokens``: of a group, if a
-    call has room for more than a chunk of the job; None: as many as a chunk.
+    ``fan_in``: how many results a group has; None: as many as fit into a call. ``running``: each level merges only the
+    first two values that a document has left. ``most_tokens``: how large a group may be, where a call has room for more
+    than a chunk of the job; None: as large as a chunk.
     """
 
     prompt: Any = field(repr=False)  # a map function with a ``map_version``
@@ -73,18 +73,18 @@ class RefinePrompt:
     prompt: PromptMap
 
     def __call__(self, chunk: Any, context: Any) -> Any:
-        """The answer over both."""
+        """Ask the prompt with both texts."""
         summary, text = json.loads(chunk.text)
         return self.prompt.asked(context, (text, summary), chunk.tokens)
 
     @property
     def map_version(self) -> str:
-        """The prompt's."""
+        """The version of the prompt, marked as one of a refine."""
         return f"refine-{self.prompt.map_version}"
 
     @property
     def result_type(self) -> Any:
-        """The prompt's."""
+        """The type of the prompt's answer."""
         return self.prompt.result_type
 
 
@@ -105,6 +105,7 @@ def tree_reduce(
     ``group_by="heading"``: sections are merged first, if documents have headings. ``max_tokens`` None: half as many as
     the joined results have. ``query``: stands for ``$query``, as data.
     """
+    # A level of groups of one would leave as many results as it began with. A bool is an int, and no number here.
     if fan_in is not None and (type(fan_in) is not int or fan_in < 2):
         raise ConfigError(f"fan_in={fan_in!r}: a whole number, as a group has at least 2 results", setting="fan_in")
     check_group_by(group_by)
@@ -121,15 +122,15 @@ def refine(
     on_truncation: str = "error",
     query: str | None = None,
 ) -> TreeReduce:
-    """A reduce function that goes through the results in order: ``$summary`` is the answer so far (at first, the first
-    result), ``$text`` the next result. It makes one call fewer than there are results, one after the other.
+    """A reduce function that goes through the results in order: ``$summary`` is the answer so far, ``$text`` the next
+    result. It begins with the first result as the answer, so it makes one call fewer than there are results, in a row.
     """
     prompt_map = PromptMap(prompt, system, max_tokens, None, response_model, on_truncation, query=query)
     return TreeReduce(RefinePrompt(check_prompt(prompt_map)), running=True)
 
 
 def check_group_by(group_by: Any) -> None:
-    """ConfigError for anything by which results are not grouped."""
+    """ConfigError unless results can be grouped by this."""
     if group_by not in (None, "heading"):
         raise ConfigError(f"group_by={group_by!r}: it is None or 'heading'", setting="group_by")
 

@@ -1,7 +1,7 @@
 """Spans and metrics of a run for OpenTelemetry, by the semantic conventions for generative AI.
 
-A job's span holds those of its rounds, a round's those of its chunks, a chunk's those of its calls. The host makes them
-with the times in the log, once a chunk has ended. ``continued`` is for the workers.
+A job's span contains those of its rounds, a round's those of its chunks, a chunk's those of its calls. The host makes
+the spans of a chunk when that has ended, with the times in the log. ``continued`` runs in the workers.
 """
 
 from __future__ import annotations
@@ -24,13 +24,14 @@ if TYPE_CHECKING:
 
 __all__ = ["OpenTelemetry", "continued"]
 
-REFUSED = "refused"
+REFUSED = "refused"  # the finish_reason of a CALL that settles a call without an answer
 Key = tuple[int, int, int]
 
 
 class OpenTelemetry:
-    """For the setting ``telemetry``. A provider of None: the one that the program has set up (``set_tracer_provider``,
-    …).
+    """A watcher for the setting ``telemetry`` that makes spans and metrics of runs.
+
+    A provider of None is the one that the program has set up (``set_tracer_provider``, …).
     """
 
     def __init__(
@@ -79,7 +80,7 @@ def _callers_context() -> Any:
 
 
 class _Watch:
-    """One run. Its calls are kept until their chunk has ended, because a parent's span must begin before them."""
+    """The watch of one run."""
 
     def __init__(self, to: OpenTelemetry, tracer: Any, job_id: str, models: Mapping[str, str]) -> None:
         from opentelemetry import trace
@@ -89,6 +90,7 @@ class _Watch:
         attributes = {names.JOB: job_id}
         self._job: Span = tracer.start_span(f"mrengine job {job_id}", _callers_context(), attributes=attributes)
         self._round: Span | None = None
+        # Calls wait here until their chunk has ended: its span, their parent, begins before them and is made then.
         self._calls: dict[Key, list[CallRecord]] = {}
         carrier: dict[str, str] = {}
         TraceContextTextMapPropagator().inject(carrier, trace.set_span_in_context(self._job))
@@ -105,10 +107,10 @@ class _Watch:
         return self._trace.set_span_in_context(span)
 
     def call(self, record: CallRecord) -> None:
-        """Count its usage; its span waits for the chunk's."""
+        """Count a call's usage; the call's span waits for that of its chunk."""
         self._calls.setdefault((record.round, record.chunk_id, record.model_index), []).append(record)
         attributes = self._attributes(record)
-        if record.finish_reason == REFUSED:
+        if record.finish_reason == REFUSED:  # it has a span and no usage
             return
         to = self._to
         to.tokens.record(record.usage.input_tokens, {**attributes, names.TOKEN_TYPE: "input"})
@@ -123,7 +125,7 @@ class _Watch:
         return {names.OPERATION: "chat", names.REQUEST_MODEL: record.model, names.PROVIDER: provider}
 
     def outcome(self, record: ResultRecord | FailureRecord) -> None:
-        """Make the chunk's span, and those of its calls."""
+        """Make the spans of a chunk and of its calls."""
         calls = self._calls.pop((record.round, record.chunk_id, record.model_index), [])
         attributes: dict[str, Any] = {names.CHUNK: record.chunk_id, names.WORKER: record.worker_id}
         if isinstance(record, ResultRecord):
@@ -133,6 +135,7 @@ class _Watch:
             start = min([record.at, *(_began(call) for call in calls)])  # a failure's record has no duration
             state, failed = "failed", record.kind
             attributes[names.ATTEMPT] = record.attempts
+        # A failure's kind, never its message: that may hold content.
         counted = {names.OUTCOME: state, **({names.ERROR_TYPE: failed} if failed else {})}
         self._to.tasks.add(1, counted)
         span = self._tracer.start_span(
@@ -170,7 +173,7 @@ class _Watch:
             error = str(status) if status else "no answer"
             labels = {names.RETRY_OF: "call", names.REQUEST_MODEL: fields["model"], names.ERROR_TYPE: error}
             self._to.retries.add(1, labels)
-        elif name == "budget:waited":
+        elif name == "budget:waited":  # not "budget:wait", whose length is a forecast
             self._to.waits.record(fields["wait_ms"] / 1000, {names.REQUEST_MODEL: fields["model"]})
         elif name == "worker:crashed":
             self._to.crashes.add(1)
@@ -193,7 +196,7 @@ class _Watch:
 
 @contextmanager
 def continued(traceparent: str) -> Iterator[None]:
-    """In a worker, while a map function runs: the spans of its own instrumentation become children of the run's."""
+    """Set the run's trace as the context of a map function: the spans of its own instrumentation become children."""
     if not traceparent:  # before the import, which a run without telemetry must not pay for
         yield
         return

@@ -45,15 +45,17 @@ class _Metrics:
         )
 
 
+# A registry takes each name once, so its metrics are made once, and all runs that report to it share them.
 _LOCK = threading.Lock()
 _KNOWN: WeakKeyDictionary[CollectorRegistry, _Metrics] = WeakKeyDictionary()
 
 
 class Prometheus:
-    """For the setting ``telemetry``. ``registry``: None is prometheus_client's own, which a host's endpoint serves.
+    """A watcher for the setting ``telemetry`` that counts in a Prometheus registry, and may write it to a file.
 
-    ``textfile``: a file that is replaced, whole, every 5 s and at the end of a run; for the node exporter's textfile
-    collector its name ends with ".prom". Without ``registry`` it holds the metrics of mrengine alone.
+    ``registry``: None is prometheus_client's own, which the host's endpoint serves. ``textfile``: a file that is
+    replaced as a whole every 5 s and at the end of a run; the node exporter's textfile collector wants a name that ends
+    with ".prom". Without ``registry`` the file holds the metrics of mrengine alone.
     """
 
     def __init__(
@@ -65,22 +67,22 @@ class Prometheus:
             message = "telemetry: prometheus-client is not installed: pip install 'mrengine[prometheus]'"
             raise ConfigError(message, setting="telemetry") from None
         self._textfile = None if textfile is None else os.fspath(textfile)
-        if registry is None:
+        if registry is None:  # the default one has metrics of the whole process, which a file would repeat
             registry = prometheus_client.REGISTRY if textfile is None else prometheus_client.CollectorRegistry()
         self.registry = registry
-        with _LOCK:  # two runners may begin at once, and a registry takes each name once
+        with _LOCK:  # two runners may begin at once
             if registry not in _KNOWN:
                 _KNOWN[registry] = _Metrics(registry)
             self._metrics = _KNOWN[registry]
         self._written = float("-inf")
 
     def watch(self, job_id: str, models: Mapping[str, str]) -> RunWatch:
-        """A run begins."""
+        """Count a run as running, and watch it."""
         self._metrics.running.inc()
         return _Watch(self, self._metrics)
 
     def write(self, *, now: bool = False) -> None:
-        """Replace the text file, if there is one; at most every 5 s, unless ``now``. OSError."""
+        """Replace the text file, if there is one; at most every 5 s, unless ``now``. OSError: it cannot be written."""
         if self._textfile is None or (not now and time.monotonic() - self._written < EVERY_S):
             return
         from prometheus_client import write_to_textfile
@@ -90,24 +92,24 @@ class Prometheus:
 
 
 class _Watch(RunWatch):
-    """One run."""
+    """The watch of one run."""
 
     def __init__(self, to: Prometheus, metrics: _Metrics) -> None:
         self._to, self._metrics = to, metrics
 
     def begin_round(self, number: int, total: int) -> None:
-        """Write the file, which says now that a job runs."""
+        """Write the file: from the first round on it shows that a job runs."""
         self._to.write()
 
     def call(self, record: CallRecord) -> None:
-        """Count its usage."""
-        if record.finish_reason == "refused":
+        """Count a call and its usage."""
+        if record.finish_reason == "refused":  # it settles an intent: there was no answer, and nothing was used
             return
         metrics, model = self._metrics, record.model
         metrics.calls.labels(model).inc()
         metrics.tokens.labels(model, "input").inc(record.usage.input_tokens)
         metrics.tokens.labels(model, "output").inc(record.usage.output_tokens)
-        metrics.cost.labels(model).inc(record.cost_usd or 0.0)
+        metrics.cost.labels(model).inc(record.cost_usd or 0.0)  # None: no price is known
         metrics.seconds.labels(model).observe(max(0.0, record.latency_ms) / 1000)
         self._to.write()
 
@@ -124,7 +126,7 @@ class _Watch(RunWatch):
         """Count retries of calls, waits and crashes."""
         if name == "call:retry":
             self._metrics.retries.labels("call").inc()
-        elif name == "budget:waited":
+        elif name == "budget:waited":  # not "budget:wait", whose length is a forecast
             self._metrics.waits.labels(fields["model"]).inc(fields["wait_ms"] / 1000)
         elif name == "worker:crashed":
             self._metrics.crashes.inc()

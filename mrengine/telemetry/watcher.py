@@ -1,4 +1,4 @@
-"""The protocol of whatever watches a run; notifies several of them, without letting any of them harm the run."""
+"""The protocol of objects that watch a run; notifies several of them, and keeps their errors from the run."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ log = logging.getLogger("mrengine")
 
 
 class RunWatch(Protocol):
-    """Is notified of one run, in the thread that called ``run()``. ``traceparent``: W3C's, for the workers; or "".
+    """Is notified of one run, in the thread that called ``run()``. A subclass may override only what it needs.
 
-    A subclass ignores the notifications that it does not override.
+    ``traceparent``: a W3C traceparent for the workers; "" for none.
     """
 
     traceparent: str = ""
@@ -46,7 +46,7 @@ class Watcher(Protocol):
     """Watches runs: what the setting ``telemetry`` takes."""
 
     def watch(self, job_id: str, models: Mapping[str, str]) -> RunWatch:
-        """A run begins, in the thread that called ``run()``. ``models``: name → kind of endpoint."""
+        """Begin to watch a run, in the thread that called ``run()``. ``models``: name → kind of endpoint."""
 
 
 class Watchers:
@@ -55,6 +55,7 @@ class Watchers:
     def __init__(self, watches: Sequence[RunWatch]) -> None:
         self._watches = list(watches)
         self._broken: list[RunWatch] = []
+        # Workers can continue one trace: the first.
         self.traceparent = next((watch.traceparent for watch in watches if watch.traceparent), "")
 
     def __bool__(self) -> bool:
@@ -87,7 +88,7 @@ class Watchers:
         self._watches = []
 
     def _notify(self, notify: Callable[[RunWatch], None]) -> None:
-        for watch in tuple(self._watches):
+        for watch in tuple(self._watches):  # a copy: one that raises is taken off the list
             try:
                 notify(watch)
             except Exception:
@@ -105,7 +106,7 @@ def open_watchers(setting: Any, job_id: str, models: Mapping[str, str]) -> Watch
 
         setting = OpenTelemetry()
     every = setting if isinstance(setting, (list, tuple)) else (setting,)
-    for one in every:
+    for one in every:  # all are checked before any begins: the span of one that has begun would have no end
         if not isinstance(one, Watcher):
             message = f"telemetry: a {type(one).__name__} watches no runs; give True, OpenTelemetry() or Prometheus()"
             raise ConfigError(message, setting="telemetry")

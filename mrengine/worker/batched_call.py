@@ -1,4 +1,4 @@
-"""Makes one call in batch mode: a question without an answer becomes a REQUEST in the log, and its task is parked."""
+"""Makes one call in batch mode: a call without a stored answer becomes a REQUEST in the log, and its task is parked."""
 
 from __future__ import annotations
 
@@ -25,17 +25,20 @@ __all__ = ["BatchMode", "BatchedCall", "Parked"]
 
 
 class Parked(BaseException):
-    """The task waits for a batch and gives up its slot. Not an Exception, so that no map function takes it for one."""
+    """The task waits for a batch and gives up its slot."""
+
+    # Not an Exception: ``except Exception`` in a map function must not catch it.
 
 
 @dataclass(frozen=True, slots=True)
 class BatchMode:
-    """How calls are asked in this round. ``late``: the batches' time is over: "direct" or "fail"; "" while it is not.
+    """How calls are made in this round. Positions are offsets in the log.
 
-    ``since``: where the logical run began in the log: answers from there on count as asked for; ``began``: where this
-    process took it up. ``refused``: by digest, the CALL that holds a refusal. ``direct``: digests that batches have
-    failed to answer too often; ``finish`` says what becomes of them. ``primers``: digests of calls that are made
-    directly, to write a prefix into the provider's cache for those that follow in a batch.
+    ``since``: where the logical run began; answers behind it count as asked for. ``began``: where this process took
+    the run up. ``late``: "" while batches have time left, then what happens to open calls: "direct" or "fail".
+    ``refused``: for a digest, the CALL that holds its refusal. ``direct``: digests that batches have failed to answer
+    too often; ``finish`` says what becomes of them. ``primers``: digests of calls that are made directly, to write a
+    prefix into the provider's cache for the batch that follows.
     """
 
     since: int
@@ -48,14 +51,14 @@ class BatchMode:
 
     @classmethod
     def of(cls, terms: Mapping[str, Any] | None) -> BatchMode | None:
-        """As a round's order has it; None: calls are asked directly."""
+        """Read the mode from a round's order. None: all calls are made directly."""
         if terms is None:
             return None
         sets = {name: frozenset(terms[name]) for name in ("direct", "primers")}
         return cls(**{**terms, **sets, "refused": dict(terms["refused"])})
 
     def takes(self, model: Model, digest: bytes) -> bool:
-        """Whether a call goes into a batch, or fails for want of one."""
+        """Whether a call belongs to a batch. False: it is made directly."""
         direct = self.late == "direct" or (self.finish == "direct" and digest in self.direct)
         return has_batches(model) and not direct and digest not in self.primers
 
@@ -75,12 +78,12 @@ class BatchedCall:
         *,
         tokens: Callable[[Request, Chunk], int],
     ) -> None:
-        """``digest``: of the question's next turn, to this model."""
+        """``digest``: the digest of the question's next turn, when it goes to this model."""
         self._models, self._mode, self._model, self._question = models, mode, model, question
         self._task, self._digest, self._tokens = question.task, digest, tokens
 
     def send(self, request: Request) -> Completion:
-        """One turn. Raises Parked; ModelError: the batch was refused it, or came to no end in time."""
+        """Ask for one turn. Raises Parked; ModelError: the provider refused the call, or no batch answered in time."""
         from mrengine.providers.call import context_window
 
         offset = self._mode.refused.get(self._digest)
@@ -88,13 +91,15 @@ class BatchedCall:
             return self._refused(request, offset)
         if self._mode.late:
             self._give_up("did not end within deadline_s, and was cancelled")
-        if self._digest in self._mode.direct:
+        if self._digest in self._mode.direct:  # only with finish="fail": else takes() has sent it directly
             self._give_up("and others after it did not answer this call")
         if self._model.context_window is not None:
             context_window.check(request, name=self._model.name, window=self._model.context_window)
         bound = upper_bound(request.prompt, request.system, extra_bytes=context_window.room_beside(request))
         request = cacheable(request, self._model)
+        # Noted on the task, too: map_fn may catch Parked, and whatever it returned then would count as the result.
         self._question.calls.park()
+        # The whole request: the host, which alone submits batches, makes them from the log.
         record = RequestRecord(
             round=self._models.config.round,
             chunk_id=self._task.chunk,
@@ -120,11 +125,12 @@ class BatchedCall:
         raise Parked
 
     def _refused(self, request: Request, offset: int) -> Completion:
-        """The same error as that of a direct call, out of the same answer."""
+        """Raise the error that a direct call would raise, decoded from the same answer of the provider."""
         try:
             stored = json.loads(self._question.store.text(offset))
             status, body = int(stored["status"]), str(stored["body"])
         except (LogError, ValueError, KeyError, TypeError):
+            # The record is damaged, but that there was a refusal is known: 400 is what a batch's refusals are.
             status, body = 400, ""
         provider: Any = self._models.provider(self._model)
         completion: Completion = provider.decoded(request, status, body.encode("utf-8", "surrogatepass"))
@@ -133,5 +139,5 @@ class BatchedCall:
     def _give_up(self, why: str) -> NoReturn:
         name = self._model.name
         error = ModelUnavailable(f"{name}: its batch {why}", model=name)
-        error.transient = False  # it would not end in another attempt, either
+        error.transient = False  # another attempt of the task would meet the same batch
         raise error

@@ -1,4 +1,4 @@
-"""Reads chunks in a worker: the row from the log, the text from the spool, each only when asked for."""
+"""Reads chunks in a worker: the row from the log and, only when map_fn asks for it, the text from the spool."""
 
 from __future__ import annotations
 
@@ -33,17 +33,15 @@ __all__ = ["ChunkReader", "TrackedChunk", "decoded", "read_bytes"]
 
 
 TextOf = Callable[[int, ChunkRow], str]
-_SMALL_BYTES, _FAR = 1 << 20, 1 << 50
+_SMALL_BYTES, _FAR = 1 << 20, 1 << 50  # a read within both needs no fstat before it
 _NOTHING_ABOVE: Heads = ((), "")
 _ROWS = frozenset({codec.DOCUMENTS, codec.CHUNKS})
 
 
 class TrackedChunk(Chunk):
-    """A chunk in a worker: its text is read when it is asked for, and it notes whether its place was looked at.
+    """A chunk in a worker: reads its text on first use, and notes whether its place or fields were read."""
 
-    A result that depends on ``id``, ``start`` or ``end`` cannot be carried to another place when documents are added.
-    """
-
+    # A result that depends on ``id``, ``start`` or ``end`` cannot be carried to another place when documents are added.
     __slots__ = ("_facts", "_seen")
 
     _facts: tuple[int, str, ChunkRow, TextOf, Heads, bytes]
@@ -59,7 +57,7 @@ class TrackedChunk(Chunk):
         facts: bytes = b"",
     ) -> None:
         """``text_of(chunk_id, row)`` reads the text; LogError: it is damaged."""
-        set_slot = object.__setattr__
+        set_slot = object.__setattr__  # Chunk is frozen
         set_slot(self, "_facts", (chunk_id, document_id, row, text_of, heads, facts))
         set_slot(self, "_seen", {})
 
@@ -135,7 +133,7 @@ class TrackedChunk(Chunk):
 
     @property
     def text_or_nothing(self) -> str:
-        """The text; nothing where it cannot be read."""
+        """The text, or "" where it cannot be read."""
         try:
             return self.text
         except (LogError, OSError):
@@ -143,12 +141,12 @@ class TrackedChunk(Chunk):
 
     @property
     def parts(self) -> tuple[int, str, ChunkRow, TextOf, Heads, bytes]:
-        """What it is made of, for a backend that makes it again elsewhere."""
+        """The arguments of the constructor, for a backend that makes the chunk again in another process."""
         return self._facts
 
     @property
     def looked_at(self) -> bool:
-        """Whether anything was read that is noted."""
+        """Whether ``position_read`` or ``facts_read`` may be true: one cheap test for tasks that read nothing."""
         return bool(self._seen)
 
     @property
@@ -163,14 +161,16 @@ class TrackedChunk(Chunk):
 
     @property
     def field_texts(self) -> list[str]:
-        """The texts among its fields, which no message may repeat either."""
+        """The strings among its fields. Like the text, they must not stand in error messages."""
         try:
             return list(_texts_in(self._known().fields)) if self._facts[5] else []
         except LogError:
             return []
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Elsewhere (in a process that map_fn starts) it is a plain chunk."""
+        """Pickle as a plain Chunk, for a process that map_fn starts."""
+        # ``text_of`` reads from this worker's descriptors. What the copy is asked for is seen by nobody, so all counts
+        # as read.
         fields = (self.id, self.document_id, self.start, self.end, self.overlap, self.tokens, self.kind, self.text)
         return Chunk, (*fields, *self._facts[4], dict(self.fields), self.page_marks)
 
@@ -184,8 +184,9 @@ def _texts_in(value: Any) -> Iterator[str]:
 
 
 def read_bytes(spool_fd: int, start: int, stop: int) -> bytes | None:
-    """The bytes between two offsets of a spool; None: it is shorter."""
-    # A row may hold any numbers: what is too large for a system call, or for memory, is held against the file before.
+    """The bytes between two offsets of a spool; None: the spool ends before ``stop``."""
+    # A damaged row may hold any numbers: those too large for a system call or for memory are compared with the file's
+    # size first.
     is_small = 0 < stop - start <= _SMALL_BYTES and start >= 0 and stop <= _FAR
     if not is_small and not 0 <= start <= stop <= os.fstat(spool_fd).st_size:
         return None
@@ -199,7 +200,7 @@ def read_bytes(spool_fd: int, start: int, stop: int) -> bytes | None:
 
 
 def decoded(chunk: int, row: ChunkRow, data: bytes) -> str:
-    """A chunk's text. LogError: it is another one than its row tells of."""
+    """Decode a chunk's text. LogError: the bytes do not fit its row."""
     with suppress(UnicodeDecodeError):
         text = data.decode("utf-8", "surrogatepass")
         if len(text) == row.end - row.start + row.overlap:
@@ -215,9 +216,9 @@ def _damaged(chunk: int) -> LogError:
 class ChunkReader:
     """Reads chunks by id: one ``pread`` of the log for the row, one of the spool for the text. Safe from any thread.
 
-    A chunk beyond the table that it was given is looked for in the log: the table may have grown since.
+    A chunk beyond the given table is looked for in the log: the table may have grown since.
 
-    ``check``: hold each text against its digest (1.7 us a KB), for a spool that lay on a disk since an earlier run.
+    ``check``: compare each text with its digest (1.7 µs a KB), for a spool that has been on disk since an earlier run.
     """
 
     def __init__(
@@ -236,7 +237,7 @@ class ChunkReader:
         self._table = ChunkTable(self.reader.fd, [Segment(*segment) for segment in table])
         self._paged = not any(Segment(*segment).round for segment in table)  # a later round's texts are on no page
         self._names = DocumentNames(self.reader, documents)
-        # What was read last; replaced, never changed.
+        # The headings read last. The tuple is replaced whole, never changed: all slots read it without a lock.
         self._above: tuple[bytes, Heads] = (NO_HEADS.digest, _NOTHING_ABOVE)
         self._growing = threading.Lock()
         self._scanned = self._table.scanned or codec.HEADER_BYTES
@@ -250,8 +251,9 @@ class ChunkReader:
             return self._table[chunk]
 
     def _take_in(self, chunk: int) -> None:
-        """The rows that were added to the map round's table since, up to those of a chunk."""
-        # Outcomes stand in between, of all workers and by the thousand: they are passed over, and not read.
+        """Take in rows that were added to the map round's table, as far as those of a chunk."""
+        # Compared again under the lock: another slot may have taken them in meanwhile. Thousands of outcomes stand
+        # between two CHUNKS records; frames_of() skips their payloads.
         for frame in self.reader.frames_of(_ROWS, self._scanned) if chunk >= len(self._table) else ():
             self._scanned = frame.end
             if frame.kind == codec.DOCUMENTS:
@@ -264,13 +266,13 @@ class ChunkReader:
                         return
 
     def _name(self, frame: Frame) -> None:
-        """Documents that were read since; of one that was named while it was read no more is wanted."""
+        """Take in the names of new documents; a second record of a document adds nothing that is needed here."""
         first, rows, _ = packed_documents(frame.payload)
         if first >= len(self._names):
             self._names.grow(Batch(first, len(rows), frame.offset), rows)
 
     def read(self, chunk: int) -> TrackedChunk:
-        """A chunk; its text is read when it is asked for. LogError: its row cannot be right."""
+        """Make a chunk, whose text is read on first use. LogError: its row is damaged."""
         row = self._row(chunk)
         heads = self._heads_of(chunk, row) if row.context else _NOTHING_ABOVE
         document = self._names[row.document]
@@ -301,8 +303,9 @@ class ChunkReader:
         return data
 
     def _read(self, start: int, stop: int) -> bytes | None:
-        """Bytes of the spool. One that a job goes on with takes the place of the earlier one, when all was compared."""
+        """Read bytes of the spool; None: it is too short."""
         data = read_bytes(self._spool_fd, start, stop)
+        # A resumed job writes a new spool, which takes the old one's name once all documents were compared.
         if data is None:
             with suppress(OSError), os.fdopen(open_file(self._spool, os.O_RDONLY), "rb") as file:
                 os.dup2(file.fileno(), self._spool_fd, inheritable=False)  # at once, for all threads
@@ -310,7 +313,7 @@ class ChunkReader:
         return data
 
     def document_of(self, chunk: int) -> str:
-        """The id of its document; "" where the log has lost it."""
+        """The id of a chunk's document; "" where the log has lost it."""
         with suppress(LogError, IndexError):
             self._row(chunk)
         return document_of(self._table, self._names, chunk)

@@ -1,4 +1,4 @@
-"""What a map function gets besides its chunk: ``context.complete()`` and the facts about its task."""
+"""The second argument of a map function: ``context.complete()`` and the facts about its task."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ __all__ = ["Context", "WorkerServices", "check_tokens"]
 
 @dataclass(frozen=True, slots=True)
 class WorkerServices:
-    """What all tasks of one worker share."""
+    """The objects that all tasks of one worker share."""
 
     config: WorkerConfig
     worker_id: int
@@ -40,9 +40,9 @@ class WorkerServices:
 
 
 class Context:
-    """One task's connection to its models. Use it in the thread that runs the map function, or in threads of its own.
+    """One task's connection to its models, for the thread that runs the map function and threads that it starts.
 
-    ``began``: when the task did, on the monotonic clock.
+    ``began``: when the task began, on the monotonic clock.
     """
 
     __slots__ = ("_began", "_calls", "_chunk", "_services", "_task")
@@ -64,12 +64,12 @@ class Context:
 
     @property
     def attempt(self) -> int:
-        """1, 2, …"""
+        """The number of this attempt: 1, 2, …"""
         return self._task.attempt
 
     @property
     def priority(self) -> str:
-        """The job's: "P0_critical", "P1_user" or "P2_batch"."""
+        """The job's priority: "P0_critical", "P1_user" or "P2_batch"."""
         return self._services.config.priority
 
     @property
@@ -79,7 +79,7 @@ class Context:
 
     @property
     def traceparent(self) -> str:
-        """W3C's, of the run's trace, for what a map function calls; "" without the setting ``telemetry``."""
+        """The W3C traceparent of the run's trace, to pass on in calls; "" without the setting ``telemetry``."""
         return self._services.config.traceparent
 
     def complete(
@@ -100,14 +100,15 @@ class Context:
         """Ask a model; the answer is in the log before this chunk's result is.
 
         The same call in a later attempt, run or version of the map function takes its answer from the log
-        (``completion.reused``) unless ``reuse`` is False; who asks the same twice in one attempt gets two answers, and
-        the same two later. Where calls wait for a batch, the task is run again from its start when the answers are
-        there; one with ``reuse=False`` is asked directly. ``max_tokens``: of the answer. ``response_model``: a pydantic
-        model or a JSON schema; the validated value is ``completion.parsed``. ``on_truncation``: "error", "allow" or
-        "continue". ``cache``: "auto" or "1h" where all calls begin alike, with their schema, their system and the first
-        ``prefix`` characters of the prompt: the provider is asked to cache that, where it is long enough, and one call
-        goes first. ``shown``: what the model writes is handed to the run's ``on_text`` as it comes. Raises a
-        :class:`mrengine.errors.ModelError`.
+        (``completion.reused``) unless ``reuse`` is False. Two identical calls in one attempt get two answers, and the
+        same two later. Where calls wait for a batch, the task runs again from its start when the answers are there; a
+        call with ``reuse=False`` is made directly.
+
+        ``max_tokens`` limits the answer. ``response_model``: a pydantic model or a JSON schema; the validated value is
+        ``completion.parsed``. ``on_truncation``: "error", "allow" or "continue". ``cache``: "auto" or "1h" where all
+        calls begin with the same schema, system and first ``prefix`` characters of the prompt: the provider is asked to
+        cache these, if they are long enough, and one call goes first. ``shown``: the answer is handed to the run's
+        ``on_text`` while the model writes it. Raises a :class:`mrengine.errors.ModelError`.
         """
         check_call(prompt, system, max_tokens, temperature, on_truncation)
         index = self._services.models.index(model, self._task.model)
@@ -129,14 +130,14 @@ class Context:
         found = self._find(question) if reuse else None
         if found is not None:
             return found
-        if self._services.stopping.is_set():
+        if self._services.stopping.is_set():  # only now: an answer that is paid for is taken even while the run stops
             raise Stopped
         completion, cost = self._services.models.ask(question)
         self._calls.add(completion, cost)
         return completion
 
     def _deadline(self) -> Deadline:
-        """When the task must have ended."""
+        """The instant at which the task must have ended."""
 
         def notify(waiting: bool) -> None:
             self._services.emit(m.WAITING if waiting else m.RESUMED, self._task.chunk, self._task.model, b"")
@@ -147,7 +148,8 @@ class Context:
         self, index: int, request: Request, response_model: Any, on_truncation: str, *, reuse: bool
     ) -> Question:
         self._calls.texts += [request.prompt, request.system or ""]
-        # Who asks for a single flight means the call, whichever chunk makes it.
+        # With ``single_flight`` identical calls of different chunks are one call: the chunk's text must not tell them
+        # apart.
         text = "" if self._services.config.single_flight else self._chunk.text
         return Question(
             task=self._task,
@@ -166,11 +168,11 @@ class Context:
         )
 
     def _show(self, at: int, piece: str) -> None:
-        """A piece of the answer, for the host alone: it is in no log before the answer is whole."""
+        """Send a piece of the answer to the host; the log has the answer once it is whole."""
         self._services.models.note("answer:piece", {"at": at, "text": piece})
 
     def _find(self, question: Question) -> Completion | None:
-        """The answer in the log, of the model or of one that stood in for it; None: none that is good for this call."""
+        """An answer in the log that is good for this call, of the model or of one that stood in for it; or None."""
         for identity in self._services.models.identities(question.index):
             turns = Turns(question.stored(question.digest(identity)), self._calls.note_answer)
             with suppress(Unanswered):
@@ -188,10 +190,10 @@ class Context:
     def budget(self, tokens: int, *, max_tokens: int = 0, model: str | None = None) -> Iterator[ExternalCall]:
         """Reserve tokens for a client of your own: ``with context.budget(1200) as grant: … grant.used(answer)``.
 
-        Waits until the model's limits allow it. ``tokens``: of the prompt, and of the answer where ``max_tokens`` does
-        not say that apart (input and output have limits and prices of their own). ``grant.used()`` takes a
-        :class:`Usage`, a number of tokens, or what the client's answer says of it; without it the reserved tokens count
-        as used, unless an exception says that the call was turned away or never sent.
+        Waits until the model's limits allow it. ``tokens``: those of the prompt, and those of the answer too where
+        ``max_tokens`` is 0 (input and output have limits and prices of their own). ``grant.used()`` takes a
+        :class:`Usage`, a number of tokens, the client's answer, or the usage in it; without it the reserved tokens
+        count as used, unless an exception says that the call was turned away or never sent.
         """
         check_tokens(tokens, max_tokens)
         index = self._services.models.index(model, self._task.model)
@@ -204,6 +206,6 @@ class Context:
 
 
 def check_tokens(*numbers: Any) -> None:
-    """ConfigError for what no budget can be asked for."""
+    """ConfigError unless all are numbers of tokens."""
     if any(type(number) is not int or number < 0 for number in numbers):
         raise ConfigError("budget() takes numbers of tokens, 0 or more", setting="tokens")

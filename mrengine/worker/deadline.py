@@ -1,4 +1,8 @@
-"""The time limit of a task. Time spent waiting for budget does not count: the task cannot help it."""
+"""The time limit of a task, without the time that it waits for its budget.
+
+A task that waits does not hang. With a slow budget the last of many tasks may wait for longer than one may run
+(docs/decisions/calls-and-deadlines.md).
+"""
 
 from __future__ import annotations
 
@@ -12,10 +16,9 @@ OnWait = Callable[[str, float], None]
 
 
 class Deadline:
-    """The instant, ``at``, by which a task must end, on ``clock``. Each wait for budget puts it off by as long.
+    """The instant ``at`` by which a task must end, on ``clock``. Each wait for the budget moves it by as long.
 
-    ``notify(waiting)`` is called when such a wait begins and ends: the monitor, which looks for tasks that hang, must
-    not count it either.
+    ``notify(waiting)`` is called at the beginning and at the end of a wait, for the monitor that looks for hangs.
     """
 
     __slots__ = ("_clock", "_notify", "at")
@@ -28,16 +31,13 @@ class Deadline:
         began: float | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """``began``: when the task did; None: now."""
+        """``began``: when the task began; None: now."""
         self._clock, self._notify = clock, notify
         self.at = (clock() if began is None else began) + timeout_s
 
     @contextmanager
     def paused(self, on_wait: OnWait) -> Iterator[OnWait]:
-        """Stops the clock while the task waits for budget. Yields the callback to pass on in place of ``on_wait``.
-
-        Only a wait that is reported through it counts: a grant that comes at once moves nothing.
-        """
+        """Stop the clock while the task waits for the budget. Yields a callback that takes the place of ``on_wait``."""
         began, waits = self._clock(), []
 
         def waiting(model: str, wait_ms: float) -> None:
@@ -48,6 +48,6 @@ class Deadline:
         try:
             yield waiting
         finally:
-            if waits:
-                self.at += self._clock() - began
+            if waits:  # a grant that came at once moves nothing
+                self.at += self._clock() - began  # the time that passed: what was reported is a forecast
                 self._notify(False)

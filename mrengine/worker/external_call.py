@@ -23,8 +23,9 @@ Emit = Callable[[int, int, int, bytes], None]
 
 
 class ExternalCall:
-    """What ``context.budget()`` yields. ``tokens`` and ``max_tokens`` were granted for ``model``; ``usage`` is None
-    until ``used()``.
+    """The permission that ``context.budget()`` yields: ``tokens`` and ``max_tokens`` of ``model`` were granted.
+
+    ``usage`` is None until ``used()`` is called.
     """
 
     def __init__(self, model: str, tokens: int, max_tokens: int = 0) -> None:
@@ -37,9 +38,9 @@ class ExternalCall:
         return self.tokens + self.max_tokens
 
     def used(self, usage: Any) -> None:
-        """Say what the call has used: a Usage, a number of tokens, or what the client's answer says, or the answer.
+        """Report what the call has used: a Usage, a number of tokens, the client's answer, or the usage in it.
 
-        Several calls add up. ConfigError: there is no count in it.
+        Several reports add up. ConfigError: the value holds no count.
         """
         reported = usage_of(usage)
         self.usage = reported if self.usage is None else self.usage + reported
@@ -56,10 +57,10 @@ def external_call(
     emit: Emit,
     done: Callable[[Usage, float | None], None],
 ) -> Iterator[ExternalCall]:
-    """An intent before it, a CALL after it; ``done(usage, cost_usd)`` hears what it came to.
+    """Log an INTENT before the block and a CALL after it, and report usage and cost to ``done(usage, cost_usd)``.
 
-    Without ``used()`` the granted tokens count, for the provider may count them; not after an exception that says that
-    the call was turned away, or never sent.
+    Without ``used()`` the granted tokens count as used, unless an exception says that the call was turned away or never
+    sent.
     """
     digest = os.urandom(16)  # nobody finds it again: there is no answer
     at: dict[str, Any] = {
@@ -77,11 +78,12 @@ def external_call(
     try:
         yield grant
     except Exception as error:
+        # Only a call that was turned away was not made: before any other exception the provider may have billed it.
         failed = error_map.from_exception(error, model=model.name)
         made, observed = not error_map.turned_away(failed), failed.observed
         raise
     finally:
-        made = made or grant.usage is not None
+        made = made or grant.usage is not None  # map_fn has reported usage before it raised
         lease.settle(grant.usage, observed, made=made)
         usage = grant.usage or (Usage(grant.tokens, grant.max_tokens, estimated=True) if made else Usage())
         cost = None if model.price is None else model.price.cost(usage)

@@ -32,27 +32,28 @@ if TYPE_CHECKING:
 
 __all__ = ["LoggedCall", "tokens_of"]
 
-COMMIT_S, LOOK_S = 5.0, 0.02  # for the answer of an identical call to become durable
-LARGEST_TEXT = codec.MAX_PAYLOAD_BYTES // 4 - 4096  # characters of an answer that fit into a record in any case
+COMMIT_S, LOOK_S = 5.0, 0.02  # how long, and how often, the answer to an identical call is looked for in the log
+LARGEST_TEXT = codec.MAX_PAYLOAD_BYTES // 4 - 4096  # in characters: four bytes each in UTF-8, beside the other fields
 
 
 def tokens_of(request: Request, chunk: Chunk) -> int:
-    """Our own estimate of a request's input tokens."""
+    """An estimate of a request's input tokens, by mrengine's own count."""
     rest = "".join(text for _, text in request.turns) + ("" if request.schema is None else in_words(request.schema))
     return estimate_tokens(request.prompt + rest, chunk.text, chunk.tokens, request.system)
 
 
 class _Answered(BaseException):
-    """An identical call was answered meanwhile. Not an Exception: the retry loop lets it pass."""
+    """An identical call was answered meanwhile."""
 
+    # Not an Exception: the retry loop must let it pass.
     def __init__(self, call: task_records.CallRecord) -> None:
         self.call = call
 
 
 class LoggedCall:
-    """One call of ``complete()`` to one model: each request is an intent in the log, and settled by a CALL.
+    """One call of ``complete()`` to one model: writes an INTENT before each request, and a CALL that settles it.
 
-    It has as many turns as it takes: an answer that is no good is asked again, one that was cut goes on.
+    ``send()`` is called once for each turn: the question, re-asks after a bad answer, continuations of a cut one.
     """
 
     def __init__(
@@ -66,8 +67,8 @@ class LoggedCall:
         alternatives: bool,
         turn: int,
     ) -> None:
-        """``digest``: the question's, to this model. ``alternatives``: another model may answer instead. ``turn``: how
-        many answers to this call the log has already.
+        """``digest``: the question's digest for this model. ``alternatives``: another model may answer instead.
+        ``turn``: how many answers to this call the log has already.
         """
         self._models, self._model, self._question, self._digest = models, model, question, digest
         self._task, self._chunk, self._deadline = question.task, question.chunk, question.deadline
@@ -79,7 +80,7 @@ class LoggedCall:
         self.cost_usd: float | None = 0.0
 
     def send(self, request: Request) -> Completion:
-        """One turn: the retry loop."""
+        """Make the request of one turn, with retries; its completion."""
         from mrengine.providers.call import context_window
 
         request = cacheable(request, self._model)
@@ -91,7 +92,7 @@ class LoggedCall:
         try:
             return self._asked(request)
         except _Answered as answered:  # another task has paid for the same call while this one waited for permission
-            self._breaker.withdrawn()
+            self._breaker.withdrawn()  # it had let this call through: else it would wait for its result
             self._turn += 1
             self._on_answer(answered.call.text)
             return completion_of(answered.call)
@@ -120,7 +121,7 @@ class LoggedCall:
 
     @contextmanager
     def _paused(self) -> Iterator[None]:
-        """Waiting for a limit is not the task's fault."""
+        """Stop the task's clock while it waits for a limit, which is not its fault."""
         with self._deadline.paused(lambda model, wait_ms: None) as waiting:
             waiting(self._model.name, 0.0)
             yield
@@ -129,7 +130,7 @@ class LoggedCall:
         return tokens_of(request, self._chunk)
 
     def _reserve(self, budget: BudgetPort, request: Request) -> LeaseLike:
-        """Wait for permission to make one attempt: the task's own time stands still meanwhile."""
+        """Wait for permission to make one attempt; the task's clock is stopped meanwhile."""
         with self._models.in_line(self._deadline, self._task.chunk) as waiting:
             lease = budget.acquire(
                 self._model.name,
@@ -151,7 +152,7 @@ class LoggedCall:
         return turn_digest(self._digest, self._turn).hex() if alone else "", self._prefix
 
     def _of_another(self, stopping: Any) -> task_records.CallRecord | None:
-        """The answer to an identical call, once it is durable. None: it came to nothing."""
+        """Wait until the answer to an identical call is durable. None: there is none after ``COMMIT_S``."""
         until = time.monotonic() + COMMIT_S
         while not stopping.is_set():
             stored = self._question.stored(self._digest)
@@ -163,14 +164,11 @@ class LoggedCall:
         return None
 
     def _attempt(self, request: Request) -> Completion:
-        """One request: an intent before it, its settlement after a refusal.
-
-        An answer is in the log before anybody has looked at it: whatever becomes of it, it was paid for.
-        """
+        """Make one request: INTENT, provider, then the CALL of its answer or refusal."""
         if self._models.stopping.is_set():
             raise Stopped
         provider = self._models.provider(self._model)
-        # From here on the call may be billed, whoever dies: a budget that reads the log counts an open intent.
+        # Before the request: whoever dies from here on, it may be billed, and the next budget counts open intents.
         self._emit_intent(request)
         if isinstance(request.pieces, ShownAnswer):
             request.pieces.begin(request)
@@ -179,17 +177,18 @@ class LoggedCall:
         except ModelError as error:
             self._settle(request, error)
             raise
-        if not isinstance(given, Completion):  # a provider of somebody else's
+        if not isinstance(given, Completion):  # a custom provider's fault
             message = f"{self._model.name}: its provider gave a {type(given).__name__}, not a Completion"
             raise ModelRefused(message, model=self._model.name)
         completion = completed(given, self._tokens(request), request.max_tokens)
         self._on_answer(completion.text)
+        # Logged before anything looks at the answer: it was paid for, whatever a validator says.
         self._emit_call(request, completion, completion.finish_reason, reusable=self._question.reusable)
         self._turn += 1
         return completion
 
     def _answer_alone(self, given: Any) -> Any:
-        """What a provider of somebody else's gave, without its model's thoughts, as our own do it."""
+        """Remove the model's thoughts from a custom provider's answer; mrengine's own providers have done so."""
         if self._model.kind != "custom" or not isinstance(given, Completion):
             return given
         completion, thought = apart(given, keep=self._model.spec.reasoning == "keep")
@@ -198,7 +197,8 @@ class LoggedCall:
         return completion
 
     def _settle(self, request: Request, error: ModelError) -> None:
-        """A call without an answer. One that may have been billed, nobody knows how much, stays open."""
+        """Settle a call without an answer, unless it may have been billed by an unknown amount."""
+        # Such an intent stays open, and counts with its upper bound (docs/decisions/usage-that-is-not-told.md).
         refused, error.answer = error.answer, ""  # an exception holds no text
         if refused:
             self._on_answer(refused)
@@ -251,8 +251,7 @@ class LoggedCall:
 
     def _on_retry(self, error: ModelError, attempt: int, wait_s: float) -> None:
         fields = {"chunk_id": self._task.chunk, "model": self._model.name, "status": error.status, "attempt": attempt}
-        fields["error"] = redacted_message(
-            error, self._texts, self._models.secrets()
-        )  # a provider of the user's own may quote
+        # Redacted, as a custom provider's message may quote the prompt.
+        fields["error"] = redacted_message(error, self._texts, self._models.secrets())
         fields |= {"wait_s": wait_s, "limited": isinstance(error, RateLimited)}
         self._models.note("call:retry", fields, self._task.chunk)

@@ -1,7 +1,4 @@
-"""The models of a worker: providers are connected when first used, and each call starts here.
-
-How one call goes is ``logged_call``'s.
-"""
+"""The models of a worker: connects providers on first use, and starts every call. ``logged_call`` makes it."""
 
 from __future__ import annotations
 
@@ -41,7 +38,7 @@ if TYPE_CHECKING:
 __all__ = ["ModelClients"]
 
 Emit = Callable[[int, int, int, bytes], None]
-STOP_S = 0.2  # a stop is noticed within
+STOP_S = 0.2  # how long a stop may go unnoticed
 ENDPOINT_S = 120.0  # how long a server that the job runs itself may take to come up
 
 
@@ -78,7 +75,7 @@ class ModelClients:
 
     @property
     def rests(self) -> bool:
-        """Whether a task may wait aside while its model does not answer: others are asked meanwhile."""
+        """Whether a task may wait aside while its model does not answer, as other models have work meanwhile."""
         return self.config.all_models and len(self._models) > 1
 
     def name(self, index: int) -> str | None:
@@ -86,7 +83,7 @@ class ModelClients:
         return self._models[index].name if self._models else None
 
     def index(self, name: str | None, default: int) -> int:
-        """A model by name; None is the task's own. ConfigError: the job has no such model, or none at all."""
+        """The index of a model by name; ``default`` for None. ConfigError: the job has no such model, or none."""
         if not self._models:
             raise ConfigError(
                 "the job has no model: set OPENAI_API_KEY or ANTHROPIC_API_KEY, run pip install 'mrengine[local]' for "
@@ -102,15 +99,16 @@ class ModelClients:
         raise ConfigError(f"the job has no model {name!r}; it has {names}", setting="models")
 
     def identities(self, index: int) -> Iterator[str | list[str]]:
-        """What enters the digest of a call to a model: its own identity, then those with each that may stand in."""
+        """The identities for a call's digest: the model's own, then one for each model that may stand in for it."""
         return (self._identity(index, model) for model in self._own(index))
 
     def _identity(self, index: int, model: Model) -> str | list[str]:
+        # A stand-in's answer is stored under the pair: a call to the stand-in itself must not find it.
         first = self._models[index]
         return first.identity if model.identity == first.identity else [first.identity, model.identity]
 
     def owner(self, index: int) -> bytes:
-        """Whose answers a model's are: its endpoint and the keys that it is asked with, its stand-ins' too."""
+        """The owner of a model's answers: a digest over the endpoints and keys of the model and its stand-ins."""
         if self.config.answers is None:
             return b""
         if index not in self._owners:
@@ -129,7 +127,7 @@ class ModelClients:
     def ask(self, question: Question) -> tuple[Completion, float | None]:
         """Ask a model, and its fallbacks where it fails; the completion and its cost in USD (None: price unknown).
 
-        In batch mode what the log lacks is asked for in a batch: the task is parked, and Parked raised.
+        In batch mode an answer that the log lacks is left to a batch: the task is parked, and Parked raised.
         """
         from mrengine.providers.call.fallbacks import ask_any, fitted
 
@@ -143,7 +141,8 @@ class ModelClients:
             call: LoggedCall | BatchedCall
             mode, turn, before, request = self.batch_mode, len(known), None, question.request
             if mode is not None and turn_digest(digest, turn) in mode.primers:
-                request = replace(request, cache="1h")  # as the batch asks for it
+                # As the batch asks for it: this call writes the prefix that the batch's calls are to read.
+                request = replace(request, cache="1h")
             if mode is not None and question.reusable and mode.takes(model, turn_digest(digest, turn)):
                 before = question.earlier(digest)
                 call = BatchedCall(self, mode, model, question, turn_digest(digest, turn), tokens=tokens_of)
@@ -165,14 +164,14 @@ class ModelClients:
         return completion, cost_usd
 
     def _candidates(self, index: int) -> list[Model]:
-        """Those that may answer a call, by each of their keys."""
+        """The models that may answer a call, in order, each once for every key it has."""
         lanes = self._lanes if self.batch_mode is None else lambda model: [model]
         found = {lane.name: lane for model in self._own(index) for lane in lanes(model)}
         for name in found:
             if name not in self._breakers:
                 from mrengine.providers.call.breaker import Breaker
 
-                self._breakers.setdefault(name, Breaker())
+                self._breakers.setdefault(name, Breaker())  # another slot may have made one since: it stays
         return list(found.values())
 
     def _own(self, index: int) -> list[Model]:
@@ -182,7 +181,7 @@ class ModelClients:
         return list({model.name: model for model in (first, *first.fallbacks, *others)}.values())
 
     def _lanes(self, model: Model) -> list[Model]:
-        """A model by each of its keys, in turn; those that must wait for their limits come last."""
+        """A model once for each of its keys, in turn; keys that must wait for their limits come last."""
         if not model.lanes:
             return [model]
         turn, now = next(self._turns), time.monotonic()
@@ -201,7 +200,7 @@ class ModelClients:
         deadline: Deadline,
         done: Callable[[Usage, float | None], None],
     ) -> AbstractContextManager[ExternalCall]:
-        """Permission for a call with a client of the user's own, once the model's limits allow it."""
+        """Wait until the model's limits allow a call with the user's own client; the permission for it."""
         self._process.check()
         model = self._models[index]
         if self.budget is None:
@@ -222,7 +221,7 @@ class ModelClients:
 
     @contextmanager
     def in_line(self, deadline: Deadline, chunk: int) -> Iterator[OnWait]:
-        """Reports that a chunk's call waits for a budget, once that takes a while, and at its end how long it took."""
+        """Report that a chunk's call waits for the budget and, at the end of the wait, how long it took."""
         began, waiting = time.monotonic(), ""
 
         def on_wait(model: str, wait_ms: float) -> None:
@@ -240,16 +239,17 @@ class ModelClients:
 
     def note(self, name: str, fields: dict[str, Any], chunk: int = -1) -> None:
         """Tell the host of something that is no outcome, and leave it in the log for reports."""
+        # The same news orders the lanes: until the limit is over, calls try another key first.
         if name == "call:retry" and fields["limited"]:
             self._rests[fields["model"]] = time.monotonic() + fields["wait_s"]
         self.emit(m.NOTE, chunk, -1, msgpack.packb([name, fields]))
 
     def provider(self, model: Model) -> Provider:
-        """A model's provider; made once a worker, after the fork."""
+        """A model's provider, made on first use, once in each worker."""
         found = self._providers.get(model.name)
         if found is not None:
             return found
-        # Not under the lock: it may take minutes, and other models and close() do not wait for it.
+        # Outside the lock: it may take minutes, and neither other models nor close() may wait for it.
         endpoint = self._endpoint(model) if model.kind == "local" and model.base_url is None else None
         with self._lock:
             found = self._providers.get(model.name)
@@ -260,7 +260,7 @@ class ModelClients:
             return found
 
     def _endpoint(self, model: Model) -> Any:
-        """Where the embedded model is served; the supervisor starts it when it is first asked for."""
+        """The address of the embedded model's server, which the supervisor starts at the first request."""
         if model.name not in self._endpoints:
             self.emit(m.NEED_ENDPOINT, -1, -1, msgpack.packb([model.name, model.context_window]))
             until = time.monotonic() + ENDPOINT_S
@@ -269,6 +269,8 @@ class ModelClients:
                     raise Stopped
                 if time.monotonic() > until:
                     raise ConfigError(f"{model.name} did not come up within {ENDPOINT_S:g} s", setting="models")
+                # One event for all models and slots: a slot may clear what another waits for, so the wait is short
+                # and the table decides.
                 self._endpoint_came.wait(STOP_S)
                 self._endpoint_came.clear()
         endpoint = self._endpoints[model.name]
@@ -277,7 +279,7 @@ class ModelClients:
         return endpoint
 
     def endpoint_came(self, name: str, url: str, key: str) -> None:
-        """The supervisor's answer; an empty ``url`` means that ``key`` says why there is none."""
+        """Take the supervisor's answer. Without ``url`` there is no server, and ``key`` says why."""
         self._endpoints[name] = (url, key)
         self._endpoint_came.set()
 

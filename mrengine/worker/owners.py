@@ -19,7 +19,7 @@ __all__ = ["owner_of"]
 
 
 def owner_of(models: Sequence[Model], env: Mapping[str, str] = os.environ) -> bytes:
-    """16 bytes. The same keys in another order are the same owner; another header, address or key is another."""
+    """The owner's digest, 16 bytes. The order of keys does not matter; another key, header or address does."""
     facts = [[model.kind, model.base_url or "", _keys(model, env), _headers(model)] for model in models]
     return blake2b(msgpack.packb(facts, unicode_errors="surrogatepass"), digest_size=16).digest()
 
@@ -29,17 +29,18 @@ def _keys(model: Model, env: Mapping[str, str]) -> list[str]:
 
     found = []
     for lane in (model, *model.lanes):
-        with suppress(MrengineError):
+        with suppress(MrengineError):  # a key that is missing fails the call itself, with a better message
             found.append((lane.key_env and keys.checked(lane.key_env, env)) or "")
     return sorted(found)
 
 
 def _headers(model: Model) -> list[list[str]]:
-    """As they are sent. Of a callable, what it says now: a token that is renewed owns nothing of the one before it."""
+    """The headers as they are sent."""
+    # A callable is called anew: answers that were bought with one token are not shared with the token that replaces it.
     given = model.spec.headers
     if callable(given):
         try:
             given = given()
         except Exception:  # noqa: BLE001  # user code; the call itself will tell
-            given = {"unknown": os.urandom(16).hex()}
+            given = {"unknown": os.urandom(16).hex()}  # an owner that nobody else is: nothing is shared
     return sorted([str(name).lower(), os.path.expandvars(str(value))] for name, value in (given or {}).items())

@@ -27,10 +27,10 @@ class ChunkTexts(Protocol):
     """Chunks by id. Safe from any thread."""
 
     def document_of(self, chunk: int) -> str:
-        """The id of its document; "" where the log has lost it."""
+        """The id of a chunk's document; "" where the log has lost it."""
 
     def read(self, chunk: int) -> TrackedChunk:
-        """A chunk; its text is read when it is asked for. LogError: it is lost, or not as it was."""
+        """A chunk, whose text is read on first use. LogError: its row is lost or damaged."""
 
     def close(self) -> None:
         """Give back what is open."""
@@ -40,8 +40,8 @@ class StoredAnswers(Protocol):
     """Answers that were paid for. Safe from any thread."""
 
     def turns(self, digest: bytes, *, chunk: int, attempt: int, owner: bytes = b"") -> Sequence[CallRecord]:
-        """All answers to the call of this digest, in the order in which they were given, that a task may take; those of
-        other jobs, too, where ``owner`` says whose they may be.
+        """All answers to a call that a task may take, in the order in which they were given. With ``owner``, those that
+        other jobs of this owner have left, too.
         """
 
     def share(self, call: CallRecord, payload: bytes, owner: bytes) -> None:
@@ -51,14 +51,14 @@ class StoredAnswers(Protocol):
         """Give back what is open."""
 
     def earlier(self, digest: bytes, *, chunk: int, attempt: int) -> int | None:
-        """In batch mode: how many of them were not asked for in the run that is going on; None: all."""
+        """In batch mode, how many of the answers are older than the current logical run; None: all."""
 
     def text(self, offset: int) -> str:
-        """In batch mode: the text of the CALL at an offset of the log. LogError: it cannot be read."""
+        """In batch mode, the text of the CALL at an offset of the log. LogError: it cannot be read."""
 
 
 class AnswerJournal(Protocol):
-    """Keeps the latest answers where the death of the process that owns the log does not reach them."""
+    """Keeps the latest answers in a place that survives the process that owns the log."""
 
     def keep(self, payload: bytes) -> None:
         """Keep a CALL record, before it is sent. Never fails a task."""
@@ -69,7 +69,7 @@ class AnswerJournal(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class WorkerPorts:
-    """All four; ``TaskRunner`` closes them. ``budget`` None: calls are neither limited nor counted."""
+    """All ports of a worker; ``TaskRunner`` closes them. ``budget`` None: calls are neither limited nor counted."""
 
     chunks: ChunkTexts
     stored: StoredAnswers
@@ -82,11 +82,11 @@ class WorkerPorts:
         if self.budget is not None:
             self.budget.close()
         self.stored.close()
-        self.chunks.close()
+        self.chunks.close()  # last: stored answers are read through its reader of the log
 
 
 def stored_calls(reader: LogReader, config: WorkerConfig, files: JobFiles, answers: CallIndex | None) -> StoredCalls:
-    """The answers in the log, for whoever sees it."""
+    """The stored answers, for a process that can read the log."""
     return StoredCalls(
         reader,
         answers,

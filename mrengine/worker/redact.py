@@ -26,17 +26,17 @@ from mrengine.records import ModelSpec
 __all__ = ["describe", "header_parts", "redact", "redacted_message", "secrets", "where"]
 
 LONGEST = 500
-RUN = 8  # characters that a message may share with a text by chance, at most less one
-RUN_WITH_DIGIT = 6  # letters and digits: a number stands in a message by chance less often than a word
+RUN = 8  # so many characters that a message shares with a text are no coincidence
+RUN_WITH_DIGIT = 6  # the same with a digit among them: numbers coincide less often than words
 RUN_IN_QUOTES = 3  # what an exception quotes is a value
-LARGEST = 1_000_000  # characters of texts: more cannot be compared in a moment
+LARGEST = 1_000_000  # characters of texts: to compare more takes too long (docs/decisions/redacted-messages.md)
 DASH = "…"
 
 _SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASSW|CREDENTIAL|AUTHORI[SZ]ATION", re.IGNORECASE)
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _SCHEMES = frozenset({"basic", "bearer", "token"})
 SHORTEST_SECRET = 4
-# What Python itself says, and documents may say, too.
+# Python's own messages: documents may contain the same words, and these say what is wrong.
 _STANDARD = re.compile(
     r"invalid literal for int\(\) with base \d+|could not convert string to float"
     r"|not enough values to unpack \(expected (at least )?\d+, got \d+\)|too many values to unpack \(expected \d+\)"
@@ -60,8 +60,8 @@ View = list[tuple[str, int, int]]  # characters of a message, each with the span
 
 
 def secrets(specs: Iterable[ModelSpec | str] = (), env: Mapping[str, str] = os.environ) -> list[str]:
-    """Values that no message may repeat: of variables whose names say so, and of the models' keys, headers (with their
-    ``${VAR}``) and passwords.
+    """Values that no message may repeat: environment variables whose names say so, and the models' keys, headers (with
+    their ``${VAR}``) and passwords.
     """
     found = {value for name, value in env.items() if _SECRET_NAME.search(name) and len(value) >= RUN}
     for spec in specs:
@@ -85,7 +85,7 @@ def _of_spec(spec: ModelSpec | str, env: Mapping[str, str]) -> Iterator[str]:
 
 
 def header_parts(value: str) -> Iterator[str]:
-    """The value of a header, and its words: of "Bearer …" the second one is the secret."""
+    """The value of a header, and its words: in "Bearer …" the second word is the secret."""
     yield value
     yield from (word for word in value.split() if word.casefold() not in _SCHEMES)
 
@@ -107,7 +107,7 @@ def redact(
     A single word that ``code`` names (a key, an attribute) stays. ``hidden``: secrets, whatever the code says, whole
     ones at any length.
     """
-    message = message[: LONGEST + 100]  # a value that is cut off there is long enough to be known
+    message = message[: LONGEST + 100]  # 100 more are enough to recognise a value that LONGEST cuts
     texts = [text for text in texts if text]
     if sum(map(len, texts)) > LARGEST:
         return "its message is not shown: the chunk is too large to be compared with it"
@@ -202,12 +202,12 @@ def _decodings(piece: str) -> Iterator[str]:
 
 
 def _alphanumeric(text: str) -> str:
-    """Letters and digits alone, without case and accents."""
+    """Fold a text to its letters and digits, without case and accents."""
     return re.sub(r"[\W_]+", "", unicodedata.normalize("NFKD", text.casefold()))
 
 
 def _closed_up(text: str) -> str:
-    """Without case and spaces: for values of which many characters are neither letters nor digits."""
+    """Fold a text by case and spaces alone, for values with many other characters than letters and digits."""
     return "".join(text.casefold().split())
 
 
@@ -231,7 +231,7 @@ def _folded(view: View, fold: Callable[[str], str]) -> View:
 
 
 def _views(message: str) -> Iterator[View]:
-    """The message as it is, then with what was quoted or escaped read, thrice at most: a URL inside of JSON."""
+    """The message as it is, then decoded once, twice and three times: a URL inside of JSON is escaped twice."""
     view = [(char, at, at + 1) for at, char in enumerate(message)]
     yield view
     for _ in range(3):
@@ -257,7 +257,7 @@ def _read(match: re.Match[str]) -> str:
         try:
             return data.decode()
         except UnicodeDecodeError:
-            return data.decode("latin-1")  # repr() of a str writes é so
+            return data.decode("latin-1")  # repr() of a str writes é as \xe9
     if match["utf16"]:
         return bytes.fromhex(text.replace("\\u", "")).decode("utf-16-be", "replace")
     if match["utf32"]:
@@ -271,7 +271,7 @@ def _read(match: re.Match[str]) -> str:
 
 
 def _shared(message: View, texts: Sequence[str], enough: Callable[[str], bool]) -> Iterator[Span]:
-    """Spans of the message whose folded form stands in a text, and is long enough to be no chance."""
+    """Spans of the message whose folded form stands in a text and is long enough to be no coincidence."""
     chars = "".join(char for char, _, _ in message)
     at = 0
     while at < len(chars):
@@ -284,7 +284,7 @@ def _shared(message: View, texts: Sequence[str], enough: Callable[[str], bool]) 
 
 
 def _reach(chars: str, at: int, text: str) -> int:
-    """How far the characters from ``at`` on stand in the text as they are: doubling, then halving."""
+    """The end of the longest run from ``at`` that the text contains, found by doubling, then halving."""
     low, step = 0, RUN_WITH_DIGIT
     while at + low + step <= len(chars) and chars[at : at + low + step] in text:
         low += step
@@ -298,7 +298,7 @@ def _reach(chars: str, at: int, text: str) -> int:
 
 
 def _widened(message: str, start: int, stop: int) -> Span:
-    """To the ends of the words that it begins and ends in."""
+    """Extend a span to whole words."""
     while start and message[start - 1].isalnum() and message[start].isalnum():
         start -= 1
     while stop < len(message) and message[stop - 1].isalnum() and message[stop].isalnum():
@@ -319,7 +319,7 @@ def _without(message: str, spans: list[Span]) -> str:
 
 
 def _words(code: Iterable[types.CodeType]) -> set[str]:
-    """Words that code names and that are its constants, and Python's own names."""
+    """The words in the names and constants of code, and the names of Python's builtins."""
     found = {name.casefold() for name in dir(builtins)} | {"nonetype"}
     waiting: list[object] = list(code)
     while waiting:
@@ -336,16 +336,16 @@ def _words(code: Iterable[types.CodeType]) -> set[str]:
 # exceptions
 
 
-# Past what a class or a metaclass of the user's own puts in the way.
+# Read around any property or metaclass of user code, which may raise or lie.
 _NAME_OF = type.__dict__["__name__"].__get__
 _MODULE_OF = type.__dict__["__module__"].__get__
 _TRACEBACK_OF = BaseException.__dict__["__traceback__"].__get__
 
 
 def describe(error: BaseException, texts: Iterable[str] = (), hidden: Iterable[str] | None = None) -> str:
-    """``Type: message`` of an exception, scrubbed. ``hidden``: secrets; None: those of the environment.
+    """``Type: message`` of an exception, redacted, without lone surrogates.
 
-    Always text that can be stored: without lone surrogates.
+    ``hidden``: secrets; None: those of the environment.
     """
     texts, hidden = list(texts), secrets() if hidden is None else list(hidden)
     name, text = _type_name(error, texts, hidden), redacted_message(error, texts, hidden)
@@ -353,7 +353,7 @@ def describe(error: BaseException, texts: Iterable[str] = (), hidden: Iterable[s
 
 
 def redacted_message(error: BaseException, texts: Iterable[str], hidden: Iterable[str]) -> str:
-    """The message of an exception alone, scrubbed."""
+    """The message of an exception, redacted, without its type."""
     try:
         return redact(str(error), texts, hidden=hidden, code=_code_of(error))
     except BaseException:  # noqa: BLE001  # its own __str__, whatever that raises
@@ -361,8 +361,8 @@ def redacted_message(error: BaseException, texts: Iterable[str], hidden: Iterabl
 
 
 def _type_name(error: BaseException, texts: Iterable[str], hidden: Iterable[str]) -> str:
-    """A class that stands in its module has its name from the code; another one may have been named after a value."""
-    try:
+    """The name of an exception's class; redacted unless its module has the class under that name."""
+    try:  # a class that is made at run time may be named after a value of the document
         kind = type(error)
         name = str(_NAME_OF(kind))  # not kind.__name__: a metaclass may raise
         if getattr(sys.modules.get(str(_MODULE_OF(kind))), name, None) is kind:
@@ -373,7 +373,7 @@ def _type_name(error: BaseException, texts: Iterable[str], hidden: Iterable[str]
 
 
 def _code_of(error: BaseException) -> list[types.CodeType]:
-    """The code that raised it; the package's messages about models, whose words documents use, are made elsewhere."""
+    """The code that raised an exception, whose words may stay. An error about models has its message from error_map."""
     code = [frame.f_code for frame, _ in tb.walk_tb(_TRACEBACK_OF(error))]
     if issubclass(type(error), MrengineError):
         from mrengine.providers.call import error_map
@@ -383,8 +383,8 @@ def _code_of(error: BaseException) -> list[types.CodeType]:
 
 
 def where(error: BaseException, *, own: str) -> str:
-    """The frames of an exception below those in files under ``own``: file, line and function, no source and no
-    value. Code that was made at run time may be named after one: it has nothing but its line.
+    """The frames of an exception without those in files under ``own``: file, line and function, no source, no value.
+    Code that was made at run time shows its line alone: its name may be a value.
     """
     frames = [f for f in tb.extract_tb(_TRACEBACK_OF(error), limit=None) if not f.filename.startswith(own)]
     return "\n".join(map(_frame, frames[-20:]))

@@ -11,8 +11,9 @@ __all__ = ["ShownAnswer"]
 
 
 class ShownAnswer:
-    """``tell(at, text)``: from the character ``at`` on, the answer reads so. A call that is made again begins at 0; a
-    part that continues an answer begins where that ended, without what it repeats.
+    """Passes the pieces of an answer on: ``tell(at, text)`` says that the answer reads ``text`` from character ``at``.
+
+    A call that is made again begins at 0. A continuation begins where the answer was cut, without what it repeats.
     """
 
     def __init__(self, tell: Callable[[int, str], None]) -> None:
@@ -21,13 +22,15 @@ class ShownAnswer:
         self._held: str | None = None
 
     def begin(self, request: Request) -> None:
-        """A request is sent; what comes now answers it."""
+        """Note that a request is sent: the pieces that follow answer it."""
+        # The last turn asks to go on; the one before it is the answer so far.
         self._before = request.turns[-2][1] if is_continuation(request) else ""
         self._at = len(self._before)
         self._held = "" if self._before else None
 
     def __call__(self, piece: str) -> None:
         """The next piece of the provider's answer."""
+        # A continuation may repeat the end of what was shown. Its start is held back until joined() can tell.
         if self._held is not None:
             self._held += piece
             if len(self._held) < MIN_REPEAT or (self._may_repeat() and len(self._held) < MAX_REPEAT):

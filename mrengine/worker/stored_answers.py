@@ -25,10 +25,10 @@ def call_digest(identity: Any, request: Request, chunk_text: str, nth: int = 0) 
     """16 bytes of blake2b over everything an answer depends on, in canonical msgpack.
 
     ``identity``: the model's provider, name and parameters, without address and keys; a list of two where one model
-    stands in for another. The chunk's text is part of it even where the prompt holds it: a prompt made by other means
-    than the text must not meet another chunk's answer. ``nth``: how many identical calls this attempt has made
-    before: who asks three times wants three answers, and the same three after a crash.
+    stands in for another. ``nth``: how many identical calls this attempt has made before.
     """
+    # The chunk's text counts even where the prompt holds it: a prompt that is made without it must not meet another
+    # chunk's answer. ``nth``: who asks three times wants three answers, and the same three after a crash.
     schema = None if request.schema is None else _canonical(request.schema)
     parts = [
         CALL_FORMAT,
@@ -71,7 +71,7 @@ def turn_digest(digest: bytes, turn: int) -> bytes:
 
 
 def shared_digest(digest: bytes, owner: bytes) -> bytes:
-    """What names an answer that jobs share: the call, and whose key asked which endpoint."""
+    """The digest of an answer that jobs share: over the call, and the owner of its keys and endpoint."""
     return blake2b(digest + owner, digest_size=16).digest()
 
 
@@ -91,19 +91,19 @@ class StoredCalls:
         batches_since: int | None = None,
         began: int | None = None,
     ) -> None:
-        """``run_began``: the log's end when this run began. ``shared``: the answers of other jobs. ``any_chunk``:
-        those of this run answer every chunk. ``batches_since``: in batch mode, where the logical run began, which may
-        be going on in another process by now. ``began``: in batch mode, where this process took it up: what a batch
-        has brought since to the chunk that asked for it is no reuse, though its task was parked and begins again.
+        """``run_began``: the log's end when this run began. ``shared``: the answers of other jobs. ``any_chunk``: an
+        answer of this run may be given to any chunk. In batch mode, ``batches_since`` is the offset in the log at which
+        the logical run began, and ``began`` that at which this process took it up.
         """
         self._since, self._began = batches_since, began
         self._reader, self._index, self._run_began = reader, index, run_began
         self._shared, self._any_chunk = shared, any_chunk
 
     def turns(self, digest: bytes, *, chunk: int, attempt: int, owner: bytes = b"") -> list[task_records.CallRecord]:
-        """All answers that the log has to a call, in the order in which they were given; where it has none, those
-        that another job has left. ``owner``: who may share them.
+        """All answers to a call in the log, in the order in which they were given; if there are none, those that other
+        jobs of ``owner`` have left.
         """
+        # Each turn has a digest of its own, numbered from 0: the first one that is missing ends the list.
         found: list[task_records.CallRecord] = []
         while (call := self.find(turn_digest(digest, len(found)), chunk=chunk, attempt=attempt)) is not None:
             found.append(call)
@@ -113,7 +113,7 @@ class StoredCalls:
         return found
 
     def earlier(self, digest: bytes, *, chunk: int, attempt: int) -> int | None:
-        """How many answers to a call were not asked for in the logical run that is going on; None: all."""
+        """How many answers to a call are older than the current logical run; None: all."""
         known = 0
         while (place := self._find(turn_digest(digest, known), chunk=chunk, attempt=attempt)) is not None:
             if self._since is not None and place[0] >= self._since:
@@ -145,11 +145,7 @@ class StoredCalls:
             self._shared.close()
 
     def find(self, digest: bytes, *, chunk: int, attempt: int) -> task_records.CallRecord | None:
-        """The answer of an earlier run, or of an earlier attempt of this one; not another chunk's of the same run,
-        unless a batch has brought it: that was sent once for all.
-
-        One that cannot be read any more is asked for again: damage costs a call, not the chunk.
-        """
+        """The stored answer that this attempt of a chunk's task may take, or None."""
         found = self._find(digest, chunk=chunk, attempt=attempt)
         return None if found is None else found[1]
 
@@ -159,10 +155,12 @@ class StoredCalls:
             if offset is None:
                 return None
             call = task_records.unpack_call(self._reader.payload(offset))
-        except LogError:
+        except LogError:  # the call is made again: damage costs a call, not the chunk
             return None
         if self._began is not None and offset >= self._began and call.chunk_id == chunk:
+            # A batch has brought it in this run, while the task that asked for it was parked: that is no reuse.
             return offset, replace(call, reused=False)
+        # Chunks of one run that ask the same are each asked about: results must not depend on which of them was faster.
         if self._any_chunk or offset < self._run_began or call.chunk_id == chunk or attempt > 1:
             return offset, call
         return None

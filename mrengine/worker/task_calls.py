@@ -1,4 +1,4 @@
-"""The calls of one task: what they have come to so far, and the one question that is being asked."""
+"""The calls of one task: their totals so far, and the question that is being asked."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ __all__ = ["Question", "TaskCalls"]
 
 
 class TaskCalls:
-    """One task so far: its chunk, the usage and cost of its calls, and the texts that no message may repeat.
+    """The state of one task: its chunk, the usage and cost of its calls, and the texts that no message may repeat.
 
-    A map function's own threads may call, too.
+    Safe from any thread: a map function may make calls from threads of its own.
     """
 
     __slots__ = (
@@ -44,25 +44,27 @@ class TaskCalls:
         self._lock = threading.Lock()
 
     def deadline(self, make: Callable[[], Deadline]) -> Deadline:
-        """The task's, made when it is first wanted, by whichever thread: the shortest tasks want none."""
+        """The task's deadline, made on first use."""
+        # Not before: a task without calls needs none, and the shortest tasks would notice the cost.
         with self._lock:
             if self._deadline is None:
                 self._deadline = make()
             return self._deadline
 
     def park(self) -> None:
-        """A call waits for a batch: whatever the map function makes of that, the task has no outcome yet."""
+        """Mark the task as waiting for a batch: it has no outcome yet."""
         self.parked = True
 
     def nth(self, digest: bytes) -> int:
-        """How often the same was asked before, in this attempt."""
+        """Count a call, and return how many identical ones this attempt has made before."""
+        # Part of the digest: who asks three times wants three answers, and the same three after a crash.
         with self._lock:
             before = self._asked.get(digest, 0)
             self._asked[digest] = before + 1
         return before
 
     def own(self, usage: Usage, cost_usd: float | None) -> None:
-        """Count a call of a client of the user's own."""
+        """Count a call that map_fn has made with its own client."""
         with self._lock:
             self.made += 1
             self._count(usage, cost_usd)
@@ -84,15 +86,16 @@ class TaskCalls:
 
     def _count(self, usage: Usage, cost_usd: float | None) -> None:
         self.usage = usage if self.usage is None else self.usage + usage
+        # One unknown price makes the sum unknown: a sum of the others would look like the whole.
         self.cost_usd = None if self.cost_usd is None or cost_usd is None else self.cost_usd + cost_usd
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Question:
-    """One ``complete()``: what is asked of the model ``index``, by which task, and how its answers are found again.
+    """One ``complete()``: what a task asks of the model ``index``, and how its answers are found again.
 
-    ``text`` and ``nth`` are part of its digest: the chunk's text, and how often the task has asked the same before.
-    ``reusable``: answers in the log may be taken for it, and its own for an identical call. ``owner``: who may share
+    ``text`` (the chunk's) and ``nth`` (how many identical calls the task has made before) are part of its digest.
+    ``reusable``: it may take answers from the log, and identical calls may take its answers. ``owner``: who may share
     its answers with other jobs.
     """
 
@@ -111,15 +114,15 @@ class Question:
     nth: int = 0
 
     def digest(self, identity: str | list[str]) -> bytes:
-        """Of this question to the model of an identity."""
+        """The digest of this question when the model with this identity is asked."""
         return call_digest(identity, self.request, self.text, self.nth)
 
     def stored(self, digest: bytes) -> Sequence[CallRecord]:
-        """The answers that the log has already, and this question may take."""
+        """The answers in the log that this question may take."""
         if not self.reusable:
             return ()
         return self.store.turns(digest, chunk=self.task.chunk, attempt=self.task.attempt, owner=self.owner)
 
     def earlier(self, digest: bytes) -> int | None:
-        """In batch mode: how many of the stored answers were not asked for in the run that is going on; None: all."""
+        """In batch mode, how many of the stored answers are older than the current logical run; None: all."""
         return self.store.earlier(digest, chunk=self.task.chunk, attempt=self.task.attempt)

@@ -41,9 +41,8 @@ STORABLE = "a result is None, a bool, int, float, str, bytes, or a list, dict, d
 
 
 def _loaded(blob: bytes) -> Callable[[Any, Any], Any]:
-    """A function that travelled. One that came by value finds its module again, with what came with it: whatever
-    map_fn pickles itself, for a ``multiprocessing.Pool`` of its own, is looked up there.
-    """
+    """Load a map function. One that came by value gets a module under its old name, if that cannot be imported here."""
+    # Whatever map_fn pickles itself, for a ``multiprocessing.Pool`` of its own, is looked up in that module.
     function: Callable[[Any, Any], Any] = cloudpickle.loads(blob)
     scope = getattr(function, "__globals__", {})
     name = scope.get("__name__")
@@ -56,7 +55,7 @@ def _loaded(blob: bytes) -> Callable[[Any, Any], Any]:
 
 
 def cannot_start(error: BaseException, config: WorkerConfig) -> str:
-    """Why a worker could not load what it needs, without the models' keys and header values."""
+    """Describe why a worker cannot start, without the models' keys and header values."""
     try:
         specs = [model.spec for model in cloudpickle.loads(config.models_blob)]
     except Exception:  # noqa: BLE001  # a provider class that cannot be imported here may be the very cause
@@ -65,9 +64,8 @@ def cannot_start(error: BaseException, config: WorkerConfig) -> str:
 
 
 def _is_found(name: str, file: object) -> bool:
-    """Whether the module that a function came from can be imported here: others that travelled by its name need all
-    of it. Another ``file`` of that name is not the module.
-    """
+    """Whether the module that a function came from can be imported here. Another file of its name does not count."""
+    # If it can, it must be left alone: other objects that travelled by name need all of it.
     try:
         spec = importlib.util.find_spec(name)
     except (ImportError, ValueError, AttributeError):
@@ -82,7 +80,7 @@ def _result_type(blob: bytes) -> Any:
 
 
 def stored_value(value: Any, result_type: Any = None) -> tuple[Any, bool]:
-    """What is stored of a map function's value, and whether it was made of instances. Unstorable, InvalidResult."""
+    """The plain value to store for a map function's, and whether that held instances. Unstorable, InvalidResult."""
     if result_type is None and (value is None or type(value) is str):
         return value, False
     made, plain = holds_instances(value), normalise(value)
@@ -93,14 +91,14 @@ def stored_value(value: Any, result_type: Any = None) -> tuple[Any, bool]:
 
 
 class _Profiled:
-    """The process's own collector while a run profiles. In the host itself it is left as it was found."""
+    """Enables the process's own collector while a run profiles, and leaves it as it was found."""
 
     def __init__(self) -> None:
         self._was_enabled = profiling.collector.enabled
         profiling.collector.enable()
 
     def packed(self) -> bytes:
-        """What was recorded since, as msgpack [[name, ms]…]; empty where nothing was."""
+        """The records since the last time, as msgpack [[name, ms]…]; empty where there are none."""
         records = profiling.collector.drain()
         return pack(records) if records else b""
 
@@ -109,7 +107,7 @@ class _Profiled:
 
 
 class TaskRunner:
-    """Runs tasks of one round; one a worker, used by all its slots."""
+    """Runs the tasks of one round. A worker has one, which all its slots use."""
 
     def __init__(
         self,
@@ -124,8 +122,8 @@ class TaskRunner:
         functions: LocalFunctions | None = None,
         initialize: bool = True,
     ) -> None:
-        """``open_ports`` is called when user code is loaded: an initializer may close what it finds open. ``path``: the
-        host's ``sys.path``, where this is not its interpreter. ``functions``: user code that need not travel.
+        """``open_ports`` opens the ports, once user code is loaded. ``path``: the host's ``sys.path``, in another
+        interpreter than the host's. ``functions``: user code, where it is in this process already.
         """
         self._config, self._worker, self._send, self._stopping = config, worker, emit, stopping
         self._process = OwnProcess()
@@ -139,14 +137,14 @@ class TaskRunner:
         self._result_type = functions.result_type if functions else _result_type(config.result_blob)
         self._map_fn = functions.map_fn if functions else _loaded(config.map_blob)
         self._profiled = _Profiled() if config.profile else None
-        self._ports = open_ports()
+        self._ports = open_ports()  # after the initializer, which may close what it finds open
         self._models = ModelClients(
             config, worker, slots, self._emit_kept, stopping, self._ports.budget, share=self._ports.stored.share
         )
         self._services = WorkerServices(config, worker, self._models, self._ports.stored, self._emit, stopping)
 
     def endpoint_came(self, name: str, url: str, key: str) -> None:
-        """Where a server that the job runs itself is to be found."""
+        """Take the address of a server that the job runs itself."""
         self._models.endpoint_came(name, url, key)
 
     def _emit(self, kind: int, chunk: int, model: int, payload: bytes) -> None:
@@ -160,8 +158,9 @@ class TaskRunner:
         self._send(kind, chunk, model, payload)
 
     def _emit_kept(self, kind: int, chunk: int, model: int, payload: bytes) -> None:
-        """An answer is kept before it is sent: it was paid for, whatever becomes of the supervisor."""
+        """Emit a message; the journal keeps an answer first."""
         self._process.check()
+        # It was paid for. A supervisor that dies now may not have read the pipe, and the journal outlives it.
         if kind == codec.CALL:
             self._ports.journal.keep(payload)
         self._emit(kind, chunk, model, payload)
@@ -187,12 +186,12 @@ class TaskRunner:
             self._report(task, error, calls)
 
     def fail(self, task: m.Start, error: BaseException) -> None:
-        """Emit the failure of a task that has reported none, for an exception that came from elsewhere."""
+        """Emit the failure of a task that another thread's exception has struck before it reported its outcome."""
         self._report(task, error, TaskCalls())
 
     def _report(self, task: m.Start, error: BaseException, calls: TaskCalls) -> None:
-        """Emit what an exception means. Its class and its attributes are user code, too, and may raise anything."""
-        try:
+        """Emit the outcome that an exception means."""
+        try:  # the exception's class and attributes are user code, and may raise anything
             # First: map_fn may have caught Parked and raised something of its own, which means nothing.
             if calls.parked:
                 self._emit(m.PARKED, task.chunk, task.model, b"")
@@ -211,9 +210,8 @@ class TaskRunner:
         self._emit(m.BUDGET_SPENT, task.chunk, task.model, packed)
 
     def _traced(self, chunk: TrackedChunk, context: Context) -> Any:
-        """What map_fn returns, within the caller's trace; only where there is one: a context manager looks at an
-        exception, which is user code.
-        """
+        """Call map_fn within the caller's trace."""
+        # Apart from the call without a trace: a context manager looks at an exception, and that is user code.
         with continued(self._config.traceparent):
             return self._map_fn(chunk, context)
 
@@ -222,13 +220,13 @@ class TaskRunner:
         calls.chunk = chunk = self._ports.chunks.read(task.chunk)
         context = Context(self._services, task, chunk, calls, started)
         returned = self._map_fn(chunk, context) if not self._config.traceparent else self._traced(chunk, context)
-        if calls.parked:  # in a thread of its own, or by an except clause that catches everything
+        if calls.parked:  # Parked was raised in a thread of map_fn's own, or caught by an ``except BaseException``
             raise Parked
         value, made = stored_value(returned, self._result_type)
         flags = task_records.FROM_INSTANCE if made else 0
         if chunk.looked_at:
             flags |= chunk.position_read * task_records.READ_POSITION | chunk.facts_read * task_records.READ_FACTS
-        # No ResultRecord is made: of a task that does nothing, that would be a tenth.
+        # Without a ResultRecord in between: to make one takes a tenth of the time of a task that does nothing.
         values = (
             chunk.document_id,
             self._models.name(task.model),
@@ -250,7 +248,8 @@ class TaskRunner:
         message = describe(error, self._texts(calls), self._models.secrets())
         if isinstance(error, Unstorable):
             message += f"; {STORABLE}"
-        tried = isinstance(error, ModelError) and error.causes  # until the deadline
+        # With causes, the retry loop has tried until the deadline: another attempt would do all of that once more.
+        tried = isinstance(error, ModelError) and error.causes
         if isinstance(error, ModelError) and error.aside:
             self._emit(m.MODEL_RESTS, task.chunk, task.model, pack([message, error.silent_s]))
         elif isinstance(error, Retry) or (isinstance(error, ModelError) and error.transient and not tried):
@@ -269,7 +268,8 @@ class TaskRunner:
             )
 
     def _texts(self, calls: TaskCalls) -> list[str]:
-        """What no message of this task may repeat. The chunk's text, too, where map_fn has it by a way of its own."""
+        """The texts that no message of this task may repeat."""
+        # The chunk's text is read for this even if map_fn has not: it may know the document from elsewhere.
         own = [] if calls.chunk is None else [calls.chunk.text_or_nothing, *calls.chunk.field_texts]
         return [*own, *calls.texts]
 
@@ -293,7 +293,7 @@ class TaskRunner:
         self._emit(codec.FAILURE, task.chunk, task.model, task_records.pack_failure(failure))
 
     def _facts(self, error: BaseException, calls: TaskCalls) -> dict[str, Any]:
-        """How often a call was tried, how long it waited and why, where the error tells."""
+        """How often a call was tried, how long it waited and why, as far as the error says."""
         if not isinstance(error, ModelError):
             return {}
         causes = [self._redacted(ModelError(cause), calls) for cause in error.causes]
@@ -307,7 +307,7 @@ MOST_ANSWERS, MOST_CHARACTERS = 16, 1_000_000
 
 
 def _answers(calls: TaskCalls) -> dict[str, Any]:
-    """What the models had said: the latest answers, as much as a person will read."""
+    """The models' latest answers, for the failure record, within ``MOST_ANSWERS`` and ``MOST_CHARACTERS``."""
     kept: list[str] = []
     left = MOST_CHARACTERS
     for text in reversed([*calls.answers][-MOST_ANSWERS:]):

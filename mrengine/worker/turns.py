@@ -1,8 +1,9 @@
-"""The turns of one call to one model: those that the log holds are replayed before anything new is asked.
+"""The turns of one call to one model: replays those that the log holds before anything new is asked.
 
-Every answer is in the log as the model said it, before anybody looks at it: refused ones, answers to re-asks, parts.
-The n-th of a call stands under ``calls.turn_digest(digest, n)``. A later call takes them in the same order and judges
-them anew, by today's validator and ``on_truncation``; only what is missing then is asked.
+The log has every answer as the model gave it: refused ones, answers to re-asks, parts. The n-th of a call is found by
+``stored_answers.turn_digest(digest, n)``. A later call takes them in the same order and judges them by today's
+validator and ``on_truncation``; it asks only for what is then missing. So a validator that was mended costs no call
+(docs/decisions/stored-answers.md).
 """
 
 from __future__ import annotations
@@ -20,43 +21,43 @@ __all__ = ["Turns", "Unanswered", "turn_of"]
 
 
 class Unanswered(Exception):
-    """The log does not hold all answers that are needed."""
+    """The log does not hold all the answers that a call needs, and nobody may be asked."""
 
 
 class _LeftBehind(Exception):
-    """A cut answer after which the call began again, so that what follows it in the log continues another."""
+    """The stored answers after a cut one do not continue it: the call began again there."""
 
 
 def turn_of(request: Request) -> int:
-    """What a request asks for, as a CALL has it."""
+    """The kind of turn that a request asks for, as CALL records store it."""
     if not request.turns:
         return FIRST
     return CONTINUATION if is_continuation(request) else REASK
 
 
 class Turns:
-    """The stored answers of one call, and the road from them to a whole and valid one.
+    """Makes a whole and valid answer of a call's stored answers and, where they do not suffice, of new ones.
 
-    ``on_answer`` is given each answer's text. ``cost_usd``: of the stored answers that the returned one is made of.
+    ``on_answer`` is given each answer's text. ``cost_usd``: the cost of the stored answers in the returned one.
     """
 
     def __init__(
         self, stored: Sequence[CallRecord], on_answer: Callable[[str], None], *, earlier: int | None = None
     ) -> None:
-        """``earlier``: how many of the answers are of earlier runs; None: all. The others count as asked for: it was
-        a batch that brought them, while the task was parked.
-        """
+        """``earlier``: how many of the answers are of earlier runs; None: all."""
+        # A batch has brought the others in this run, while the task was parked: they count as asked for.
         self._stored, self._on_answer = stored, on_answer
         self._earlier = len(stored) if earlier is None else earlier
         self._next = 0
         self.cost_usd: float | None = 0.0
 
     def answer(self, request: Request, *, live: Ask | None, response_model: Any, on_truncation: str) -> Completion:
-        """A whole and valid answer; ``live`` asks for what the log does not have. Unanswered: it may not.
+        """A whole and valid answer. ``live`` asks for what the log does not have; without it, Unanswered is raised.
 
-        Stored answers that are no good today (nor were, mostly, when they came) are left behind, and the call begins
-        again: a failure counts only where something was asked for it.
+        InvalidAnswer, TruncatedAnswer: as for a call without stored answers, and only after something was asked.
         """
+        # Stored answers that are no good today are left behind, and the call begins again with those after them: a
+        # failure that cost no call is not the end.
         while True:
             asked = False
             self.cost_usd = 0.0
@@ -81,11 +82,9 @@ class Turns:
                     raise
 
     def _take(self, turn: int) -> Completion | None:
-        """The next stored answer to such a turn. A part answers nothing but the part before it; others all do.
-
-        Only the last answer of the log is continued: a part that was bought for an earlier one would stand after later
-        ones, where no run would find it.
-        """
+        """The next stored answer that fits a turn; None: there is none. A continuation fits only the part before it."""
+        # Only the last answer of the log is continued: a part that is bought for an earlier one would stand behind the
+        # later ones, where no run would find it.
         while self._next < len(self._stored):
             record = self._stored[self._next]
             if turn == CONTINUATION and record.turn != CONTINUATION:

@@ -17,10 +17,10 @@ class ChildProcess:
     """Runs ``target(held, *args)`` in a fork; ``life`` is readable once it has ended. OSError: it cannot be forked.
 
     ``life`` is a pidfd. Where the system gives none (macOS, Linux before 5.3, a filter of system calls) it is a pipe
-    whose other end, ``held``, the child alone has and must not close. A child of the child may keep that open:
-    ``ended`` is true all the same.
+    whose other end, ``held``, the child alone has and must not close.
     """
 
+    # A grandchild may keep ``held`` open after the child's end, so without pidfds ``ended`` is polled as well.
     def __init__(self, target: Callable[..., None], args: tuple[Any, ...], name: str, *, daemon: bool) -> None:
         self.life, held = os.pipe()
         try:
@@ -40,14 +40,14 @@ class ChildProcess:
 
     @property
     def ended(self) -> bool:
-        """Whether it has ended; it is not reaped yet, so that its pid cannot be given to another process."""
+        """Whether the child has ended. Does not reap it."""
+        # Its pid stays its own until it is reaped: a kill that comes late strikes no other process.
         return posix.is_zombie(self.pid)
 
     def exitcode(self, wait_s: float) -> int | None:
-        """How it ended; None where it has not within ``wait_s``: one that waits for a disk ignores even SIGKILL.
-
-        ``Process.join`` would wait without end: its sentinel is a pipe, which a worker closes when it begins.
-        """
+        """Reap the child; its exit code. None: it has not ended within ``wait_s``."""
+        # A process that waits for a disk ignores even SIGKILL. Process.join() would wait without end for it: its
+        # sentinel is a pipe, which a worker closes when it begins.
         until = time.monotonic() + wait_s
         while (code := self._process.exitcode) is None and time.monotonic() < until:
             posix.reap_traced(self.pid)
@@ -55,5 +55,5 @@ class ChildProcess:
         return code
 
     def close(self) -> None:
-        """Watch it no more."""
+        """Close ``life``."""
         os.close(self.life)

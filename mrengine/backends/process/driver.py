@@ -25,22 +25,23 @@ OPEN_S = 60.0  # how long a supervisor may take to open a log
 
 
 class ProcessDriver:
-    """Implements :class:`mrengine.job.driver.Driver`: a supervisor and its pool. Started at once, so that its imports
-    overlap with reading and chunking.
-    """
+    """Implements :class:`mrengine.job.driver.Driver` with a supervisor and its pool."""
 
+    # The supervisor is started at once, so that its imports overlap with reading and chunking.
     def __init__(self, *, drain_s: float) -> None:
         self._drain_s = drain_s
         try:
             self._wake_read, self._wake_write = os.pipe()
         except OSError as error:
             raise ConfigError(f"the supervisor cannot be started: {error}", setting="workers") from error
+        # stop() may be called in any thread or signal handler. Only the thread that owns the connection may write a
+        # frame to it, and a byte in this pipe wakes that.
         os.set_blocking(self._wake_read, False)
         os.set_blocking(self._wake_write, False)
         self._waking = threading.RLock()  # a signal handler may come while its own thread holds it
         self._reason: str | None = None
         self._sent_reason: str | None = None
-        self._early: list[tuple[int, bytes]] = []
+        self._early: list[tuple[int, bytes]] = []  # frames that came while another was awaited
         self._request, self._job_id = b"", ""
         try:
             self._supervisor = SupervisorHandle()

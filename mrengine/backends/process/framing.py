@@ -9,10 +9,12 @@
                                     │ u32 size │ u8 kind │ i16 model │ i64 chunk │ u32 sum │ u32 crc │ payload │
                                     └──────────┴─────────┴───────────┴───────────┴─────────┴─────────┴─────────┘
 
-``size`` is the payload's, in bytes; ``sum`` the CRC-32 of the payload, ``crc`` that of the head before it: whatever
-map_fn writes into the pipe is known as no frame before it is believed. A frame that fits into PIPE_BUF reaches the pipe
-as one piece, and nothing can stand in the middle of it: its ``sum`` is 0, and saves the time. All little endian. A
-started task is 16 bytes: ``i64 chunk, i32 model, i32 attempt``.
+All little endian. ``size`` is that of the payload in bytes, ``sum`` the CRC-32 of the payload, and ``crc`` that of the
+head before it. ``sum`` is 0 in a frame of at most PIPE_BUF bytes. A started task is 16 bytes: ``i64 chunk, i32 model,
+i32 attempt``.
+
+map_fn may write into the pipe itself, and the checksums tell that from a frame. The kernel takes up to PIPE_BUF bytes
+as one piece, so nothing can stand in the middle of a short frame, and its checksum is saved.
 """
 
 from __future__ import annotations
@@ -66,7 +68,7 @@ OPENED, REFUSED, DURABLE, NOTE, LINE, END, FINISHED, BEAT, CRASH, FOLDER = 16, 1
 SETUP, TASKS, ENDPOINT, DROP, LEAVE = 32, 33, 34, 35, 36
 
 READ_BYTES = 1 << 20
-SHORT_BYTES = 1 << 16  # memory for more is mapped and unmapped by the system for each read, of a few bytes, too
+SHORT_BYTES = 1 << 16  # memory for a megabyte is mapped and unmapped for each read: 17 µs of CPU, not 0.8
 _HEAD = struct.Struct("<IB")
 _TAGGED = struct.Struct("<IBhqI")
 _CHECKED_HEAD = struct.Struct("<IBhqII")
@@ -75,12 +77,12 @@ _TASK = struct.Struct("<qii")
 
 
 def frame(kind: int, payload: bytes = b"") -> bytes:
-    """A frame as host, supervisor and dispatch speak it."""
+    """A frame between host and supervisor, or from the supervisor to a worker."""
     return _HEAD.pack(len(payload), kind) + payload
 
 
 def tagged(kind: int, chunk: int, model: int, payload: bytes = b"") -> bytes:
-    """A frame as a worker speaks it."""
+    """A frame from a worker to the supervisor."""
     size = len(payload)
     total = crc32(payload) if size > _ONE_PIECE_BYTES else 0
     head = _TAGGED.pack(size, kind, model, chunk, total)
@@ -88,7 +90,7 @@ def tagged(kind: int, chunk: int, model: int, payload: bytes = b"") -> bytes:
 
 
 def pack_tasks(tasks: Sequence[Start]) -> bytes:
-    """16 bytes a task."""
+    """The payload of a TASKS frame, 16 bytes a task."""
     return b"".join([_TASK.pack(*task) for task in tasks])
 
 
@@ -98,10 +100,10 @@ def unpack_tasks(payload: bytes) -> Iterable[Start]:
 
 
 class _Reader:
-    """Bytes of one descriptor, cut into frames. Of a frame that is not whole yet the pieces wait, and are joined once:
-    a map function of 300 MB comes in thousands.
-    """
+    """Reads one descriptor and cuts its bytes into frames."""
 
+    # The pieces of a frame that is not whole yet are joined once, at its end: a map function of 300 MB comes in
+    # thousands of them.
     head = _HEAD
 
     def __init__(self, fd: int) -> None:
@@ -113,7 +115,7 @@ class _Reader:
         self._held, self._needed = 0, 0
 
     def _fill(self) -> bytes:
-        """Read once, a megabyte at most; what is there once a frame is whole, or nothing."""
+        """Read once, a megabyte at most; the bytes so far, or nothing while the first frame in them is not whole."""
         self.filled = False
         try:
             data = os.read(self.fd, self.ask)
@@ -163,18 +165,17 @@ class FrameReader(_Reader):
 
 
 class TaggedReader(_Reader):
-    """Frames ``(kind, chunk, model, payload)`` of a worker; ``ended`` when its pipe is closed, ``broken`` when
-    something stands in it that is no frame: what comes after it cannot be told apart, and is not read.
+    """Frames ``(kind, chunk, model, payload)`` of a worker; ``ended`` when its pipe is closed.
+
+    ``broken``: there are bytes in it that are not a frame. Nothing after them can be read.
     """
 
     head = _CHECKED_HEAD
     broken = False
 
     def read(self, worker: int) -> list[tuple[int, int, int, int, bytes]]:
-        """Read what is there, a megabyte or so at most, and return messages ``(worker, kind, chunk, model, payload)``.
-
-        Short reads, one after another, all find the same memory, which is in the cache.
-        """
+        """Read what is there, up to about a megabyte; the messages ``(worker, kind, chunk, model, payload)`` in it."""
+        # By short reads: all of them get the same memory, which is in the cache.
         messages: list[tuple[int, int, int, int, bytes]] = []
         for _ in range(READ_BYTES // SHORT_BYTES):
             data = self._fill()

@@ -22,16 +22,16 @@ from mrengine.errors import LogError
 __all__ = ["HelperProcesses"]
 
 Notify = Callable[[str, str, str], None]
-BIND_S = 5.0  # a Manager has its socket long before
-MANAGERS = 20  # replaced more often than that within a minute, the job ends
+BIND_S = 5.0  # how long a Manager may take to have its socket
+MANAGERS = 20  # so many that end within a minute end the job
 
 
 class HelperProcesses:
-    """Children of the supervisor that serve all workers. Their fate is reported in messages of no worker."""
+    """The supervisor's children that serve all workers. Reports their fate in messages with the worker number -1."""
 
     def __init__(self, selector: Selector, sockets: SocketPlace) -> None:
         self._selector, self._sockets = selector, sockets
-        self._bound_by = 0.0  # when the Manager's socket is there at the latest
+        self._bound_by = 0.0  # by when the Manager must have its socket
         self._managers: deque[float] = deque(maxlen=MANAGERS)
         self._manager: ChildProcess | None = None
         self._authkey = secrets.token_bytes(32)
@@ -41,8 +41,9 @@ class HelperProcesses:
     # the Manager
 
     def manager(self, terms: Callable[[], BudgetConfig], folder: str) -> tuple[str, bytes]:
-        """Start the Manager for the job in ``folder``, at the level that its log implies; its address and key. OSError:
-        no process.
+        """Start the Manager for the job in ``folder``, at the level that its log implies; its address and key.
+
+        OSError: it cannot be started.
         """
         self._end_manager()
         self._terms = terms
@@ -59,7 +60,7 @@ class HelperProcesses:
         self._selector.watch(self._manager.life, self._on_manager_gone)
 
     def _on_manager_gone(self) -> list[Message]:
-        """It died: another takes its address, and workers reconnect to it by themselves."""
+        """Start another Manager at the same address. Workers reconnect to it by themselves."""
         code = self._end_manager()
         if self._terms is None:
             return []  # no job needs it
@@ -74,12 +75,12 @@ class HelperProcesses:
         return [(-1, NOTE, -1, -1, msgpack.packb(["manager:replaced", {}]))]
 
     def forget_job(self) -> None:
-        """The job is over: a Manager that ends now is not replaced before the next one."""
+        """End the job: until the next one, a Manager that dies is not replaced."""
         self._terms = None
         self._sockets.vacate()
 
     def look_after(self) -> list[Message]:
-        """Replace what was stopped by a signal: it would never answer, and never end; or cannot be reached any more."""
+        """Replace processes that a signal has stopped, as they neither answer nor end, or that cannot be reached."""
         for served in self._servers.values():
             served.look_after()
         manager = self._manager
@@ -88,14 +89,14 @@ class HelperProcesses:
         return []
 
     def _is_cut_off(self) -> bool:
-        """Whether somebody has removed the Manager's socket: workers that come later could not speak with it."""
+        """Whether the Manager's socket was removed, so that no worker could connect any more."""
         if os.path.lexists(self._sockets.address):
             self._bound_by = 0.0
             return False
         return self._terms is not None and time.monotonic() > self._bound_by
 
     def _end_manager(self) -> int | None:
-        """End it, if there is one; its exit code."""
+        """End the Manager, if there is one; its exit code."""
         manager, self._manager = self._manager, None
         if manager is None:
             return None
@@ -117,7 +118,7 @@ class HelperProcesses:
         served.ask(notify)
 
     def close(self) -> None:
-        """End them, remove the place of their sockets."""
+        """End all helper processes, and remove the place of their sockets."""
         self._end_manager()
         for served in self._servers.values():
             served.stop()
@@ -129,7 +130,8 @@ def _broken(cause: str) -> list[Message]:
 
 
 def _serve_budget(life_fd: int, address: str, authkey: bytes, terms: BudgetConfig) -> None:
-    """The Manager's process: no descriptor of the supervisor's stays open in it."""
+    """Run the Manager, in its process."""
+    # A copy of a worker's pipe or of the host's socket would keep that open after its owner's end.
     posix.close_all_but({0, 1, 2, life_fd})
     serve(address, authkey, terms)
 
@@ -145,7 +147,7 @@ class _Served:
         self._pidfd: int | None = None
 
     def ask(self, notify: Notify) -> None:
-        """Answer now, or when it is up."""
+        """Call ``notify`` now, or when the server is up."""
         if self._answer is not None:
             notify(self._name, *self._answer)
             return
@@ -193,7 +195,7 @@ class _Served:
         return []
 
     def look_after(self) -> None:
-        """End it where it was stopped; its end is noticed, and it is started again."""
+        """Kill the server if a signal has stopped it. Its end is noticed, and it is started again."""
         if self._server is None or self._server.pid is None:
             return
         if posix.is_stopped(self._server.pid):
@@ -208,7 +210,7 @@ class _Served:
             self._pidfd = None
 
     def stop(self) -> None:
-        """End it."""
+        """End the server."""
         self._forget()
         if self._server is not None:
             if self._answer is None and self._server.pid is not None:

@@ -1,7 +1,7 @@
-"""Ends a worker the way an interpreter ends: what user code has registered to be run at exit is run.
+"""Ends a worker the way an interpreter ends: runs the exit handlers of user code.
 
-Otherwise temporary folders, shared memory, buffered files and child processes of a map function would be left behind by
-every job. A worker that is killed leaves them, as any process does.
+Without them every job would leave temporary folders, shared memory, unwritten buffers and child processes of its map
+function behind. A worker that is killed leaves them, as any process does.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ __all__ = ["begin", "leave"]
 
 
 def begin() -> None:
-    """In a new worker: what its parent has registered is the parent's, and is not run here."""
+    """Forget, in a new worker, the exit handlers of its parent, and register the interpreter's own."""
     for finalizer in list(weakref.finalize._registry):  # type: ignore[attr-defined]
         finalizer.atexit = False
     atexit._clear()
@@ -31,7 +31,7 @@ def begin() -> None:
 
 
 def leave() -> None:
-    """Run all of that, then end the process. The supervisor bounds the time, and kills what takes longer."""
+    """Run the exit handlers, then end the process. The supervisor kills a worker that takes too long."""
     with suppress(Exception):
         threading._shutdown()  # type: ignore[attr-defined]  # executors end, threads that are no daemons are waited for
     atexit._run_exitfuncs()
@@ -43,9 +43,8 @@ def leave() -> None:
 
 
 def _close_files() -> None:
-    """What an interpreter closes as it frees its modules: what is buffered is written, NamedTemporaryFiles go. Those
-    that write into others (text into bytes, gzip into a file) come first.
-    """
+    """Close files, as an interpreter does that frees its modules: buffers are written, NamedTemporaryFiles removed."""
+    # Files that write into others (text into bytes, gzip into a file) come first.
     standard = {id(stream) for stream in (sys.stdin, sys.stdout, sys.stderr)}
     temporary = getattr(sys.modules.get("tempfile"), "_TemporaryFileWrapper", io.IOBase)
     found = [one for one in gc.get_objects() if issubclass(type(one), (io.IOBase, temporary))]
@@ -63,9 +62,8 @@ def _depth(kind: type) -> int:
 
 
 def _end_multiprocessing() -> None:
-    """Finalizers and daemonic children of multiprocessing; then its resource tracker unlinks what nobody has: it is a
-    process of the worker's group, which is killed when the worker has ended.
-    """
+    """Run multiprocessing's finalizers, end its daemonic children, and let its resource tracker unlink the rest."""
+    # The tracker is stopped, and so waited for, here: it is in the worker's process group, which is killed afterwards.
     from multiprocessing import resource_tracker, util
 
     with suppress(Exception):

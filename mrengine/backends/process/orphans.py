@@ -18,13 +18,12 @@ LOOK_S = 5e-3
 class Orphans:
     """Descendants that were reparented to this process; one that has ended stays a zombie until it is reaped.
 
-    The kernel makes them children of the main thread. Processes that map_fn started itself are children of another
-    thread, or of the main thread since before ``know()``: they are not reaped here, as map_fn may wait for them. If
-    a thread of map_fn's own started one and ended since, it is reaped after ``KEEP_S``.
-
-    Several threads may reap at once: whatever two of them find, one of them reaps.
+    Safe from any thread: of two that find the same zombie, one reaps it.
     """
 
+    # The kernel makes orphans children of the main thread. Processes that map_fn has started are children of another
+    # thread, or of the main thread since before know(): map_fn may wait for them, so they are left alone. The child of
+    # a thread that has ended since looks like an orphan: hence KEEP_S before it is reaped.
     def __init__(self) -> None:
         self._known: set[int] = set()
         self._dead: dict[int, float] = {}
@@ -33,7 +32,7 @@ class Orphans:
 
     @property
     def any(self) -> bool:
-        """Whether there were any lately, or may be soon: zombies must not use up the limit of processes."""
+        """Whether there were orphans lately, so that more may come: zombies must not use up the limit of processes."""
         return time.monotonic() - self._seen < LATE_S
 
     def know(self) -> None:
@@ -41,17 +40,15 @@ class Orphans:
         self._known.update(posix.children())
 
     def reap_between_tasks(self) -> None:
-        """What a slot does when its task has ended, before it takes another one that starts processes.
-
-        The thread that polls is late where the machine is busy, and each slot would leave a heap of zombies meanwhile.
-        Tasks that leave none do not pay for the look each time.
-        """
+        """Reap in a slot, between two of its tasks."""
+        # The thread that polls is late on a busy machine, and meanwhile each slot would leave a heap of zombies. Tasks
+        # that leave none do not pay for a look each time.
         now = time.monotonic()
         if now >= self._due and now - self._seen < LATE_S:
             self.reap()
 
     def reap(self) -> None:
-        """Reap those that have been dead for a while; all dead ones if they are many."""
+        """Reap orphans that have been dead for a while; all dead ones if they are many."""
         children, now = set(posix.children() if posix.has_children() else ()), time.monotonic()
         self._known &= children
         dead = {pid: self._dead.get(pid, now) for pid in children - self._known if posix.is_zombie(pid)}

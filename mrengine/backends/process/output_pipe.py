@@ -1,4 +1,4 @@
-"""A pipe that takes what workers print, and cuts it into lines for the host's logger."""
+"""The pipe that workers print to; it is cut into lines for the host's logger."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class OutputPipe:
         return self._lines() if self._fill() else []
 
     def last(self) -> list[bytes]:
-        """All that has arrived, the line that was not ended too."""
+        """All lines that have arrived, with a last one that has no end."""
         lines: list[bytes] = []
         while self._fill():
             lines += self._lines()

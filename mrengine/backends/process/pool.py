@@ -1,6 +1,6 @@
 """The backend of processes: watches the pipes and lives of all workers, and replaces a dead one at once.
 
-The processes beside the workers are its own as well: the budget manager, and servers of embedded models.
+It also runs the processes beside the workers: the budget manager, and servers of embedded models.
 """
 
 from __future__ import annotations
@@ -24,18 +24,19 @@ from mrengine.log.file.call_index import CallIndex
 
 __all__ = ["ProcessPool"]
 
-FINISH_S = 3.0  # a worker that is asked to end has this long: it runs what user code has registered for that
+FINISH_S = 3.0  # how long a worker that is asked to end has for the exit handlers of user code
 LOOK_S = 0.5  # how often to look for deaths without notification
-SHORT_S = 0.5  # the same where nobody waits for the job any more, or its tasks have had their time
+SHORT_S = 0.5  # in place of FINISH_S, where nobody waits for the job any more or its tasks have had their time
 
 
 class ProcessPool:
     """``workers`` forked processes of ``slots`` threads each; implements :class:`mrengine.engine.protocol.Backend`.
 
-    The process that owns it must run no other thread: a fork copies only the thread that forks, and a lock that another
-    one held would stay taken in the child for ever. ``selector`` and ``sockets``: the owner's, if it waits for more.
+    The process that owns it must have one thread. ``selector`` and ``sockets``: the owner's, if it waits for more.
     """
 
+    # One thread, because a fork copies only the thread that forks: a lock that another thread held would stay taken in
+    # the child for ever.
     def __init__(
         self, workers: int, slots: int, selector: Selector | None = None, sockets: SocketPlace | None = None
     ) -> None:
@@ -51,7 +52,7 @@ class ProcessPool:
 
     @staticmethod
     def driver(*, drain_s: float) -> Driver:
-        """The host's end: a supervisor, which has the pool and the engine."""
+        """The host's end: it starts a supervisor, which runs the pool and the engine."""
         from mrengine.backends.process.driver import ProcessDriver
 
         return ProcessDriver(drain_s=drain_s)
@@ -66,7 +67,7 @@ class ProcessPool:
         return [message for message in messages if message[1] != NEED_ENDPOINT or self._serve(message[4])]
 
     def _serve(self, payload: bytes) -> bool:
-        """A worker needs the embedded model: start its server, and send its address to all workers once it is up.
+        """Start the embedded model's server for a worker, and send its address to all workers once it is up.
 
         False: the engine need not see this message.
         """
@@ -114,15 +115,12 @@ class ProcessPool:
     # life and death
 
     def set_up(self, setup: RoundSetup) -> list[Message]:
-        """Start the budget manager, send the round's setup to all workers, and fork those that are missing.
-
-        Workers that were forked with another index of stored answers are replaced: only a fork shares its memory.
-        """
+        """Start the budget manager, send the round's setup to all workers, and fork those that are missing."""
         try:
             manager = self._helpers.manager(setup.budget, setup.files.folder)
         except OSError as error:  # as where no worker can be started: trying again would not help
             return [(-1, BROKEN, -1, -1, f"no process can be started: {error.strerror or error}".encode())]
-        if setup.answers is not self._answers:
+        if setup.answers is not self._answers:  # an index in shared memory: only workers forked after it can see it
             self.end_workers()
         self._answers = setup.answers
         worker_setup = WorkerSetup(setup.worker, setup.files, *manager, setup.path)
@@ -183,14 +181,12 @@ class ProcessPool:
         return messages
 
     def forget_job(self) -> None:
-        """The job is over: what serves it need not be replaced before the next one."""
+        """End the job: until the next one, what served it is not replaced when it dies."""
         self._helpers.forget_job()
 
     def _look_after(self) -> list[Message]:
-        """Find dead workers that no event reports: without pidfds, their children may keep the pipe open that would.
-
-        Workers that live on with a broken pipe or a lost thread are killed.
-        """
+        """Kill workers that live on with a broken pipe or a lost thread, and find deaths that no event reports."""
+        # Without pidfds, a worker's child may keep the pipe open whose end would report the worker's death.
         for handle in self._handles:
             if handle is not None:
                 handle.end_if_half_dead()
@@ -207,8 +203,8 @@ class ProcessPool:
         return [*last, (handle.index, DIED, -1, -1, death)]
 
     def end_workers(self, within_s: float = FINISH_S) -> list[Message]:
-        """Ask all workers to leave, wait, then kill: exit handlers of user code may never return."""
-        self.keep_alive = False
+        """Ask all workers to leave, wait for them, then kill what is left; their last messages."""
+        self.keep_alive = False  # the time is bounded, as exit handlers of user code may never return
         messages: list[Message] = []
         handles = [handle for handle in self._handles if handle is not None]
         for handle in handles:
@@ -222,11 +218,11 @@ class ProcessPool:
         return messages
 
     def last_lines(self) -> list[bytes]:
-        """What was printed and not read yet, including a last line without a newline."""
+        """Printed lines that are not read yet, with a last one that has no newline."""
         return [line for pipe in self._pipes for line in pipe.last()]
 
     def close(self, within_s: float = FINISH_S) -> None:
-        """End all workers, close what they printed to, end what served them."""
+        """End all workers and the processes that serve them, and close the pipes of what they print."""
         self.end_workers(within_s)
         for pipe in self._pipes:
             self._selector.forget(pipe.fd)

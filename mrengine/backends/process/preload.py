@@ -1,4 +1,4 @@
-"""Imports what workers need before they are forked: tried in a child first, with a time limit, while the host lives."""
+"""Imports modules that workers need, before the fork: in a child first, within a time limit, while the host lives."""
 
 from __future__ import annotations
 
@@ -29,13 +29,14 @@ _THREADS = 3
 
 
 class HostGone(BaseException):
-    """The host has ended: nothing is worth being imported any more."""
+    """The host has ended, and no import is worth its time any more."""
 
 
 @contextmanager
 def while_alive(host: int) -> Iterator[None]:
     """Raise HostGone in the body, wherever that is, when the parent is another process than ``host``."""
 
+    # By a timer's signal: an import may take long, and the supervisor's loop, which would notice, does not run.
     def look(_signum: int, _frame: FrameType | None) -> None:
         if os.getppid() != host:
             raise HostGone
@@ -50,9 +51,9 @@ def while_alive(host: int) -> Iterator[None]:
 
 
 def preload(kinds: Sequence[str], modules: Sequence[str], failed: Callable[[str, str], None]) -> None:
-    """Import once what every worker would import by itself. No module of the user's own is among them.
+    """Import modules that every worker would import by itself, of installed packages alone.
 
-    ``failed(module, why)``: a worker that needs it imports it by itself.
+    ``failed(module, why)`` is told of those that were not imported: a worker that needs one imports it by itself.
     """
     from mrengine.providers.warm_up import preload as preload_kinds
 
@@ -78,9 +79,8 @@ def _imported(name: str, within_s: float) -> str | None:
 
 
 def _tried(name: str, within_s: float) -> str | None:
-    """Import a module in a child first: None, or why it must not be imported here. A process with threads cannot
-    fork.
-    """
+    """Import a module in a child: None, or why it must not be imported here."""
+    # It may hang, end its process or start threads, and a process with threads must not fork workers.
     child = ChildProcess(_try, (os.getpid(), name), "mrengine-import", daemon=True)
     try:
         in_time = bool(posix.readable((child.life,), max(0.0, within_s)))

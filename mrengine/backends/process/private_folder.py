@@ -14,27 +14,28 @@ from mrengine.private import FolderLock
 
 __all__ = ["SocketPlace"]
 
-LONGEST = 100  # bytes of an AF_UNIX address; it ends at 108, on macOS at 104
+LONGEST = 100  # bytes of an AF_UNIX address; the system's limit is 108, on macOS 104
 _NAME, _PREFIX = "socket", "mre-"
 _TRIES = 20
 
 
 class SocketPlace:
-    """Where the sockets of a supervisor's job are: ``address`` is one for the budget manager.
+    """The place for the sockets of a supervisor's job: ``address`` is the budget manager's.
 
-    The job's own folder is as private, as safe from those who clean up /tmp, and as long there as the job; what a
-    killed supervisor left in it, the next holder of the job's lock removes. Where its path is too long for a socket, or
-    its file system has none, a folder under TMPDIR is made. A ``flock`` on that shows that it is in use: to other
-    supervisors, in whatever container, and to systemd-tmpfiles. It is made again where it was removed all the same.
+    That is the job's folder or, where its path is too long for a socket or its file system has none, a private folder
+    under TMPDIR.
     """
 
+    # The job's folder is private, nobody cleans it up as they do /tmp, and the next holder of the job's lock removes
+    # what a killed supervisor has left there. A flock on the private folder shows that it is in use: to supervisors in
+    # any container, for whom a pid means nothing, and to systemd-tmpfiles (docs/decisions/proof-of-life.md).
     def __init__(self) -> None:
         self.address = ""
-        self.private = ""  # the folder under TMPDIR, for whoever dies last to remove
+        self.private = ""  # the folder under TMPDIR, for whoever ends last to remove
         self._lock: FolderLock | None = None
 
     def choose(self, job_folder: str) -> None:
-        """Find the place for a job, whose lock is held. OSError: there is none, and what is needed."""
+        """Find the place for a job, whose lock is held. OSError: there is none; the message says what is needed."""
         address = os.path.join(job_folder, _NAME)
         if _can_bind(address):
             self.address = address
@@ -44,20 +45,21 @@ class SocketPlace:
         self.address = os.path.join(self.private, _NAME)
 
     def restore(self) -> None:
-        """Make the private folder again, under its name, where it was removed. OSError."""
+        """Make the private folder again, under its name, where it was removed. OSError: it cannot be made."""
         if not self.private or os.path.isdir(self.private):
             return
         os.mkdir(self.private, 0o700)
         self._hold()
 
     def vacate(self) -> None:
-        """Remove the socket, before the job's lock is given up: another supervisor may bind there afterwards."""
+        """Remove the socket. Call it before the job's lock is given up."""
+        # Afterwards it may be another supervisor's.
         if self.address:
             with suppress(OSError):
                 os.unlink(self.address)
 
     def close(self) -> None:
-        """Remove what is private."""
+        """Remove the private folder, then free its lock."""
         if self.private:
             shutil.rmtree(self.private, ignore_errors=True)
         if self._lock is not None:
@@ -80,12 +82,12 @@ class SocketPlace:
         raise OSError(f"no place for a socket: another process removes what is made in {parent}")
 
     def _hold(self) -> bool:
-        """Lock the private folder; False: it was swept away before. A file system without locks has no sweeping."""
+        """Lock the private folder; False: it was swept away before."""
         if self._lock is not None:
             self._lock.release()
         try:
             self._lock = FolderLock.take(self.private)
-        except OSError:
+        except OSError:  # a file system without locks: nobody else can lock the folder to sweep it
             return os.path.isdir(self.private)
         return self._lock is not None
 
@@ -98,7 +100,7 @@ def _needed(job_folder: str) -> str:
 
 
 def _can_bind(address: str) -> bool:
-    """Whether a socket may stand here; one that is left over is removed."""
+    """Whether a socket can be bound here; removes one that was left behind."""
     if len(os.fsencode(address)) > LONGEST:
         return False
     try:

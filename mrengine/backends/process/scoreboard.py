@@ -5,8 +5,8 @@
     a slot, 5 × i64:   chunk (-1: idle) │ model │ started, ns of CLOCK_MONOTONIC │ in line since, 0: at work │ thread
     behind all slots:  calls that were sent │ of which the budget knows the end │ why the worker ended itself, UTF-8
 
-Eight aligned bytes are stored at once; the chunk is written last, so whoever reads it finds the rest in place. A
-process that is SIGKILLED leaves its board as it was: nothing has to be sent to announce a start.
+Eight aligned bytes are stored at once, and the chunk is written last: who reads it finds the rest in place. A SIGKILL
+leaves the board as it was, so no message has to announce a start.
 """
 
 from __future__ import annotations
@@ -25,9 +25,10 @@ _CAUSE_BYTES = 256
 
 
 class Scoreboard:
-    """One worker's board. Made before the fork; the worker writes, the supervisor reads.
+    """One worker's board. It is made before the fork; the worker writes, the supervisor reads.
 
-    ``fd``: a file of ``bytes_of(slots)`` bytes that holds it, for readers that are no relatives. It is not wiped.
+    ``fd``: a file of ``bytes_of(slots)`` bytes that holds the board, for a reader that is no parent of the worker. Such
+    a board is not wiped.
     """
 
     def __init__(self, slots: int, fd: int = -1) -> None:
@@ -43,17 +44,17 @@ class Scoreboard:
         return (slots * _WORDS + 2) * 8 + _CAUSE_BYTES
 
     def wipe(self) -> None:
-        """All slots idle."""
+        """Mark all slots as idle."""
         for slot in range(self._slots):
             self._words[slot * _WORDS] = -1
 
     def forget(self) -> None:
-        """All of what a predecessor wrote, where the board lies in a file."""
+        """Erase what a predecessor wrote, where the board is in a file."""
         self._memory[:] = bytes(len(self._memory))
         self.wipe()
 
     def serve(self, slot: int, thread: int) -> None:
-        """A thread, by the system's number for it, serves a slot until the worker ends."""
+        """Note the thread, by the system's number for it, that serves a slot until the worker ends."""
         self._words[slot * _WORDS + 4] = thread
 
     @property
@@ -62,14 +63,14 @@ class Scoreboard:
         return [thread for slot in range(self._slots) if (thread := self._words[slot * _WORDS + 4])]
 
     def start(self, slot: int, chunk: int, model: int) -> None:
-        """A slot starts a task."""
+        """Note that a slot starts a task."""
         at = slot * _WORDS
         _START.pack_into(self._memory, 8 * at + 8, model, time.monotonic_ns(), 0)
         # The chunk comes last: the supervisor reads without a lock, and must never see a new chunk with an old start.
         self._words[at] = chunk
 
     def waiting(self, chunk: int, model: int, *, waits: bool) -> None:
-        """A task waits for its budget from now on, or no more: that time does not count as its own."""
+        """Note that a task begins or ends to wait for its budget: that time does not count as its own."""
         words, now = self._words, time.monotonic_ns()
         for at in range(0, self._slots * _WORDS, _WORDS):
             if words[at] == chunk and words[at + 1] == model:
@@ -82,7 +83,7 @@ class Scoreboard:
                     words[at + 3] = 0
 
     def clear(self, slot: int) -> None:
-        """A slot is idle; after its outcome was written."""
+        """Mark a slot as idle, after its outcome was written."""
         self._words[slot * _WORDS] = -1
 
     def called(self) -> None:
@@ -95,12 +96,14 @@ class Scoreboard:
 
     @property
     def calls(self) -> int:
-        """Calls that were sent, and are open as far as the budget knows, which hears of an answer a little later."""
+        """Calls that were sent, and whose end the budget has not acknowledged."""
+        # It learns of an answer a little later. If answered calls counted as ended here, a worker killed in between
+        # would have the budget give back what was paid.
         sent, settled = self._words[self._slots * _WORDS : self._slots * _WORDS + 2]
         return max(0, sent - settled)
 
     def last_words(self, cause: str) -> None:
-        """Why the worker ends itself; the first cause counts."""
+        """Note why the worker ends itself; the first cause counts."""
         if not self.cause:
             data = cause.encode("utf-8", "replace")[: _CAUSE_BYTES - 1]
             self._memory[-_CAUSE_BYTES : len(data) - _CAUSE_BYTES] = data
@@ -111,7 +114,7 @@ class Scoreboard:
         return self._memory[-_CAUSE_BYTES:].rstrip(b"\0").decode("utf-8", "ignore")
 
     def started(self) -> list[Started]:
-        """What the slots run; ``since`` is later by the time that a task has waited for its budget."""
+        """The tasks in the slots; ``since`` is later than the start by the time spent waiting for the budget."""
         words, now = self._words, time.monotonic_ns()
         slots = [at for at in range(0, self._slots * _WORDS, _WORDS) if words[at] >= 0]
         waited = [now - words[at + 3] if words[at + 3] else 0 for at in slots]

@@ -27,14 +27,14 @@ class Selector:
             pass
 
     def forget(self, fd: int) -> None:
-        """Stop watching a descriptor; before it is closed."""
+        """Stop watching a descriptor. Call it before the descriptor is closed."""
         try:
             self._selector.unregister(fd)
         except KeyError:
             pass
 
     def poll(self, timeout_s: float) -> list[Message]:
-        """Wait, then collect what the watchers have to say."""
+        """Wait for a ready descriptor, then collect the messages of the watchers."""
         messages: list[Message] = []
         for key, _events in self._selector.select(timeout_s):
             messages += key.data()

@@ -1,11 +1,10 @@
-"""The threads of a worker that run its tasks, and the pipe by which outcomes leave. No task is lost, and no thread dies
-unnoticed.
+"""The threads of a worker that run its tasks, and the pipe that takes their outcomes to the supervisor.
 
-Libraries raise exceptions in threads that are not theirs (decorators that time a function out), sometimes late: the
-function has returned, and its thread is between two tasks. A slot carries on after that.
+No task is lost, and no thread dies unnoticed. Libraries raise exceptions in threads of others (decorators that time a
+function out), sometimes late, when the function has returned and its thread is between two tasks. A slot survives that.
 
-Only the worker itself writes to its pipe: a process that it forked may not, and nothing is written to whatever file
-took the descriptor's number after map_fn closed it.
+Only the worker itself writes to its pipe. A process that it forked may not; and where map_fn has closed the descriptor,
+nothing is written to the file that has its number now.
 """
 
 from __future__ import annotations
@@ -39,10 +38,11 @@ CLOSED = "its pipe to the supervisor was closed in it"  # reported at once: its 
 THREAD_ENDED = "one of its threads has ended"
 _write = os.write  # eventlet patches it
 
-MOST_STRAYS = 1000
-# Each look costs system calls, which an empty task would feel. One that does something gets a look of its own.
+MOST_STRAYS = 1000  # exceptions of other threads in one slot, with no task ended in between
+# A look at the descriptors costs system calls, which an empty task would feel: tasks shorter than SHORT_S share one
+# look in each LOOK_S, all others get one each.
 SHORT_S = 25e-6
-LOOK_S = 1e-3  # between two looks while tasks are shorter than that
+LOOK_S = 1e-3
 
 GREENLETS = (
     "gevent or eventlet has patched it (gevent.monkey.patch_all() or eventlet.monkey_patch(), whole or in part, in a "
@@ -64,7 +64,7 @@ def _nothing() -> None: ...
 
 
 class Work(Protocol):
-    """What the threads do."""
+    """The work of the threads: what they do with a task."""
 
     def run(self, task: m.Start) -> None:
         """Run a task, and emit its outcome."""
@@ -74,7 +74,7 @@ class Work(Protocol):
 
 
 class _Slot:
-    """One thread."""
+    """One thread of a worker, and the task in it."""
 
     def __init__(
         self, index: int, queue: SimpleQueue[m.Start], scoreboard: Scoreboard, outbox: Outbox, work: Work
@@ -107,7 +107,7 @@ class _Slot:
                 self._outbox.end(f"{type(stray).__name__} was raised in one of its threads again and again")
 
     def _step(self) -> None:
-        """Take a task, run it, send its outcome. After an exception in the middle the next step goes on from there."""
+        """Take a task, run it, send its outcome. After an exception in the middle the next step resumes there."""
         if not self._claim:
             # One step of the interpreter: no exception comes while the task has left the queue and is not here yet.
             self._claim.extend(islice(self._take, 1))
@@ -138,7 +138,7 @@ class Slots:
         self.files: list[tuple[int, tuple[int, int]]] = []  # that every task needs: descriptor and identity
 
     def start(self) -> None:
-        """Start those that are not there. RuntimeError: the system has no room for so many threads."""
+        """Start the threads that do not run yet. RuntimeError: the system has no room for so many."""
         for slot in self._slots[len(self._threads) :]:
             name = f"mrengine-slot-{len(self._threads)}"
             thread = threading.Thread(target=self._live, args=(slot,), name=name, daemon=True)
@@ -154,7 +154,7 @@ class Slots:
         self._queue.put(task)
 
     def emit(self, kind: int, chunk: int, model: int, payload: bytes = b"") -> None:
-        """Send a message; an outcome waits until its task has left map_fn for good."""
+        """Send a message of a task; before an outcome, look for harm that the task has done to the worker."""
         if kind in m.OUTCOMES:
             slot = self._by_thread[get_ident()]
             now = _now()
@@ -168,7 +168,8 @@ class Slots:
             self._outbox.emit(kind, chunk, model, payload)
 
     def check(self) -> None:
-        """What would harm the next tasks in this worker ends it now: the guilty task is one of those that run."""
+        """End the worker if the next tasks in it would be harmed by what one has done to its descriptors or threads."""
+        # Now, while the guilty task is among those that the scoreboard shows.
         self._looked = _now()
         self._outbox.check()
         standard_streams.restore()
@@ -179,9 +180,9 @@ class Slots:
                 self._outbox.end("files of the job were closed in it")
 
     def _probe(self) -> None:
-        """A task failed: maybe for want of what an earlier one has used up, or set a limit for. Then all that follow it
-        here would fail as well: the worker ends, and its tasks are tried again in another.
-        """
+        """End the worker if it can start no thread or open no file any more; called when a task has failed."""
+        # An earlier task may have used them up, or set a limit: then all that follow here would fail as well. In
+        # another worker they are tried again.
         try:
             start_new_thread(_nothing, ())
             self._outbox.probe()
@@ -199,7 +200,7 @@ class Slots:
 
 
 class Parcel(deque[int]):
-    """A frame, and the bytes of it that each write has sent: whoever was interrupted goes on where it was."""
+    """A frame, and how many of its bytes each write has sent: after an exception the rest is sent."""
 
     __slots__ = ("_frame", "begins_call")
 
@@ -213,13 +214,14 @@ class Parcel(deque[int]):
         return len(self._frame) - sum(self)
 
     def send(self, fd: int) -> None:
-        """One write. It is counted in the same step of the interpreter, so that no exception comes in between."""
+        """Write once, and count what was written."""
+        # In one step of the interpreter: exceptions of other threads come only between two.
         rest = memoryview(self._frame)[sum(self) :] if self else self._frame
         self.extend(map(_write, (fd,), (rest,)))
 
 
 class Outbox:
-    """One frame at a time, whole, from any thread. A full pipe makes the writer wait."""
+    """Writes whole frames to the worker's pipe, one at a time, from any thread. A full pipe makes the writer wait."""
 
     def __init__(self, fd: int, scoreboard: Scoreboard) -> None:
         self._fd, self._scoreboard, self._pipe = fd, scoreboard, posix.identity(fd)
@@ -232,7 +234,7 @@ class Outbox:
         return self._process.here
 
     def emit(self, kind: int, chunk: int, model: int, payload: bytes = b"") -> None:
-        """Send one frame; what only the scoreboard has to know stays here. ConfigError in a fork of the worker."""
+        """Send one frame; only note a wait for the budget on the scoreboard. ConfigError in a fork of the worker."""
         self._process.check()
         if kind in (m.WAITING, m.RESUMED):
             self._scoreboard.waiting(chunk, model, waits=kind == m.WAITING)
@@ -241,9 +243,11 @@ class Outbox:
             self.send(Parcel(kind, chunk, model, payload))
 
     def send(self, parcel: Parcel) -> None:
-        """Send what is not sent yet. An exception that another thread raises in this one waits until then. A pipe that
-        was closed ends the worker; whether it is another file's number by now is for ``check()`` to see before.
+        """Send the rest of a frame; end the worker if its pipe is broken. Call ``check()`` before.
+
+        An exception that another thread raises in this one meanwhile is raised at the end.
         """
+        # Half a frame, and the supervisor would take the next one for its rest.
         stray: BaseException | None = None
         with self._lock:  # taken by the worker alone: in a fork of it another thread may have held it
             while parcel.left:
@@ -268,7 +272,7 @@ class Outbox:
             self.end(CLOSED)
 
     def probe(self) -> None:
-        """OSError: this process can open no file any more."""
+        """Raise OSError if this process can open no file any more."""
         os.close(os.dup(self._fd))
 
     def end(self, cause: str) -> NoReturn:
@@ -277,13 +281,13 @@ class Outbox:
         os._exit(1)
 
     def forget(self) -> None:
-        """In a fork: give the copy back, so that the pipe ends with the worker."""
+        """Close the copy of the pipe in a fork, so that the pipe ends with the worker."""
         posix.close_if(self._fd, self._pipe)
 
 
 class Lines(logging.Handler):
-    """What map_fn logs goes to the logger of the same name in the host; what a process logs that it forked goes the
-    way of what that prints.
+    """Sends what map_fn logs to the logger of the same name in the host. In a process that map_fn forked it prints
+    instead, as such a process may not write to the pipe.
     """
 
     def __init__(self, outbox: Outbox) -> None:

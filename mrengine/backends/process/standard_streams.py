@@ -1,4 +1,4 @@
-"""The standard streams of a worker: what one task has closed is open again for the tasks after it."""
+"""The standard streams of a worker: opens again, for the tasks that follow, what one task has closed."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ _spare: dict[int, int] = {}  # copies of 1 and 2
 
 
 def open_streams() -> None:
-    """In a new worker, whose descriptors 1 and 2 are the supervisor's pipes."""
+    """Open the streams of a new worker, whose descriptors 1 and 2 are the supervisor's pipes."""
     _spare.update({fd: os.dup(fd) for fd in (1, 2)})
     sys.stdin, sys.stdout, sys.stderr = _text(0, "r"), _text(1, "w"), _text(2, "w")  # nothing comes from the first
 
 
 def restore() -> None:
-    """Open a descriptor again that was closed. One that refers to something else is used by user code."""
+    """Open descriptors again that were closed."""
+    # One that refers to something else is left alone: C code is silenced in that way for a moment.
     for fd, spare in _spare.items():
         if posix.identity(fd) == (-1, -1):
             with suppress(OSError):  # the copy was closed, too
@@ -29,7 +30,7 @@ def restore() -> None:
 
 
 def flush() -> None:
-    """What a task has printed goes before its outcome: a line that has no end yet, too."""
+    """Write what a task has printed, also a line without an end, so that it leaves before the outcome."""
     try:
         sys.stdout.flush()
         sys.stderr.flush()

@@ -1,6 +1,6 @@
-"""The supervisor process: runs the pool, the log and the job, takes the host's requests, and notices its death.
+"""The supervisor process: runs the pool, the log and the job, takes the host's requests, and notices the host's death.
 
-It never runs user code and has one thread whenever it forks. One loop, whose body is ``step()``.
+It never runs user code, and has one thread whenever it forks. ``step()`` is the body of its one loop.
 """
 
 from __future__ import annotations
@@ -36,11 +36,10 @@ LOOK_S = 0.5
 
 
 class HostConnection:
-    """The supervisor's end of the connection; implements :class:`mrengine.engine.loop.Announcer` over a socket.
+    """The supervisor's end of the connection; implements :class:`mrengine.engine.protocol.Announcer` over a socket.
 
-    It never blocks on the host, and drops nothing that matters: the newest durable offset replaces an older one that
-    was not sent yet, and notes beyond a bound are dropped and counted. A host whose callback is slow reads all outcomes
-    from the log when it comes back to it.
+    It never blocks on the host. The newest durable offset replaces an older one that was not sent yet, and notes beyond
+    a bound are dropped and counted. No outcome is lost by that: a slow host reads all of them from the log.
     """
 
     def __init__(self, fd: int) -> None:
@@ -56,7 +55,7 @@ class HostConnection:
         self.broken = False
 
     def read(self) -> list[tuple[int, bytes]]:
-        """Frames of the host."""
+        """Frames that the host has sent."""
         return self._reader.read()
 
     @property
@@ -99,13 +98,13 @@ class HostConnection:
         return data
 
     def note_dropped(self) -> None:
-        """Say how many notes a slow host did not get."""
+        """Report how many notes a slow host did not get."""
         if self.dropped:
             self.send(framing.NOTE, msgpack.packb(["notes:dropped", {"count": self.dropped}]))
             self.dropped = 0
 
     def beat(self) -> None:
-        """A sign of life, at most one a second."""
+        """Send a sign of life, at most one a second."""
         now = time.monotonic()
         if now - self._beaten >= BEAT_S and not self.waiting:
             self._beaten = now
@@ -125,7 +124,7 @@ class HostConnection:
 
 
 class Supervisor:
-    """``over`` when the host has closed the session, or is gone and what it had paid for is committed."""
+    """The loop. ``over``: the host has closed the session, or is gone and all that it had paid for is committed."""
 
     def __init__(self, fd: int, host: int) -> None:
         self._selector = Selector()
@@ -157,7 +156,7 @@ class Supervisor:
         }
 
     def run(self) -> None:
-        """Step until it is over, then leave nothing behind."""
+        """Step until the session is over, then end every child and clean up."""
         try:
             while not self.over:
                 self.step()
@@ -165,7 +164,7 @@ class Supervisor:
             self.close()
 
     def step(self) -> None:
-        """Wait for something to happen; hear the host; let the engine take what workers said; tell the host."""
+        """Wait for events, handle the host's requests, give the workers' messages to the engine, report to the host."""
         poll = self._selector.poll if self._pool is None else self._pool.poll
         messages = poll(self._rounds.wait_s(BEAT_S))
         if time.monotonic() >= self._look_at:
@@ -189,7 +188,7 @@ class Supervisor:
             self._log_failed(_log_error(error))
 
     def _keep_sending(self) -> None:
-        """While something waits to be sent, wake up when the host has room for it."""
+        """While something waits to be sent, wake up when the socket has room for it."""
         self._connection.flush()
         if self._connection.waiting and not self._connection.broken:
             self._selector.watch(self._connection.write_fd, self._on_room, write=True)
@@ -216,7 +215,7 @@ class Supervisor:
 
     def _end_round(self, ended: Ended) -> None:
         assert self._pool is not None
-        # What still runs belongs to a round that is over: the next one would take its outcomes for its own.
+        # What still runs belongs to the round that is over: the next one would take its outcomes for its own.
         if self._rounds.in_flight or self._host_gone or ended.state == "log":
             self._pool.end_workers(SHORT_S)
         self._pass_on(self._pool.poll(0.0))
@@ -234,7 +233,7 @@ class Supervisor:
                 self._connection.note(*msgpack.unpackb(payload))
 
     def _log_failed(self, error: LogError) -> None:
-        """The log takes no more: end what runs, say why. Nothing that was announced is lost."""
+        """End the round, as the log takes no more, and report why. Nothing that was announced is lost."""
         self._rounds.engine = None
         if self._pool is not None:
             self._pool.end_workers()
@@ -250,7 +249,8 @@ class Supervisor:
         return []
 
     def _on_host_gone(self) -> list[Message]:
-        """Nothing new starts; calls in flight are paid for, and have ``drain_s``."""
+        """Start nothing new."""
+        # Calls in flight are paid for: they have drain_s to end.
         if self._host_life is not None:
             self._selector.forget(self._host_life)
         if not self._host_gone:
@@ -328,7 +328,7 @@ class Supervisor:
         self._rounds.stop(payload.decode())
 
     def _on_finish(self, payload: bytes) -> None:
-        """The run is over: its CLOSE record, and the job's lock is free."""
+        """End the run: write its CLOSE record, and give the job's lock free."""
         if self._pool is not None:
             self._pool.forget_job()
         with suppress(LogError, OSError):  # its CLOSE is not in the log: the run counts as interrupted
@@ -340,7 +340,7 @@ class Supervisor:
 
     @property
     def half_sent(self) -> bytes:
-        """The rest of a frame of which the host may have a part."""
+        """The rest of a frame that the host may have a part of."""
         return bytes(self._connection.rest)
 
     def close(self) -> None:
@@ -353,7 +353,8 @@ class Supervisor:
 
 
 def _log_error(error: LogError | OSError) -> LogError:
-    """Of the system's errors those are meant that a job's files have: all others are met where they come."""
+    """The LogError for an error that reaches the loop."""
+    # An OSError here is about the job's files: all others are handled where they occur.
     if isinstance(error, LogError):
         return error
     full = error.errno in (errno.ENOSPC, errno.EDQUOT)
@@ -363,7 +364,7 @@ def _log_error(error: LogError | OSError) -> LogError:
 
 
 def main(fd: int, facts: dict[str, Any]) -> None:
-    """The supervisor's process; never returns."""
+    """Run the supervisor in its process, and end the process."""
     posix.reset_signals()
     posix.adopt_orphans()
     code = 0
@@ -381,6 +382,7 @@ def main(fd: int, facts: dict[str, Any]) -> None:
         report = f"{where(error, own='/dev/null')}\n{describe(error)}".encode()
         try:
             os.set_blocking(fd, True)
+            # The host reads on in the middle of a frame: the report must stand behind its end.
             half_sent = b"" if supervisor is None else supervisor.half_sent
             os.write(fd, half_sent + framing.frame(framing.CRASH, report))
         except OSError:

@@ -1,4 +1,4 @@
-"""The host's handle on a supervisor: starts it, talks to it, notices its death, and cleans up after it."""
+"""The host's handle on a supervisor: starts it, exchanges frames with it, notices its death, cleans up after it."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from mrengine.errors import ConfigError
 
 __all__ = ["SupervisorHandle", "host_path", "python_executable"]
 
-# Read on the way in: what the supervisor imports for itself comes from where the host has it, and from the
-# interpreter's own site-packages before the host's path: a msgpack.py in the current folder must not be met.
-# First it asks the kernel (Linux) to be continued when the host dies: one that a signal has stopped would notice
-# nothing, and stay for ever. To one that runs SIGCONT means nothing.
+# The supervisor's first lines. mrengine comes from where the host has it; all else from the interpreter's own
+# site-packages before the host's path, lest a msgpack.py in the current folder be imported. First of all it asks the
+# kernel (Linux) to be continued when the host dies: a supervisor that a signal has stopped would notice nothing, and
+# stay for ever. One that runs ignores SIGCONT.
 _BOOT = f"""
 import sys
 if sys.platform == "linux":
@@ -56,7 +56,8 @@ STOPPED_AFTER_S = 5.0  # silence after which a supervisor is looked at: one that
 
 
 def python_executable() -> str:
-    """MRENGINE_PYTHON, else ``sys.executable`` where that is a python, else the prefix's: under uWSGI it is not."""
+    """A supervisor's interpreter: MRENGINE_PYTHON, else ``sys.executable`` if that is a python, else the prefix's."""
+    # Under uWSGI sys.executable is uWSGI itself.
     given = os.environ.get("MRENGINE_PYTHON")
     if given:
         return given
@@ -70,9 +71,8 @@ def python_executable() -> str:
 
 
 def host_path() -> list[str]:
-    """sys.path as this interpreter means it. A relative entry is where it was when it was first used, whatever the
-    current folder is by now: its finder remembers that.
-    """
+    """sys.path with absolute entries."""
+    # A relative one means the folder that was current at its first use, which its finder remembers.
     try:
         here: str | None = os.getcwd()
     except OSError:  # the current folder was removed
@@ -89,9 +89,8 @@ def host_path() -> list[str]:
 
 
 def _connection() -> tuple[socket.socket, int]:
-    """The host's end, and a descriptor of the supervisor's above 2: a host whose stdout is closed hands out its number.
-    ConfigError: the host has too many files open.
-    """
+    """The host's end, and a descriptor above 2 for the supervisor. ConfigError: the host has too many files open."""
+    # Above 2: in a host whose stdout is closed, the next descriptor gets the number 1, which Popen replaces.
     try:
         ours, theirs = socket.socketpair()
         with theirs:
@@ -104,12 +103,13 @@ def _connection() -> tuple[socket.socket, int]:
 class SupervisorHandle:
     """A supervisor: a fresh, isolated interpreter in a session of its own. One thread at a time may use it.
 
-    In a fork of its host it is gone: what the child said or read there would be the parent's.
+    In a fork of its host it counts as gone.
     """
 
+    # A fork shares the socket: what it sent or read there would be missing, or extra, in its parent.
     def __init__(self) -> None:
         self._socket, fd = _connection()
-        # In the environment of all that is below it: a daemon's too, and the supervisor's of a run inside of map_fn.
+        # All processes below it inherit this variable, daemons too, and the supervisor of a run inside of map_fn.
         self._mark = f"{MARK}_{secrets.token_hex(8)}"
         try:
             self._process = subprocess.Popen(
@@ -144,7 +144,7 @@ class SupervisorHandle:
 
     @property
     def runtime(self) -> str | None:
-        """Its private folder, for whoever dies last to remove; "" where it has none, None: it has not said yet."""
+        """Its private folder, for whoever ends last to remove; "": it has none; None: it has not reported one yet."""
         return self._below.runtime
 
     @runtime.setter
@@ -173,7 +173,7 @@ class SupervisorHandle:
         return True
 
     def _wait_for_room(self, since: float) -> None:
-        """A supervisor that was stopped by a signal reads nothing: it is ended."""
+        """Wait until the socket takes more; kill a supervisor that a signal has stopped, as it reads nothing."""
         waits_long = not posix.writable(self._socket.fileno(), 0.5) and time.monotonic() - since > STOPPED_AFTER_S
         if waits_long and posix.is_stopped(self.pid):
             self.kill()
@@ -198,11 +198,11 @@ class SupervisorHandle:
 
     @property
     def gone(self) -> bool:
-        """Whether it has ended, and all that it had said was read."""
+        """Whether it has ended, and all that it had sent was read."""
         return self._reader.ended or self._forked
 
     def returncode(self, *, wait_s: float) -> int | None:
-        """Its exit code, -N for signal N, waiting at most ``wait_s`` for it; None: it runs, or is no child of ours."""
+        """Wait at most ``wait_s`` for its exit code, -N for signal N. None: it runs, or is another process's child."""
         if self._forked:
             return None
         try:
@@ -248,14 +248,15 @@ class SupervisorHandle:
 
 
 class _Below:
-    """All that a supervisor starts, and its private folder: what its host clears up."""
+    """The processes that a supervisor starts, and its private folder, for the host to clear up."""
 
     def __init__(self, process: subprocess.Popen[bytes], mark: str) -> None:
         self.process, self._mark, self._host = process, mark, os.getpid()
         self.runtime: str | None = None
 
     def abandoned(self, connection: socket.socket) -> None:
-        """Nobody holds the supervisor any more: a second Ctrl-C may strike before anything can close it."""
+        """Kill a supervisor whose handle nobody holds any more, and clear up."""
+        # A second Ctrl-C may strike before anybody can close the handle.
         connection.close()
         if os.getpid() == self._host and self.process.poll() is None:
             posix.kill_process(self.process.pid)
@@ -263,9 +264,7 @@ class _Below:
             self.clear_up()
 
     def clear_up(self) -> None:
-        """What a supervisor that was killed could not end itself: its session's processes, daemons of map_fn that had
-        left it, its folder.
-        """
+        """End what a killed supervisor could not: its session's processes, daemons of map_fn, its folder."""
         until, foreign = time.monotonic() + 1.0, set[int]()
         while left := set(self._left()) - foreign:
             foreign |= {pid for pid in left if not posix.kill_process(pid)}
@@ -279,6 +278,6 @@ class _Below:
 
     def _left(self) -> list[int]:
         left = proc.session_members(self.process.pid)
-        if self.process.returncode == 0:  # it has ended those that had left the session by itself
+        if self.process.returncode == 0:  # one that was not killed has ended the daemons itself
             return left
         return [*left, *proc.started_with(f"{self._mark}=1")]

@@ -1,8 +1,8 @@
 """A worker process, from both ends: what runs in the fork, and the handle that the supervisor has of it.
 
-In the fork the main thread reads its pipe, and ``slots`` threads run its tasks. map_fn never runs in the main thread,
-so that a stop gets through whatever it does; its import and the initializer do run there, before anything else. When
-the pipe ends the supervisor is gone, and the worker exits at once.
+In the fork the main thread reads the pipe from the supervisor, and ``slots`` threads run tasks. map_fn never runs in
+the main thread, so that a stop gets through whatever it does; its import and the initializer do run there, before any
+task. When the pipe ends the supervisor is gone, and the worker exits at once.
 """
 
 from __future__ import annotations
@@ -40,15 +40,15 @@ from mrengine.worker.task_runner import TaskRunner, cannot_start
 
 __all__ = ["WorkerHandle", "WorkerSetup", "worker_main"]
 
-DYING_S = 0.5  # between the end of its pipes and that of a process
-UNDYING_S = 5.0  # between SIGKILL and the end of a process, which may hold much memory
+DYING_S = 0.5  # how long a process may outlive the end of its pipes
+UNDYING_S = 5.0  # how long it may outlive SIGKILL: to free much memory takes time
 LOOK_S = 0.1
 ORPHANS_S = 0.02
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerSetup:
-    """What a SETUP frame holds. ``address`` and ``authkey``: of the budget manager."""
+    """The content of a SETUP frame. ``address`` and ``authkey`` are those of the budget manager."""
 
     config: WorkerConfig
     files: JobFiles
@@ -57,7 +57,7 @@ class WorkerSetup:
     path: Sequence[str] | None
 
     def pack(self) -> bytes:
-        """All of it."""
+        """The payload of the frame."""
         packed: bytes = msgpack.packb(asdict(self))
         return packed
 
@@ -69,7 +69,7 @@ class WorkerSetup:
 
 
 class _Worker:
-    """Tasks in, outcomes out, in one process."""
+    """A worker in its own process: takes frames of the supervisor, and gives tasks to its slots."""
 
     def __init__(
         self, index: int, slots: int, scoreboard: Scoreboard, answers: CallIndex, outbox: Outbox, made: int
@@ -139,7 +139,7 @@ class _Worker:
         return local_ports(setup.config, setup.files, self._index, self._count, answers=self._answers, budget=budget)
 
     def run(self, task: m.Start) -> None:
-        """A slot runs a task."""
+        """Run a task in a slot, or drop it while the round stops."""
         executor = self._executor
         if executor is None or self._stopping.is_set():
             self._slots.emit(m.DROPPED, task.chunk, task.model)
@@ -148,7 +148,7 @@ class _Worker:
             self._orphans.reap_between_tasks()
 
     def fail(self, task: m.Start, error: BaseException) -> None:
-        """A slot could not report the outcome of a task."""
+        """Report the failure of a task whose slot could not report its outcome."""
         executor = self._executor
         if executor is None:
             self._slots.emit(m.DROPPED, task.chunk, task.model)
@@ -156,7 +156,7 @@ class _Worker:
             executor.fail(task, error)
 
     def look_after(self) -> None:
-        """Poll for events without notification: ended threads, descriptors that a task closed, dead orphans."""
+        """Look for harm that no event reports: ended threads, descriptors that a task closed, dead orphans."""
         if not self._slots.whole:
             self._outbox.end(THREAD_ENDED)
         self._slots.check()
@@ -168,7 +168,7 @@ class _Worker:
         return ORPHANS_S if self._orphans.any else LOOK_S
 
     def close(self) -> None:
-        """Close what the last job had opened."""
+        """Close what the last round has opened."""
         if self._executor is not None:
             self._executor.close()
             self._executor = None
@@ -187,7 +187,7 @@ def worker_main(
     supervisor: int,
     made: int,
 ) -> None:
-    """The target of a worker's ``multiprocessing.Process``; ends the process itself."""
+    """The target of a worker's ``multiprocessing.Process``. Does not return: it ends the process."""
     posix.die_with_parent(supervisor)
     os.setpgid(0, 0)  # so that whatever map_fn starts can be killed with it, as a group
     posix.adopt_orphans()
@@ -219,7 +219,7 @@ def worker_main(
 
 
 def _serve(worker: _Worker, dispatch_fd: int) -> bool:
-    """Read frames until LEAVE. False: the pipe has ended: the supervisor died, or user code closed it here."""
+    """Read frames until LEAVE. False: the pipe has ended, as the supervisor died or user code closed it here."""
     reader = framing.FrameReader(dispatch_fd)
     look_at = 0.0
     while not reader.ended:
@@ -241,14 +241,14 @@ def _readable(fd: int, timeout_s: float) -> bool:
 
 
 def _give_back(outbox: Outbox, own: Sequence[tuple[int, tuple[int, int]]]) -> None:
-    """In a fork of the worker: close the copies, so that the pipes still end with the worker itself."""
+    """Close the pipes in a fork of the worker, so that they still end with the worker itself."""
     outbox.forget()
     for fd, identity in own:
         posix.close_if(fd, identity)
 
 
 class WorkerHandle:
-    """A forked worker. ``out_fd`` and ``err_fd`` are where its stdout and stderr go."""
+    """The supervisor's end of a forked worker. ``out_fd`` and ``err_fd`` take its stdout and stderr."""
 
     def __init__(self, index: int, slots: int, answers: CallIndex, out_fd: int, err_fd: int, made: int) -> None:
         if (threads := proc.thread_count()) != 1:
@@ -279,7 +279,7 @@ class WorkerHandle:
         self._unsent: deque[memoryview] = deque()
 
     def read(self) -> list[Message]:
-        """What the worker has written. Bytes that are no frame end it: nothing after them can be read."""
+        """Read messages of the worker. Kills a worker in whose pipe there are bytes that are not a frame."""
         messages = list(self._reader.read(self.index))
         if self._reader.broken:
             self.end("something else than the worker wrote into its pipe to the supervisor")
@@ -292,11 +292,9 @@ class WorkerHandle:
             self._cut_at = time.monotonic()
 
     def end_if_half_dead(self) -> None:
-        """Kill a worker whose pipe or thread has ended while its process lives on.
-
-        C code may end a thread that holds the interpreter's lock; the rest of the process then hangs for ever. The
-        delay is for a process that is about to die anyway: its own exit status says more.
-        """
+        """Kill a worker whose pipe or thread has ended while its process lives on."""
+        # C code may end a thread that holds the interpreter's lock: the rest of the process then hangs for ever. The
+        # delay is for a process that is about to die anyway, whose own exit status says more.
         now = time.monotonic()
         if self._killed_at is not None:
             posix.reap_traced(self.pid)
@@ -308,12 +306,12 @@ class WorkerHandle:
 
     @property
     def ended(self) -> bool:
-        """Whether nothing more is to be read from the worker's outbox."""
+        """Whether nothing more can be read from the worker's outbox."""
         return self._reader.ended or self._reader.broken
 
     @property
     def dead(self) -> bool:
-        """Whether the process has ended, or was killed and cannot end: it waits for a disk, or for a debugger."""
+        """Whether the process has ended, or was killed and cannot end, as it waits for a disk or a debugger."""
         undying = self._killed_at is not None and time.monotonic() >= self._killed_at + UNDYING_S
         return undying or self._child.ended
 
@@ -347,12 +345,12 @@ class WorkerHandle:
         posix.kill_group(self.pid)
 
     def end(self, cause: str) -> None:
-        """Kill it for a fault of its own; the first cause counts."""
+        """Kill the worker for a fault of its own; the first cause counts."""
         self._ended_for = self._ended_for or cause
         self.kill()
 
     def reap(self) -> tuple[Sequence[Message], Death]:
-        """After its death: its last messages, then how it died. Its process group is killed with it."""
+        """Collect a dead worker: its last messages, and how it died. Kills what is left of its process group."""
         posix.kill_group(self.pid)
         last: list[Message] = []
         self._reader.ask = framing.READ_BYTES  # all that a pipe holds: a frame that is not whole then never will be
@@ -367,7 +365,7 @@ class WorkerHandle:
         return last, Death(started, code, self._why(code), self._reader.broken)
 
     def _why(self, code: int | None) -> str:
-        """Its own last words are the best cause, then the reason it was killed for, then its exit status."""
+        """The cause of the worker's death: its own last words, else why it was killed, else its exit status."""
         cause = self.scoreboard.cause or self._ended_for
         return f"the worker was ended: {cause}" if cause else _cause(code)
 
