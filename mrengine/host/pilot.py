@@ -91,7 +91,7 @@ def _duration(
 ) -> Interval:
     """The duration of the whole job: its work spread over the lanes, and no faster than the models' limits."""
     settings = run.config.settings
-    workers, slots = (1, 1) if settings.strategy == "sequential" else (settings.workers, settings.slots)
+    workers, slots = (1, 1) if settings.backend_name == "sequential" else (settings.workers, settings.slots)
     stealing = settings.assignment == "steal"
     work, left = total(seconds, sizes, rest), len(rest)
     found = makespan(work, seconds, left, workers=workers, slots=slots, stealing=stealing)

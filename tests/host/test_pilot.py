@@ -49,6 +49,19 @@ def test_a_pilot_is_kept_and_the_run_goes_on() -> None:
         runner.pilot(texts, prompt, 0)
 
 
+@pytest.mark.usefixtures("state_dir")
+def test_without_processes_the_rest_is_done_one_after_the_other() -> None:
+    """However many workers the runner is given, and in whichever way processes are ruled out."""
+
+    def slow(_request: Any) -> str:
+        time.sleep(0.05)
+        return "word"
+
+    runner = MapReduceRunner(models=fake(slow), backend="sequential", workers=8, target_tokens=None)
+    found = runner.pilot([f"document {n}" for n in range(40)], map_prompt("Say: $text"), 8)
+    assert found.duration_s.low > 40 * 0.05 / 2
+
+
 @pytest.mark.system
 @pytest.mark.timeout(600)
 @pytest.mark.usefixtures("state_dir")
