@@ -57,7 +57,8 @@ def remove(folder: Path, *, unless: Callable[[Path], bool] | None = None) -> Non
     with locked(folder):
         if unless is not None and unless(folder):
             return
-        # Out of the way at once: removing file by file could take a new run's files, which begins in the same place.
+        # Renamed first: a new run may begin at the same path, and removing file by file could take that run's files.
         os.rename(folder, folder.with_name(_PURGED + secrets.token_hex(8)))
-    for left in folder.parent.glob(_PURGED + "*"):  # including those left by a removal that was killed
+    # After the lock: removal may take long. Folders that a killed removal has left are removed, too.
+    for left in folder.parent.glob(_PURGED + "*"):
         shutil.rmtree(left, ignore_errors=True)
