@@ -85,7 +85,7 @@ def _started_at(crc: int, data: bytes) -> int:
 
 def _salt(prefix: bytes, seed: int) -> bytes:
     """The eight bytes that begin with ``prefix`` and whose CRC is ``seed``: four bytes can give any CRC."""
-    # Four bytes are XORed into the register, then come four steps: run these back from ``seed``, and XOR gives the bytes.
+    # Four bytes are XORed into the register, then come four steps: undone from ``seed``, XOR gives the bytes.
     before = _started_at(seed, bytes(4))
     rest = (before ^ crc32(prefix)).to_bytes(4, "little")
     return prefix + rest
