@@ -1,4 +1,4 @@
-"""Compares a job with what its log was started with: what differs, for people and for ``on_mismatch``. Pure."""
+"""Compares a job with the one that its log describes, for messages and for ``on_mismatch``."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def compare(
     stored_documents: Iterable[tuple[str, bytes]] = (),
     new_documents: Iterable[tuple[str, bytes]] = (),
 ) -> Differences:
-    """How the new job differs from the stored one. The documents, (id, digest) each, are only read if needed."""
+    """How the new job differs from the stored one. Documents, (id, digest) each, are only read if the totals differ."""
     others = [*_chunking(stored, new), *_models(stored, new), *_map(stored, new)]
     if stored.documents == new.documents:
         return Differences(tuple(others))
@@ -85,7 +85,7 @@ def _map(stored: JobRecord, new: JobRecord) -> Iterator[str]:
 
 
 def _changed_parts(stored: JobRecord, new: JobRecord) -> list[str]:
-    """Which parts of a function or prompt have changed; none if only the Python version has."""
+    """The parts of a function or prompt that have changed; none if the Python version differs."""
     if isinstance(stored.map_source, Mapping) and isinstance(new.map_source, Mapping):
         was, now = stored.map_source, new.map_source
     else:
