@@ -39,8 +39,8 @@ _BLANKS = ("\n", "\r", " ", "\t")
 _NEARLY = 6  # characters: a line that goes beyond the limit by so few may fit all the same
 _NONE = 1 << 30  # a level that no boundary has
 _OPENINGS = 8  # the most lines in a row that are taken to belong to what follows
-# Most lines are told by their last mark. One that belongs to what follows never ends with the first of these; nor with
-# the second, if it begins with a letter; but with the third it may, if it is short.
+# The last mark is enough to judge most lines. One that belongs to what follows never ends with the first of these; nor
+# with the second, if it begins with a letter; but with the third it may, if it is short.
 _CLOSES = (";", "}")
 _STOPS = (",", "!", "?", ".", ")", '"', "'", "”", "»")
 _DOUBTFUL = (".", ")", '"', "'", "”", "»")

@@ -26,7 +26,7 @@ MAX_AGE_S = 30 * 86_400.0  # since an answer was last used
 BUSY_S = 2.0  # for another writer; after that the answer is not kept
 TOUCH_S = 86_400.0  # a use is noted once a day
 PRUNE_EVERY = 2_000  # writes of a process, from its first on
-# Many processes write at once, hence the WAL. NORMAL: no fsync for each answer; what a power cut takes is asked again.
+# WAL: others read while one process writes. NORMAL: no fsync for each answer, as a lost one is only asked for again.
 _SCHEMA = """
 PRAGMA auto_vacuum = INCREMENTAL;
 PRAGMA journal_mode = WAL;

@@ -112,12 +112,13 @@ class Chained(Sequence[_T]):
 
     def __init__(self, parts: Sequence[Sequence[_T]]) -> None:
         self._parts = parts
-        self._ends = list(accumulate(map(len, parts)))
+        self._ends = list(accumulate(map(len, parts)))  # of each part, as positions in the whole
 
     def __len__(self) -> int:
         return self._ends[-1] if self._ends else 0
 
     def __iter__(self) -> Iterator[_T]:
+        # Sequence's own would search for the part of each item.
         for part in self._parts:
             yield from part
 

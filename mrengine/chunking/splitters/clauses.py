@@ -54,8 +54,8 @@ _FIRST = re.compile(rf"\s*(?<![^\n]){_clause(_numbered('number'))}").match
 @cache
 def _heads(level: int) -> re.Pattern[str]:
     """The expression of lines that end a section of this level or one farther out, and of lines that may be titles."""
-    # A number that lies deeper ends nothing: then only a line that is short enough for a title is of interest, and most
-    # lines are told without a call. The newline first, so that only the begins of lines are looked at.
+    # A number that lies deeper ends nothing: its line matters only if it is short enough for a title. The newline comes
+    # first, so that the expression is tried only where a line begins.
     number = _SHORT_LINE + _numbered("deeper") + _FEW_WORDS
     if level >= _NUMBERED:
         number = f"{_numbered('number', f'{{0,{level - _NUMBERED}}}')}|{number}"

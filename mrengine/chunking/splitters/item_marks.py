@@ -23,8 +23,8 @@ _FORMS = {
 }
 RANK = {"named": 0, "number": 2, "letter": 10, "bullet": 14}
 ITEM_MARK = re.compile(rf"{INDENT}(?:{'|'.join(f'(?P<{name}>{form})' for name, form in _FORMS.items())})")
-# The first characters of items. One that begins with any other letter has a bracket or full stop behind it. Most lines
-# are told by these two, before the expression is tried.
+# The first characters of items. One that begins with any other letter has a bracket or full stop behind it. For most
+# lines these two checks are enough, and the expression is not tried.
 MARKS = frozenset("0123456789([-*+•‣◦▪·–—o§第ivxlcIVXLC" + "".join(name[0] for name in NAMES.split("|")))
 BEHIND_LETTER = (")", "]", ".")
 ANY_ITEM = re.compile(rf"\n{INDENT}(?:{'|'.join(_FORMS.values())})")

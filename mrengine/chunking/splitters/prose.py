@@ -288,7 +288,7 @@ class Prose(Stateless):
         return found
 
     def _below(self, begin: int, line: str, above: str, parted: bool) -> Boundary | None:
-        """The boundary at a line, if any. Most wrapped lines have none, and are told without calling ``line``."""
+        """The boundary at a line, if any. Most wrapped lines have none, and ``line`` is not called for them."""
         if not parted and self._wrapped:
             if len(above) > self._width - _LONG_WORD and above[-1] not in ENDS and above.find("  ", _INDENTED) < 0:
                 return None

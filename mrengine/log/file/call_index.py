@@ -71,7 +71,7 @@ class CallIndex:
         if offset is None:
             return None
         frame = reader.frame(offset)
-        # Two digests may begin alike. The table then has the newer one, and the other call is made again.
+        # Two digests may begin with the same eight bytes. The table has the newer one; the other call is made again.
         return offset if frame.kind == CALL and frame.payload[DIGEST_AT : DIGEST_AT + 16] == digest else None
 
     def close(self) -> None:

@@ -35,7 +35,7 @@ Read = Callable[[int, int], bytes]  # (count, offset)
 
 def rescued_header(read: Read, size: int, job_id: str) -> Header | None:
     """The header that the frames of a file imply; None: there is no frame, or the file is no log."""
-    # Only the begins of sectors are tried: each commit is padded to the end of one, so that many frames begin there.
+    # Frames are looked for where sectors begin: each commit is padded to the end of one, so that many begin there.
     # Any 21 bytes imply some salt: it counts when another frame, the next or one at a later sector, implies the same.
     seen: set[tuple[bytes, int]] = set()
     for offset in range(HEADER_BYTES, min(size, HEADER_BYTES + _LOOKED_AT * SECTOR_BYTES), SECTOR_BYTES):

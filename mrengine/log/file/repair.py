@@ -43,7 +43,7 @@ def repair_log(source: Source, recovery: Recovery) -> int:
 
 
 def voids(source: Source, start: int, end: int) -> Iterator[tuple[int, bytes]]:
-    """(offset, VOID frame) for each frame of a row that fills ``start:end`` exactly."""
+    """(offset, VOID frame) of each frame in a row of them that fills ``start:end`` exactly."""
     # A gap has room for one at least, as it held a frame.
     offset = start
     while offset < end:

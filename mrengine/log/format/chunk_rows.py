@@ -86,7 +86,7 @@ def stands_in(row: ChunkRow, document: DocumentRow) -> bool:
 
     It may lie behind the end that is known of a document that is still being read.
     """
-    # A row whose CRC is right may still be wrong: its chunk must not be told under another document's name.
+    # A row whose CRC is right may still be wrong: its chunk must not be reported under another document's name.
     first, end = document.spool_offset, document.spool_offset + document.n_bytes
     return first <= row.spool_from <= row.spool_to and (row.spool_to <= end or document.is_open)
 

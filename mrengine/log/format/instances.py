@@ -64,7 +64,7 @@ class _Misfit(Exception):
         return _Misfit(self.what, place + self.place)
 
 
-# Most results are of these types. They are told first, as the looks at attributes below would cost each microseconds.
+# Most results are of these types. They are checked for first: the lookups of attributes below take microseconds each.
 _PLAIN = frozenset({str, int, float, bool, bytes, type(None)})
 
 
@@ -180,7 +180,7 @@ class _Maker:
 
     def _union(self, args: tuple[Any, ...], value: Plain) -> Any:
         """The value as the first member of a union that fits."""
-        # Exactly at first, also where lenient: members are told apart by what their fields hold.
+        # Exactly at first, even if lenient: the fields of the members tell which of them it is.
         for maker in (_Maker(validating=self._validating), self):
             for kind in args:
                 try:

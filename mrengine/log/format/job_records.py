@@ -173,6 +173,7 @@ class DocumentsDigest:
     def add(self, document_id: str, digest: bytes, n_bytes: int) -> None:
         """Add a document; ``digest``: 16 bytes, its ``identity``."""
         name = document_id.encode("utf-8", "surrogatepass")
+        # With its length, or another division of the same bytes into ids and digests would have the same digest.
         self._hash.update(len(name).to_bytes(8, "little") + name + digest)
         self._count += 1
         self._bytes += n_bytes
@@ -219,7 +220,7 @@ def batch_documents(first: int, rows: Sequence[DocumentRow], *, epoch: int = 0) 
 
 def pack_documents(record: DocumentsRecord) -> bytes:
     """The payload of a DOCUMENTS."""
-    rows = [row if row.facts else row[:5] for row in record.rows]
+    rows = [row if row.facts else row[:5] for row in record.rows]  # most documents have no facts: nothing is stored
     return pack([record.first, rows, record.epoch])
 
 
@@ -227,6 +228,7 @@ def unpack_documents(payload: bytes) -> DocumentsRecord:
     """Unpack a DOCUMENTS."""
     first, rows, epoch = array(payload, 3, "DOCUMENTS")
     try:
+        # Further elements, of a later mrengine, are allowed in every array.
         return DocumentsRecord(int(first), tuple(DocumentRow(*row[:6]) for row in rows), int(epoch))
     except (TypeError, ValueError):
         raise bad_record("DOCUMENTS") from None

@@ -39,7 +39,7 @@ def normalise(value: object, path: str = "result") -> Plain:
 
 def _plain(value: Any, path: str, depth: int) -> Plain:
     kind = type(value)
-    # Most values are of exactly these types: told without a call.
+    # Most values are of exactly these types, and need no further call.
     if kind is str or kind is float or kind is bool or value is None or kind is bytes:
         return value
     if kind is int:

@@ -89,7 +89,7 @@ class CallTotals:
         self._recent: deque[tuple[float, str, int, int]] = deque()
 
     def intent(self, frame: Frame) -> None:
-        """Count an INTENT: a call about to be made. LogError: the record is too short."""
+        """Count an INTENT: a call that is about to be made. LogError: the record is too short."""
         try:
             digest, at, inputs, outputs, bound = _INTENT.unpack_from(frame.payload)
             model = self._name(frame.payload, _INTENT.size)
@@ -100,7 +100,7 @@ class CallTotals:
         self.latest = max(self.latest, at)
 
     def call(self, frame: Frame) -> None:
-        """Count a CALL: one answered or settled. LogError: the record is too short."""
+        """Count a CALL: a call that was answered or settled. LogError: the record is too short."""
         try:
             digest, at, *counts, cost, reusable, estimated = _CALL.unpack_from(frame.payload)
             model = self._name(frame.payload, _CALL.size)

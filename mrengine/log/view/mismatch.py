@@ -40,11 +40,12 @@ def compare(
 def _documents(
     stored_documents: Iterable[tuple[str, bytes]], new_documents: Iterable[tuple[str, bytes]]
 ) -> tuple[list[str], bool]:
-    stored, new = dict(stored_documents), dict(new_documents)
+    stored, new = dict(stored_documents), dict(new_documents)  # only here, where something differs, all are in memory
     added = [name for name in new if name not in stored]
     removed = [name for name in stored if name not in new]
     changed = [name for name, digest in stored.items() if new.get(name, digest) != digest]
     lines = [*_named("added", added), *_named("removed", removed), *_named("changed", changed)]
+    # Same ids, same digests, and yet another digest of all: that counts the order.
     return lines or ["the documents come in another order"], bool(added) and not removed and not changed
 
 
@@ -90,6 +91,7 @@ def _changed_parts(stored: JobRecord, new: JobRecord) -> list[str]:
         was, now = stored.map_source, new.map_source
     else:
         was, now = stored.settings.get("map_parts") or {}, new.settings.get("map_parts") or {}
+    # Each minor version of Python has other bytecode: every part would be named.
     if not was or not now or stored.python != new.python:
         return []
     names = [name for name in dict.fromkeys((*was, *now)) if was.get(name) != now.get(name)]

@@ -95,7 +95,7 @@ class Epoch:
         return segments[-1].first + segments[-1].rows if segments else 0
 
     def add_documents(self, first: int, rows: Sequence[list[Any]], epoch: int, offset: int) -> None:
-        """Add documents not named by an earlier record. LogError: they differ, or belong to another epoch."""
+        """Add documents that no earlier record names. LogError: one names them, or they are of another epoch."""
         stop = first + len(rows)
         # Three cases: the rest of the document that was open, further documents while they are read, a lost record that
         # a later run has restored.
@@ -136,7 +136,7 @@ class Epoch:
                 del known[round_]
 
     def add_segment(self, segment: Segment) -> None:
-        """Add rows. LogError: they do not follow the present ones."""
+        """Add rows of the chunk table. LogError: they do not follow the present ones."""
         if segment.round and segment.first == 0:  # the round is run on other inputs
             for known in (self.segments, self.indexes, self.rounds):
                 known.pop(segment.round, None)
@@ -209,7 +209,7 @@ class Replay:
 
     @property
     def repaired(self) -> bool:
-        """Whether records may have been lost."""
+        """Whether damage was repaired, so that records may be lost."""
         return self._gaps
 
     @property

@@ -72,6 +72,7 @@ class OutcomeIndex:
 
     def slot(self, chunk_id: int, model_index: int) -> int:
         """The slot of a task. LogError: the round has no such task."""
+        # With one model the index is not part of the key: a balanced or fallback model may be any of the job's.
         slot = chunk_id if self.models == 1 else chunk_id * self.models + model_index
         if slot >= len(self._slots) or (self.models > 1 and not 0 <= model_index < self.models):
             raise LogError(f"an outcome of chunk {chunk_id}, which the round has not", reason="damaged")

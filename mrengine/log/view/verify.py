@@ -81,7 +81,7 @@ def verify(job_folder: str | os.PathLike[str]) -> Verification:
         known = len(state.problems)
         # Unpacked here as well: a replay reads only the fixed parts of most records.
         try:
-            _UNPACK.get(frame.kind, len)(frame.payload)
+            _UNPACK.get(frame.kind, len)(frame.payload)  # a kind that is not known is allowed, and skipped by readers
             closed = frame.offset if frame.kind == codec.CLOSE else closed
         except LogError as error:
             problems[frame.offset] = str(error)
@@ -107,6 +107,8 @@ def _is_replaced(frame: Frame, state: Replay, closed: int) -> bool:
     epoch = state.epoch
     if epoch is None or not epoch.complete:
         return False
+    # A RESULT replaces what was written of its task before; an unreadable DOCUMENTS is replaced when no hole is left;
+    # a later epoch, ROUND or CLOSE replaces the records that describe the job.
     if frame.kind in _OF_TASKS and len(frame.payload) >= HEAD_BYTES:
         round_, chunk, model = key(frame.payload)
         index = epoch.index(round_)
