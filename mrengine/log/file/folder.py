@@ -62,6 +62,6 @@ def remove(folder: Path, *, unless: Callable[[Path], bool] | None = None) -> Non
             return
         # Renamed first: a new run may begin at the same path, and removing file by file could take that run's files.
         os.rename(folder, folder.with_name(_PURGED + secrets.token_hex(8)))
-    # After the lock: removal may take long. Folders that a killed removal has left are removed, too.
+    # Among these are folders that a killed removal has left.
     for left in folder.parent.glob(_PURGED + "*"):
         shutil.rmtree(left, ignore_errors=True)

@@ -154,7 +154,7 @@ def _by_digest(
     digest: bytes, place: _Place, rest: Iterator[tuple[bytes, _Place]]
 ) -> dict[bytes, _Place | deque[_Place]]:
     """The places of each digest."""
-    # A deque only where a digest occurs more than once: most do not, and a million deques would take too much memory.
+    # A deque only where a digest occurs more than once, as most do not: it takes more memory than the place in it.
     found: dict[bytes, _Place | deque[_Place]] = {digest: place}
     for further, further_place in rest:
         known = found.setdefault(further, further_place)
