@@ -1,7 +1,7 @@
-"""Answers that several jobs share: an SQLite file, bounded in size and age, that may be killed or deleted at any time.
+"""Answers that several jobs share: an SQLite file, bounded in size and age, which may be deleted at any time.
 
-The file holds nothing that a job's log does not, and is as private. Whatever happens to it, the worst is a repeated
-call: nothing here raises, except ``stats`` and ``prune``, which a user asks for by name.
+The file holds nothing that a job's log does not, and is as private. Nothing here raises, except ``stats`` and
+``prune``, which a user calls by name: whatever happens to the file, the worst is a repeated call.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ MAX_BYTES = 1 << 30
 MAX_AGE_S = 30 * 86_400.0  # since an answer was last used
 BUSY_S = 2.0  # for another writer; after that the answer is not kept
 TOUCH_S = 86_400.0  # a use is noted once a day
-PRUNE_EVERY = 2_000  # writes of a process
+PRUNE_EVERY = 2_000  # writes of a process, from its first on
+# WAL: others read while one process writes. NORMAL: no fsync for each answer, as a lost one is only asked for again.
 _SCHEMA = """
 PRAGMA auto_vacuum = INCREMENTAL;
 PRAGMA journal_mode = WAL;
@@ -42,7 +43,10 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True)
 class AnswerStats:
-    """What a file holds. ``bytes``: of the answers; ``file_bytes``: of the file. Times are seconds since the epoch."""
+    """Counts of a file of answers. ``bytes``: size of the answers; ``file_bytes``: of the file.
+
+    Times are in seconds since the epoch.
+    """
 
     path: str
     answers: int = 0
@@ -53,7 +57,7 @@ class AnswerStats:
 
 
 class SharedAnswers:
-    """The access of one process to a file. Thread-safe. ``run``: this run, whose own answers are not found."""
+    """One process's access to a file of answers. Thread-safe. ``run``: this run, whose own answers are not found."""
 
     def __init__(self, path: str, run: str) -> None:
         self._path, self._run = path, run
@@ -65,7 +69,7 @@ class SharedAnswers:
 
     def find(self, digest: bytes) -> bytes | None:
         """The payload of an answer that another run has left; None: there is none."""
-        # Not of this run: a job's own calls are answered by its log, and two equal chunks of one run are two calls.
+        # Never an answer of this run: two equal chunks are two calls, or results would depend on which was quicker.
         return self._try(lambda db: self._find(db, digest))
 
     def _find(self, db: sqlite3.Connection, digest: bytes) -> bytes | None:
@@ -79,7 +83,7 @@ class SharedAnswers:
         return bytes(row[0])
 
     def add(self, digest: bytes, model: str, payload: bytes) -> None:
-        """Keep an answer; it replaces an older one of the same digest."""
+        """Keep an answer, in place of an older one with the same digest."""
         self._try(lambda db: self._add(db, digest, model, payload))
 
     def _add(self, db: sqlite3.Connection, digest: bytes, model: str, payload: bytes) -> None:
@@ -93,19 +97,19 @@ class SharedAnswers:
             _prune(db, MAX_BYTES, MAX_AGE_S)
 
     def close(self) -> None:
-        """Idempotent."""
+        """Close the connection; idempotent."""
         with self._lock:
             self._drop()
 
     def _try(self, do: Callable[[sqlite3.Connection], _T]) -> _T | None:
-        """The result, or None: trouble with the file costs an answer, not a chunk."""
+        """The result of ``do``; None if the file cannot be used, which must cost an answer and no chunk."""
         with self._lock:
             try:
                 return do(self._opened())
             except sqlite3.OperationalError as error:
                 self._warn(error)
                 self._drop()
-            except sqlite3.DatabaseError as error:  # damaged, or no database at all: the next call begins another
+            except sqlite3.DatabaseError as error:  # damaged, or no database at all: the next call makes a new one
                 self._warn(error)
                 self._drop()
                 _remove(self._path)
@@ -124,7 +128,7 @@ class SharedAnswers:
 
     def _drop(self) -> None:
         db, self._db = self._db, None
-        if db is not None and self._pid == os.getpid():
+        if db is not None and self._pid == os.getpid():  # SQLite forbids even closing one that crossed a fork
             with suppress(sqlite3.Error):
                 db.close()
 
@@ -154,7 +158,7 @@ def _remove(path: str) -> None:
 
 
 def _prune(db: sqlite3.Connection, max_bytes: float, max_age_s: float) -> int:
-    """Remove answers that are too old, then those used longest ago; return how many."""
+    """Remove answers that are too old, then those used longest ago until the rest is small; return how many."""
     before = db.total_changes
     db.execute("DELETE FROM answers WHERE used < ?", (time.time() - max_age_s,))
     (total,) = db.execute("SELECT COALESCE(SUM(bytes), 0) FROM answers").fetchone()
@@ -167,7 +171,7 @@ def _prune(db: sqlite3.Connection, max_bytes: float, max_age_s: float) -> int:
             over -= size
             if over <= 0:
                 break
-        db.execute("BEGIN IMMEDIATE")
+        db.execute("BEGIN IMMEDIATE")  # one transaction, and not one for each row
         db.executemany("DELETE FROM answers WHERE rowid = ?", doomed)
         db.execute("COMMIT")
     db.executescript("PRAGMA incremental_vacuum")  # execute() would free one page
@@ -175,7 +179,7 @@ def _prune(db: sqlite3.Connection, max_bytes: float, max_age_s: float) -> int:
 
 
 def prune(path: Path, *, max_bytes: float = MAX_BYTES, max_age_s: float = MAX_AGE_S) -> int:
-    """Remove answers that are too old or too many; return how many. sqlite3.Error: it is not such a file."""
+    """Remove answers that are too old or too many; return how many. sqlite3.Error: it is no file of answers."""
     if not path.exists():
         return 0
     with closing(_open(os.fspath(path))) as db:
@@ -185,7 +189,7 @@ def prune(path: Path, *, max_bytes: float = MAX_BYTES, max_age_s: float = MAX_AG
 
 
 def stats(path: Path) -> AnswerStats:
-    """What a file holds. sqlite3.Error: it is not such a file."""
+    """Count what a file holds. sqlite3.Error: it is no file of answers."""
     if not path.exists():
         return AnswerStats(os.fspath(path))
     with closing(_open(os.fspath(path))) as db:

@@ -1,1 +1,1 @@
-"""Outcomes as tables: rows, a data frame, files. The names of their columns stand here."""
+"""Turns outcomes into tables: rows, a data frame, files. The names of the columns are defined here."""

@@ -1,4 +1,4 @@
-"""Writes rows to files, by suffix: CSV, TSV, JSON Lines, Parquet."""
+"""Writes rows to files: CSV, TSV, JSON Lines or Parquet, by the suffix of the path."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from mrengine.outputs.rows import flat
 
 __all__ = ["SUFFIXES", "check_path", "export_rows", "frame_of"]
 
-_BATCH_ROWS = 4096  # that are in memory at once
+_BATCH_ROWS = 4096  # in memory at once
 _FORMULA = re.compile(r"[\t\r\n ]*[=+\-@＝＋－＠]|[\t\r\n]")  # OWASP, CSV injection
-# A negative number or a percentage begins like a formula, and is none.
+# A negative number and a percentage begin like a formula, and are none.
 _NUMBER = re.compile(r"[+-]?(\d+([.,]\d+)*|\.\d+)([eE][+-]?\d+)?%?")
 Rows = Callable[[], Iterator[dict[str, Any]]]
 Cell = Callable[[Any], Any]
@@ -29,14 +29,14 @@ Cell = Callable[[Any], Any]
 def export_rows(rows: Rows, path: str | os.PathLike[str], *, formulas: bool = False) -> Path:
     """Write rows to a file, and return its path. ``rows`` is called once, or twice if the columns must be known first.
 
-    In CSV and TSV, texts that a spreadsheet would run as a formula stand behind a ', unless ``formulas``. An existing
-    file is replaced when the new one is whole. ConfigError: its suffix names no format, or its folder cannot be
-    written; MissingExtra.
+    In CSV and TSV a ' is put before texts that a spreadsheet would run as a formula, unless ``formulas``. An existing
+    file is replaced when the new one is complete. ConfigError: the suffix names no format, or the file cannot be
+    written. MissingExtra: the format needs a library that is not installed.
     """
     place = check_path(path)
     suffix = place.suffix.lower()
     try:
-        # Beside its place: a rename is atomic only within a file system.
+        # In the same folder: a rename is atomic only within a file system.
         fd, name = tempfile.mkstemp(dir=place.parent, prefix=f".{place.name[:100]}.")
     except OSError as error:
         raise ConfigError(f"{place} cannot be written: {error.strerror}", setting="path") from None
@@ -46,11 +46,11 @@ def export_rows(rows: Rows, path: str | os.PathLike[str], *, formulas: bool = Fa
             _write_csv(rows, Path(name), _DELIMITERS[suffix], _cell if formulas else _harmless)
         else:
             _WRITERS[suffix](rows, Path(name))
-        umask = os.umask(0)  # there is no way to read it alone
+        umask = os.umask(0)  # the only way to read it is to set it
         os.umask(umask)
         os.chmod(name, 0o666 & ~umask)  # mkstemp's files are private, which an export need not be
         with open(name, "rb+") as file:
-            os.fsync(file.fileno())
+            os.fsync(file.fileno())  # or a power cut could leave an empty file in place of the old one
         os.replace(name, place)
     except OSError as error:
         raise ConfigError(f"{place} cannot be written: {error.strerror}", setting="path") from error
@@ -60,7 +60,8 @@ def export_rows(rows: Rows, path: str | os.PathLike[str], *, formulas: bool = Fa
 
 
 def check_path(path: str | os.PathLike[str]) -> Path:
-    """The path. ConfigError: its suffix names no format; MissingExtra."""
+    """The path. ConfigError: its suffix names no format. MissingExtra: pyarrow is needed, and not installed."""
+    # A function of its own: the command line asks before anything is paid for.
     place = Path(path)
     if place.suffix.lower() not in SUFFIXES:
         raise ConfigError(f"{place}: an export is {', '.join(SUFFIXES)} by its suffix", setting="path")
@@ -70,7 +71,7 @@ def check_path(path: str | os.PathLike[str]) -> Path:
 
 
 def frame_of(rows: Iterable[dict[str, Any]]) -> Any:
-    """A pandas DataFrame of all rows. MissingExtra."""
+    """A pandas DataFrame of all rows. MissingExtra: pandas is not installed."""
     try:
         import pandas as pd
     except ImportError:
@@ -81,7 +82,7 @@ def frame_of(rows: Iterable[dict[str, Any]]) -> Any:
 
 
 def _columns(rows: Iterator[dict[str, Any]]) -> list[str]:
-    """All columns, in the order in which rows first have them, but those about the call and its failure last."""
+    """All columns, in the order in which they first occur, but those about the call and its failure last."""
     names: dict[str, None] = {}
     for row in rows:
         names.update(dict.fromkeys(row))
@@ -90,7 +91,7 @@ def _columns(rows: Iterator[dict[str, Any]]) -> list[str]:
 
 
 def _write_csv(rows: Rows, path: Path, delimiter: str, cell: Cell) -> None:
-    columns = _columns(flat(row) for row in rows())
+    columns = _columns(flat(row) for row in rows())  # a pass of its own: a later row may have other fields
     with path.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
         writer = csv.writer(file, delimiter=delimiter)
         writer.writerow([cell(name) for name in columns])
@@ -100,14 +101,15 @@ def _write_csv(rows: Rows, path: Path, delimiter: str, cell: Cell) -> None:
 
 
 def _cell(value: Any) -> Any:
-    """Text and numbers as they are; lists and dicts as JSON."""
+    """A value as CSV has it: text and numbers as they are, lists and dicts as JSON, bytes as base64."""
     if isinstance(value, (list, dict)):
         return json.dumps(_plain(value), ensure_ascii=False)
     return base64.b64encode(value).decode() if isinstance(value, bytes) else value
 
 
 def _harmless(value: Any) -> Any:
-    """A cell that no spreadsheet runs as a formula: texts of models and documents are data."""
+    """A cell that no spreadsheet runs as a formula."""
+    # Texts of models and documents are data, and must not run on the machine of whoever opens the table.
     text = _cell(value)
     if isinstance(text, str) and _FORMULA.match(text) and not _NUMBER.fullmatch(text):
         return f"'{text}"
@@ -122,7 +124,7 @@ def _write_jsonl(rows: Rows, path: Path) -> None:
 
 
 def _plain(value: Any) -> Any:
-    """The value as JSON has it: bytes as base64, NaN and infinities as null."""
+    """A value as JSON has it: bytes as base64, NaN and infinities as null, lone surrogates escaped."""
     if isinstance(value, dict):
         return {name: _plain(item) for name, item in value.items()}
     if isinstance(value, list):
@@ -147,7 +149,7 @@ def _arrow() -> Any:
 
 
 def _write_parquet(rows: Rows, path: Path) -> None:
-    """Write Parquet. A column has the type of all its values; without a common one, it is text."""
+    """Write a Parquet file. A column whose values have no common type is text."""
     arrow = _arrow()
     from pyarrow import parquet
 
@@ -174,7 +176,7 @@ def _arrow_type(arrow: Any, kinds: set[type]) -> Any:
         return arrow.bool_()
     if kinds == {int}:
         return arrow.int64()
-    if kinds and kinds <= {int, float}:
+    if kinds and kinds <= {int, float}:  # a column of whole and of broken numbers
         return arrow.float64()
     return arrow.binary() if kinds == {bytes} else arrow.string()
 

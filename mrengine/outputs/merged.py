@@ -1,4 +1,4 @@
-"""The outcomes of several jobs as those of one: of jobs that are parts of a larger one, each with its own log."""
+"""Joins the outcomes of several jobs that are parts of a larger one, each with a log of its own."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from mrengine.records import ChunkFailure, ChunkResult, JobStatus, Usage
 
 __all__ = ["Merged", "SharedDocument", "SharedDocuments", "in_two_jobs"]
 
-SharedDocument = tuple[str, str, str]  # its id, and two jobs that have it
-SHOWN = 3
+SharedDocument = tuple[str, str, str]  # the id of a document, and two jobs that have it
+SHOWN = 3  # in an error
 
 
 class Merged(Outcomes):
-    """The outcomes of the jobs, in their order, and of each job in chunk order. Each job numbers its chunks from 0; the
-    column ``job_id`` names the job.
+    """The outcomes of several jobs, one job after another, each in chunk order.
 
-    ``jobs``: their statuses. ``usage`` and ``cost_usd`` are sums; None: the cost of a job is unknown.
+    Each job numbers its chunks from 0; the column ``job_id`` names the job. ``jobs``: their statuses. ``usage`` and
+    ``cost_usd`` are sums; None: the cost of a job is unknown.
     """
 
     def __init__(self, parts: Sequence[tuple[JobStatus, Outcomes]]) -> None:
@@ -54,7 +54,7 @@ class Merged(Outcomes):
 
 
 class SharedDocuments:
-    """Looks for documents that two jobs have."""
+    """Finds documents that two jobs have."""
 
     def __init__(self) -> None:
         self._seen = sqlite3.connect("")  # a temporary file, not memory: there may be 10⁸ ids
@@ -64,7 +64,8 @@ class SharedDocuments:
         )
 
     def add(self, job_id: str, documents: Iterable[str]) -> list[SharedDocument]:
-        """Add a job; returns a few of its documents that earlier jobs have."""
+        """Add a job; return a few of its documents that earlier jobs have."""
+        # By way of a second table: a document that one job names twice is no shared one.
         ids = ((document.encode("utf-8", "surrogatepass"),) for document in documents)
         with self._seen:
             self._seen.executemany("INSERT OR IGNORE INTO part VALUES (?)", ids)
@@ -74,11 +75,11 @@ class SharedDocuments:
         return [(one.decode("utf-8", "surrogatepass"), other, job_id) for one, other in shared]
 
     def close(self) -> None:
-        """Remove the file."""
+        """Remove the temporary file."""
         self._seen.close()
 
 
 def in_two_jobs(jobs: Iterable[tuple[str, Iterable[str]]]) -> list[SharedDocument]:
-    """A few documents of the first job that shares some with one before it. ``jobs``: (id, its documents)."""
+    """A few documents of the first job that shares any with a job before it. ``jobs``: (id, documents) of each."""
     with closing(SharedDocuments()) as shared:
         return next((few for job_id, documents in jobs if (few := shared.add(job_id, documents))), [])

@@ -1,4 +1,4 @@
-"""Outcomes as rows: a flat dict for each result and failure, in chunk order, made lazily."""
+"""Makes rows of outcomes, lazily: a dict for each result and failure, in chunk order."""
 
 from __future__ import annotations
 
@@ -11,24 +11,25 @@ from mrengine.records import ChunkFailure, ChunkResult
 
 __all__ = ["flat", "rows_of"]
 
-_LAST = 1 << 62  # failures of whole sources have no chunk: they come after all others
+_LAST = 1 << 62  # a failure of a whole source has no chunk: it comes behind all others
 
 
 def rows_of(results: Iterable[ChunkResult], failures: Iterable[ChunkFailure]) -> Iterator[dict[str, Any]]:
-    """``document_id``, ``chunk_id`` (None: a whole source), ``fields``, ``pages``, ``result``, ``model``, ``usage``,
-    ``cost_usd``, ``failure`` (None: there is a result). The items of a result that is a dict also stand as
-    ``result.NAME``.
+    """The rows of results and failures, both given in chunk order.
+
+    Their keys are ``document_id``, ``chunk_id`` (None: a whole source), ``fields``, ``pages``, ``result``, ``model``,
+    ``usage``, ``cost_usd`` and ``failure`` (None: there is a result), and ``result.NAME`` for each item of a dict.
     """
     done = ((result.chunk_id, _of_result(result)) for result in results)
     failed = ((_LAST if one.chunk_id < 0 else one.chunk_id, _of_failure(one)) for one in failures)
-    for _, row in heapq.merge(done, failed, key=lambda item: item[0]):  # both are in chunk order, and lazy
+    for _, row in heapq.merge(done, failed, key=lambda item: item[0]):  # a merge reads both lazily
         yield row
 
 
 def _of_result(r: ChunkResult) -> dict[str, Any]:
     try:
         value = normalise(r.result)
-    except Unstorable:
+    except Unstorable:  # ``result_type`` may ask for a set, which has no plain form
         value = r.result
     parts = {f"result.{name}": item for name, item in value.items()} if isinstance(value, dict) else {}
     usage = {"input_tokens": r.usage.input_tokens, "output_tokens": r.usage.output_tokens}
@@ -55,7 +56,7 @@ def _row(outcome: ChunkResult | ChunkFailure) -> dict[str, Any]:
 
 
 def flat(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row for a table: a column for each field (``fields.NAME``) and number of tokens; pages as "3, 4"."""
+    """A row as cells of a table: one for each field (``fields.NAME``) and number of tokens; pages as "3, 4"."""
     cells: dict[str, Any] = {}
     whole = not any(name.startswith("result.") for name in row)  # else its items have columns of their own
     for name, value in row.items():

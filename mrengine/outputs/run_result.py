@@ -1,4 +1,4 @@
-"""The result of a run, and the forms that its outcomes can take: rows, a data frame, a file."""
+"""The result of a run, and the forms in which its outcomes are given: rows, a data frame, a file."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["Chained", "Outcomes", "RunResult", "with_unread"]
 
 
 class Outcomes:
-    """The base of classes with ``results`` and ``failures``: it makes rows of them."""
+    """The base of classes that have ``results`` and ``failures``, and give them as rows."""
 
     results: Sequence[ChunkResult]
     failures: Sequence[ChunkFailure]
@@ -40,10 +40,10 @@ class Outcomes:
         return frame_of(self.rows())
 
     def export(self, path: str | os.PathLike[str], *, formulas: bool = False) -> Path:
-        """Write the rows to a file, .csv, .tsv, .jsonl or .parquet by its suffix, in bounded memory; returns its path.
+        """Write the rows to a .csv, .tsv, .jsonl or .parquet file, in bounded memory, and return its path.
 
-        In CSV and TSV a text that spreadsheets would run as a formula (=, +, -, @) stands behind a ', unless
-        ``formulas``. ConfigError: another suffix, or it cannot be written; MissingExtra: Parquet without pyarrow.
+        In CSV and TSV a ' is put before texts that a spreadsheet would run as a formula (=, +, -, @), unless
+        ``formulas``. ConfigError: another suffix, or the file cannot be written. MissingExtra: Parquet without pyarrow.
         """
         return export_rows(self.rows, path, formulas=formulas)
 
@@ -64,6 +64,7 @@ class RunResult(tuple[Any, RunSummary], Outcomes):
         failures: Sequence[ChunkFailure] = (),
         unread: Sequence[SourceError] = (),
     ) -> RunResult:
+        # A tuple of two, so that ``result, summary = run`` works; all else is in attributes.
         self = super().__new__(cls, (result, summary))
         self.results = results
         self.failures = with_unread(
@@ -88,7 +89,7 @@ class RunResult(tuple[Any, RunSummary], Outcomes):
         return self.summary.job_id
 
     def _repr_html_(self) -> str:
-        """For notebooks: counts and cost, the first results, the failures."""
+        """Counts and cost, the first results and the failures, for notebooks."""
         columns = ("chunk_id", "document_id", "model", "result", "cost_usd", "duration_ms")
         parts = [facts_html(self.summary), rows_html(self.results, columns, caption=f"{len(self.results):,} results")]
         if self.failures:
@@ -98,7 +99,7 @@ class RunResult(tuple[Any, RunSummary], Outcomes):
 
 
 def with_unread(failures: Sequence[ChunkFailure], unread: Sequence[tuple[str, str]]) -> Sequence[ChunkFailure]:
-    """The failures of chunks, then those of whole sources that could not be read, given as (name, why)."""
+    """The failures of chunks, then one for each (name, why) of a source that could not be read."""
     sources = [ChunkFailure(-1, name, None, "source", why) for name, why in unread]
     return Chained([failures, sources]) if sources else failures
 
@@ -111,12 +112,13 @@ class Chained(Sequence[_T]):
 
     def __init__(self, parts: Sequence[Sequence[_T]]) -> None:
         self._parts = parts
-        self._ends = list(accumulate(map(len, parts)))
+        self._ends = list(accumulate(map(len, parts)))  # of each part, as positions in the whole
 
     def __len__(self) -> int:
         return self._ends[-1] if self._ends else 0
 
     def __iter__(self) -> Iterator[_T]:
+        # Sequence's own would search for the part of each item.
         for part in self._parts:
             yield from part
 

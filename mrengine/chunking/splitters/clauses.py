@@ -1,4 +1,4 @@
-"""Titles of numbered sections in running text: articles, chapters, paragraphs of laws, ``2.1 Scope``."""
+"""Finds the titles of numbered sections in running text: articles, chapters, paragraphs of laws, ``2.1 Scope``."""
 
 from __future__ import annotations
 
@@ -18,33 +18,33 @@ _INNER = (
     "|CLÁUSULA|Artigo|ARTIGO|Articolo|Статья|Artykuł"
 )
 NAMES = f"{_OUTER}|{_MIDDLE}|{_INNER}"
-LETTERS = "".join(sorted({name[0] for name in NAMES.split("|")}))  # with one of these, or a digit, a clause begins
+LETTERS = "".join(sorted({name[0] for name in NAMES.split("|")}))  # a clause begins with one of these, or a digit
 _NAMED = (
     rf"(?:(?P<outer>{_OUTER})|(?P<middle>{_MIDDLE})|(?:{_INNER}))[ \t]+(?:\d[\d.]*ª?|{ROMAN}\b|[A-Z]\b)"
     r"|(?P<middle_too>第.{1,4}章)|§+[ \t]*\d+\w?|第.{1,4}[条节]"
 )
-_WORDS = 9  # of a title
-_REST = 90  # characters of a line behind what it begins with
-# A line is no longer than that of a title, and has no more words behind its number.
+_WORDS = 9  # a title has no more
+_REST = 90  # characters of a line behind its number or name: a title has no more
+# Conditions of an expression: the rest of the line is short enough for a title, and has few enough words.
 _SHORT_LINE = rf"(?=[^\n]{{0,{_REST + 20}}}\n)"
 _FEW_WORDS = rf"(?![ \t]*(?=[^ \t])(?:[^\n ]* ){{{_WORDS}}} *\S)"
 _ENDS = (".", "!", "?", ";", ",", ":", "…", "。")
 _LEVELS = {"outer": 1, "middle": 2, "middle_too": 2}
-_NUMBERS = ("number", "deeper")  # groups
-_NUMBERED = 10  # the level of what has a number alone; one more for each stop in it
-_LONGEST = 160  # characters
+_NUMBERS = ("number", "deeper")  # the groups of numbers
+_NUMBERED = 10  # the level of a clause with a number alone; each stop in the number makes it one more
+_LONGEST = 160  # characters of a title that are kept
 _NUMBER = re.compile(r"\s*(\d{1,3}(?:\.\d{1,3})*)\.?[ \t]")
 _BEFORE, _BEHIND = 200, 300  # characters around a title that are looked at
 _NONE = 1 << 30  # a level that no title has
 
 
 def _numbered(group: str, stops: str = "*") -> str:
-    """The expression of a number with so many stops."""
+    """The expression of a number with as many stops as the quantifier ``stops`` says."""
     return rf"(?P<{group}>\d{{1,3}}(?:\.\d{{1,3}}){stops})\.?[ \t]+(?=[^\W\d_])"
 
 
 def _clause(number: str) -> str:
-    """The expression of what a clause begins with."""
+    """The expression of the begin of a clause, with this expression of its number."""
     return rf"{INDENT}(?=[{LETTERS}第§\d])(?:{number}|{_NAMED})"
 
 
@@ -53,10 +53,9 @@ _FIRST = re.compile(rf"\s*(?<![^\n]){_clause(_numbered('number'))}").match
 
 @cache
 def _heads(level: int) -> re.Pattern[str]:
-    """The expression of the lines that end a section of this level or a smaller one, and of those that may be titles.
-
-    It begins with one character, so only the begins of lines are looked at.
-    """
+    """The expression of lines that end a section of this level or one farther out, and of lines that may be titles."""
+    # A number that lies deeper ends nothing: its line matters only if it is short enough for a title. The newline comes
+    # first, so that the expression is tried only where a line begins.
     number = _SHORT_LINE + _numbered("deeper") + _FEW_WORDS
     if level >= _NUMBERED:
         number = f"{_numbered('number', f'{{0,{level - _NUMBERED}}}')}|{number}"
@@ -64,19 +63,21 @@ def _heads(level: int) -> re.Pattern[str]:
 
 
 class Clauses:
-    """The titles above one place after another."""
+    """The titles above a place; the places that are asked for go forwards."""
 
     def __init__(self) -> None:
         self._above: list[tuple[int, str]] = []
-        self._deepest = 0  # the level of the deepest title so far: what lies deeper ends no section that has one
+        self._deepest = 0  # the level of the deepest title so far: a clause that lies deeper ends no titled section
         self._text = ""  # the window
         self._base = 0
-        self._until = 0  # lines are complete up to here, and the one below, too; in characters of the document, as is
-        self._at = 0  # the last place
-        self._first: tuple[int, str] | None = None  # the level of what begins at it, and its title
+        # Both in characters of the document: up to where each line and the one below it are complete, as a title may
+        # take both; and the last place that was asked for.
+        self._until = 0
+        self._at = 0
+        self._first: tuple[int, str] | None = None  # level and title of the clause that begins at the last place
 
     def see(self, text: str, base: int, *, marked: bool) -> None:
-        """The window has new text; ``marked``: in which clauses may begin."""
+        """Take a window that has new text. ``marked``: whether clauses may begin in it."""
         self._text, self._base = text, base
         if marked:
             self._text = text = unified(text)
@@ -85,6 +86,7 @@ class Clauses:
 
     def above(self, start: int) -> tuple[str, ...]:
         """The titles above ``start`` of the window, outermost first."""
+        # The title that begins at ``start`` stands in the chunk itself: it is kept for the next place.
         end = self._until - self._base
         low, stop = max(0, self._at - self._base), min(start, end)
         if low < stop:
@@ -99,9 +101,8 @@ class Clauses:
         return tuple([title for level, title in self._above if level < least])
 
     def _note(self, low: int, stop: int, end: int) -> None:
-        """Take the titles between these places, from the last back: one before another that lies as far out is not
-        seen.
-        """
+        """Take the titles between these places into account."""
+        # From the last back: a title before another that lies as far out, or farther, is of no section that goes on.
         new: list[tuple[int, str]] = []
         least = _NONE
         found = _heads(self._deepest).finditer(self._text, low, min(stop + _BEHIND, end))
@@ -117,7 +118,7 @@ class Clauses:
                 new.append(self._first)
         if new and new[0][0] > self._deepest:
             self._deepest = new[0][0]
-            self._note(low, stop, end)  # with all that may end its section
+            self._note(low, stop, end)  # once more, with the expression of all lines that may end its section
             return
         while self._above and self._above[-1][0] >= least:
             self._above.pop()
@@ -132,8 +133,9 @@ def _level(match: re.Match[str]) -> int:
 
 
 def _title(text: str, match: re.Match[str]) -> str | None:
-    """The title of the line that begins with a match, with the line below where it has none of its own; empty: a clause
-    without one; None: an item, a reference.
+    """The title of the clause that begins with a match; "": it has none; None: it is an item or a reference.
+
+    A line that has a number alone takes its title from the line below.
     """
     behind = match.end()
     place = text.rfind("\n", 0, behind) + 1
@@ -159,6 +161,6 @@ def _title(text: str, match: re.Match[str]) -> str | None:
 
 
 def _has_sibling(text: str, match: re.Match[str], end: int) -> bool:
-    """Whether the next line is numbered alike: then it is a list."""
+    """Whether the next line is numbered in the same way: then both are items of a list."""
     number = _NUMBER.match(text, end, end + _BEHIND)
     return number is not None and number[1].count(".") == match[match.lastgroup or 0].count(".")

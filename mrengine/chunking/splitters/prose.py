@@ -1,8 +1,8 @@
-"""Running text: paragraphs, numbered clauses, items and titles, and what a newline means.
+"""Finds the boundaries of running text: paragraphs, numbered clauses, items, titles, and lines where they are units.
 
-Whether lines are wrapped is learnt from each new window: in wrapped text hardly any line had room for the first word of
-the next. Such a line's end is no boundary. In other texts a line is a unit, and one to be kept whole where lines begin
-alike, as records do. Running heads and page numbers, which repeat, are looked through.
+Each new window tells whether its lines are wrapped: then hardly any line had room for the first word of the next, and
+the end of a line is no boundary. In other texts a line is a unit, which is to stay whole where lines begin alike, as
+records do. Running heads and page numbers are skipped.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from mrengine.chunking.splitters.text_lines import DIGITS, ENDS, begin_alike, ha
 
 __all__ = ["ITEM_MARK", "TITLES", "Prose", "looks"]
 
-# A title: a short line that ends no sentence, behind a blank line; numbered, or in capitals, wherever it stands.
+# A title is a short line that ends no sentence, behind a blank line; if numbered or in capitals, anywhere.
 _TITLE = r"(?=[^\W_])[^\n]{0,70}[^\s.!?;,:。！？،؛]$"
 TITLES = (
     rf"(?:(?<=\n\n)|(?<=\n\r\n)|(?<=\n \n)|(?<=^)|(?<=\f)){INDENT}{_TITLE}",
@@ -50,50 +50,51 @@ TITLES = (
     r"[ \t]*(?!END:)[^a-z\n]{0,60}[A-ZÀ-ÞА-Я]{2}[^a-z\n]{0,60}(?<![.!?;,])$",
     r"\s*~{4,}$|\s*\^{4,}$|\s*\"{4,}$",
 )
+# A form feed, or a page number: "- 12 -", "Page 3 of 7".
 _FURNITURE = re.compile(
     r"\f|\s*(?:(?:page|seite|página|pagina|стр\.?|p\.?)\s*)?[-–—\[]?\s*\d+\s*(?:(?:of|/|von|de|di|sur|из)\s*\d+\s*)?[-–—\]]?\s*$",
     re.IGNORECASE,
 )
-_NUMBER_ENDS = "]-–—"  # or with a digit
-_OTHER = frozenset("|#-*+>=~`:<•")  # a row, a heading, an item, a fence: nothing that is wrapped
+_NUMBER_ENDS = "]-–—"  # last marks of a page number, beside digits
+_OTHER = frozenset("|#-*+>=~`:<•")  # first marks of rows, headings, items and fences, which are not wrapped
 _AT_MARGIN = re.compile(r"\n(?=[^ \t\r\n])").finditer
-_WIDE = re.compile(r"  (?<=[^\s.!?:;,]  ) *\S")  # as _GAP; it begins with what is quickly found
-_LEARNT = 64  # lines
-_LOOKED = 2500  # characters: in three such parts of a window an item is looked for
-_INDENTED = 12  # characters: behind them, wide gaps are those of a table
-_HALF = 0.6  # of the width: so short a line is not wrapped
-_MOST = 0.7  # of the width: below a longer line, one goes on
+_WIDE = re.compile(r"  (?<=[^\s.!?:;,]  ) *\S")  # as _GAP of text_lines, but two blanks first: they are quickly found
+_LEARNT = 64  # lines of a window from which is learnt how it is set
+_LOOKED = 2500  # characters of each of three parts of a window in which an item is looked for
+_INDENTED = 12  # characters: a wide gap behind these is one of a table, before them an indentation
+_HALF = 0.6  # of the width: a shorter line was not wrapped
+_MOST = 0.7  # of the width: a line that is longer goes on in the next
 _LONG_WORD = 10  # characters
-_NONE = 1 << 30  # no unit is kept whole at the cost of fill
+_NONE = 1 << 30  # a level beyond all: no unit is to stay whole
 _WIDEST = 200  # characters: no text is wrapped at more
-_LINE = 1000  # characters of a line that are looked at
-_MORE = 120  # characters before the boundaries that are asked for: the lines above
+_LINE = 1000  # characters of a line that are read
+_MORE = 120  # characters before the place that is asked for are read, too, for the line above it
 
 
 class Prose(Stateless):
-    """Running text. Of what it saw it keeps how lines are made."""
+    """Running text. It remembers how the lines of the last window are set, and no text."""
 
     name = "prose"
     opens = opening(*TITLES)
 
     def __init__(self, target: int, *, titles: bool = True) -> None:
-        """``titles``: whether its context is asked for."""
+        """``titles``: whether ``context`` will be called."""
         super().__init__(target)
         self._titles = titles
         self._wrapped = False
         self._width = 0
-        self._whole = SOFT  # of lines in a text that is not wrapped
-        self._blocks = False  # paragraphs are a few lines each, and records
-        self._outdented = False  # records begin at the left margin, and are indented
+        self._whole = SOFT  # whether lines are to stay whole in a text that is not wrapped
+        self._blocks = False  # paragraphs are records of a few lines each
+        self._outdented = False  # records begin at the left margin, and their other lines are indented
         self._heads: frozenset[str] = frozenset()
         self._head_ends: frozenset[str] = frozenset()
-        self._known = (-1, -1, 0)  # between these places this is the last record
-        self._named = True  # of the items that were looked for last, one had a name
+        self._known = (-1, -1, 0)  # two places, and the last record between them
+        self._named = True  # the items that were looked for last had one with a name
         self._seen = 0
         self._clauses = Clauses()
 
     def see(self, text: str, base: int) -> None:
-        """Learn from the text that is new how its lines are made."""
+        """Learn from the new text how its lines are set."""
         begin = max(0, self._seen - base)
         self._seen, self._known = base + len(text), (-1, -1, 0)
         new = unified(text[begin:])
@@ -138,7 +139,7 @@ class Prose(Stateless):
                 self._wrapped = forced > 0.6 * len(pairs) and ended < 0.8 * len(pairs)
 
     def _learn_blocks(self, lines: list[str]) -> None:
-        """What paragraphs are: pieces of running text, or records of a few lines."""
+        """Learn whether paragraphs are pieces of running text, or records of a few lines."""
         said = [line for line in lines if line.strip()]
         parted = [line for above, line in pairwise(lines) if line.strip() and not above.strip()]
         margin = sum(1 for line in parted if line[0] not in " \t")
@@ -151,16 +152,17 @@ class Prose(Stateless):
             self._wrapped = not self._blocks
 
     def _is_forced(self, above: str, line: str) -> bool:
-        """Whether the line above had no room for the first word of the line, which is not blank."""
+        """Whether the line above had no room for the first word of this line, which is not blank."""
         return len(above) + 1 + len(line.split(None, 1)[0]) > self._width
 
     @property
     def is_wrapped(self) -> bool:
-        """Whether the lines of the window are."""
+        """Whether the lines of the window are wrapped."""
         return self._wrapped
 
     def top(self, text: str, near: int, far: int, high: int) -> Boundary | None:
-        """The last record at the margin, or named item; else the last paragraph that is no item, if it is near."""
+        """The last record at the margin or named item; else the last paragraph that is no item, if it is near."""
+        # Here and below: the quick searches know no line that ends with a carriage return.
         if self._outdented:
             return self._record(text, far, high) if text.find("\r", far, high) < 0 else None
         if self._named and self.outermost == ITEM and not self._wrapped and text.find("\r", far, high) < 0:
@@ -181,13 +183,13 @@ class Prose(Stateless):
         return None
 
     def near(self, text: str, low: int, high: int) -> list[Boundary]:
-        """Those from the last paragraph on: none, where no line begins."""
+        """The boundaries from the last paragraph on."""
         if text.find("\n", max(low, 0), high) < 0 and text.find("\r", max(low, 0), high) < 0:
             return []
         return self._outer(text, low, high)
 
     def far(self, text: str, low: int, high: int, below: int) -> list[Boundary]:
-        """The same, if any of these places may be the begin of what is to stay whole."""
+        """The boundaries whose level is less than ``below``; none, unless a unit that stays whole may begin here."""
         if self._outdented and below <= PARAGRAPH and text.find("\r", low, high) < 0:
             record = self._record(text, low, high)
             return [record] if record else []
@@ -198,7 +200,7 @@ class Prose(Stateless):
         return self._outer(text, low, high, below) if self.may_hold(text, low, high) else []
 
     def _record(self, text: str, low: int, high: int) -> Boundary | None:
-        """The last record at the left margin, where records begin there."""
+        """The last record that begins at the left margin."""
         low = max(low, 0)
         if self._known[0] != low or self._known[1] < high:
             margin = [match.start() + 1 for match in _AT_MARGIN(text, low, high + 1)]
@@ -207,7 +209,7 @@ class Prose(Stateless):
         return (at, RECORD, WHOLE) if low < at <= high else None
 
     def _is_record(self, text: str, at: int) -> bool:
-        """Whether a record begins at a line at the left margin, where records do."""
+        """Whether a record begins at this place, where a line begins at the left margin."""
         line = _line(text, at)
         if text[at - 2 : at] == "\n\n" and not line.isspace():
             page = self._wrapped and len(line) < self._width - _LONG_WORD and self._is_furniture(line)
@@ -215,7 +217,7 @@ class Prose(Stateless):
         return any(level == RECORD for _, level, _ in self._outer(text, at - 1, at))
 
     def _farther(self, text: str, low: int, near: int, high: int, below: int) -> list[Boundary]:
-        """The items and paragraphs of ``far``, where lines are not wrapped."""
+        """The items and paragraphs for ``far`` in a text whose lines are not wrapped."""
         edge = max(low - _MORE, 0)
         if not self._blocks and not outer_items(below - ITEM).search(text, edge, high + _MORE):
             return []
@@ -231,21 +233,22 @@ class Prose(Stateless):
                 boundary = self.line(begin, _line(text, begin), above, parted)
                 if boundary and boundary[1] < below:
                     found.append(boundary)
-                    # Before one with a name, only a paragraph lies farther out, which counts where it is near.
+                    # Only a paragraph lies farther out than an item with a name, and it counts only where it is near.
                     if boundary[1] == PARAGRAPH or (boundary[1] == ITEM and begin < near and not self._blocks):
                         break
         found.reverse()
         return found
 
     def may_hold(self, text: str, low: int, high: int) -> bool:
-        """Whether an item or a row of a table may begin between these places: asked before anything is looked at."""
+        """Whether an item or a row of a table may begin between these places."""
+        # Asked before lines are listed: most of what lies far from a cut has neither.
         if self._whole or self._blocks or self._outdented or ANY_ITEM.search(text, max(low, 0), high + 1):
             return True
         low, high = max(low - _MORE, 0), high + _MORE
         return "\t" in text[low:high] or text.find(" | ", low, high) >= 0 or _WIDE.search(text, low, high) is not None
 
     def boundaries(self, text: str, low: int, high: int) -> list[Boundary]:
-        """Titles, clauses and items, paragraphs; lines, where they are not wrapped."""
+        """Titles, clauses, items and paragraphs; lines where they are not wrapped."""
         return list(self._each(text, low, high))
 
     def _each(self, text: str, low: int, high: int) -> Iterator[Boundary]:
@@ -261,7 +264,7 @@ class Prose(Stateless):
             above, parted = line, False
 
     def _outer(self, text: str, low: int, high: int, below: int = _NONE) -> list[Boundary]:
-        """The boundaries from the last of the outermost level on; those of ``below`` and more may be left out."""
+        """The boundaries from the last outermost one on; those whose level is ``below`` or more may be missing."""
         outermost = RECORD if self._outdented else PARAGRAPH
         records = self._outdented and below <= PARAGRAPH  # these stand at the left margin
         found: list[Boundary] = []
@@ -285,7 +288,7 @@ class Prose(Stateless):
         return found
 
     def _below(self, begin: int, line: str, above: str, parted: bool) -> Boundary | None:
-        """What begins at a line; most wrapped lines are told at once."""
+        """The boundary at a line, if any. Most wrapped lines have none, and ``line`` is not called for them."""
         if not parted and self._wrapped:
             if len(above) > self._width - _LONG_WORD and above[-1] not in ENDS and above.find("  ", _INDENTED) < 0:
                 return None
@@ -296,7 +299,7 @@ class Prose(Stateless):
         return self.line(begin, line, above.rstrip(), parted)
 
     def _surely_goes_on(self, line: str, above: str) -> bool:
-        """Whether a wrapped line that is no row goes on with a sentence: so are most, and nothing more is asked."""
+        """Whether a wrapped line, and no row of a table, surely goes on with the line above, as most do."""
         body = line.strip()
         return (
             (len(above) > _MOST * self._width or body[0].islower())
@@ -306,7 +309,7 @@ class Prose(Stateless):
         )
 
     def is_inner(self, body: str, above: str) -> bool:
-        """Whether a line that begins with a letter surely goes on with the wrapped one above; both without blanks."""
+        """Whether a line that begins with a letter surely goes on with the wrapped one above; both are stripped."""
         return (
             self._wrapped
             and above != ""
@@ -316,7 +319,7 @@ class Prose(Stateless):
         )
 
     def after(self, text: str, level: int, low: int, high: int) -> int:
-        """As the boundaries say; no line behind the first that is far enough out is looked at."""
+        """The first boundary of the level or one farther out; 0 if there is none. No line behind it is read."""
         if self._outdented and level <= RECORD and text.find("\r", low, high) < 0:
             margin = (match.start() + 1 for match in _AT_MARGIN(text, low, high + 1))
             return next((at for at in margin if self._is_record(text, at)), 0)
@@ -335,7 +338,7 @@ class Prose(Stateless):
         return Context(titles) if titles else NO_CONTEXT
 
     def _is_furniture(self, line: str) -> bool:
-        """Whether it is a page number or a running head. Most lines are told by their last mark."""
+        """Whether a line is a page number or a running head; the last mark of most says that they are none."""
         body = line.strip()
         last = body[-1]
         if (last.isdigit() or last in _NUMBER_ENDS or line[0] == "\f") and _FURNITURE.match(line):
@@ -345,7 +348,7 @@ class Prose(Stateless):
         return DIGITS.sub("0", body) in self._heads
 
     def line(self, begin: int, line: str, above: str, parted: bool) -> Boundary | None:
-        """What begins at a line, below the line above (blank lines and furniture between them: ``parted``)."""
+        """The boundary at a line, if any. ``parted``: blank lines or furniture stand between it and the line above."""
         body = line.lstrip()
         if not parted and ("  " in body or "\t" in body or " | " in body) and has_cells(line) and has_cells(above):
             return begin, LINE, WHOLE  # a row of a table
@@ -361,7 +364,7 @@ class Prose(Stateless):
             not parted and hangs(line, above)
         )
         if (goes_on and above and above[-1] not in ENDS) or body.startswith(("-- ", "— ")):
-            return None  # the last says who wrote what stands above
+            return None  # a line behind a dash says who wrote what stands above
         mark = ITEM_MARK.match(line) if body[0] in MARKS or body[1:2] in BEHIND_LETTER else None
         if (forced and not mark) or (goes_on and not has_ended(above)):
             return None
@@ -375,11 +378,11 @@ class Prose(Stateless):
 
 
 def _line(text: str, begin: int) -> str:
-    """The line, without its end; of a very long one, the beginning."""
+    """The line at ``begin`` without its newline; the first characters of a very long one."""
     end = text.find("\n", begin, begin + _LINE)
     return text[begin : end if end >= 0 else begin + _LINE]
 
 
 def looks(sample: Sample) -> float:
-    """Any text may be prose."""
+    """0.3 for any text: it may be prose if nothing else is more likely."""
     return 0.3

@@ -1,4 +1,4 @@
-"""What a line of running text tells by itself: it ends a sentence, has cells, hangs below another, or comes again."""
+"""Judges single lines of running text: whether one ends a sentence, has cells, hangs below another, or is repeated."""
 
 from __future__ import annotations
 
@@ -13,18 +13,19 @@ __all__ = ["DIGITS", "ENDS", "begin_alike", "hangs", "has_cells", "has_ended", "
 
 ENDS = frozenset(".!?:;…。！？：；।॥។။؟۔\"'”’»)」』*_|>")
 DIGITS = re.compile(r"\d+")
-_GAP = re.compile(r"[^\s.!?:;,]\s{2,}\S")  # not the two blanks behind a sentence
+_GAP = re.compile(r"[^\s.!?:;,]\s{2,}\S")  # two blanks behind the end of a sentence make no cell
 _BEGINS = re.compile(r"\s*(?:[\[(<#*|\"']*)([^\W\d_]+|\d+)?([^\w\s，。、！？]+|\s)")
-_WORDY = re.compile(rf"\n{INDENT}[^\W\d_]+ ")  # so begin the lines of running text
+_WORDY = re.compile(rf"\n{INDENT}[^\W\d_]+ ")  # a word and a blank: the begin of most lines of running text
 
 
 def hangs(line: str, above: str) -> bool:
-    """Whether a line is indented deeper than the one above: what that names, it describes."""
+    """Whether a line is indented deeper than the one above it."""
+    # It then describes what the line above names, as an option in a manual page, and belongs to it.
     return line[0] in " \t" and len(line) - len(line.lstrip()) > len(above) - len(above.lstrip()) + 1
 
 
 def has_ended(above: str) -> bool:
-    """Whether a line is the end of a sentence, as far as its last mark tells."""
+    """Whether a line ends a sentence, judged by its last mark; an empty line does."""
     if not above:
         return True
     return above[-1] in ENDS and not (above[-1] == "." and is_abbreviation(above, len(above) - 1))
@@ -37,10 +38,10 @@ def has_cells(line: str) -> bool:
 
 
 def running_heads(lines: list[str]) -> frozenset[str]:
-    """Short lines that come again and again, but for their numbers."""
+    """Short lines that are repeated, with 0 in place of their numbers: page heads and feet."""
     short = Counter(DIGITS.sub("0", line.strip()) for line in lines if 3 < len(line) < 60)
     heads = {line for line, count in short.items() if count > 2 and line and line[-1] not in ".;:,"}
-    if heads:  # what the line below it describes is none
+    if heads:  # a repeated line with a description indented below it is a name, and no running head
         heads -= {
             DIGITS.sub("0", line.strip())
             for line, below in pairwise(lines)
@@ -51,6 +52,7 @@ def running_heads(lines: list[str]) -> frozenset[str]:
 
 def begin_alike(lines: list[str]) -> bool:
     """Whether most lines begin with the same pattern: a time, a name and a colon, a number and a bar."""
+    # Lines of running text begin alike, too: with a word and a blank. Such a shape tells nothing.
     said = [line for line in lines if line]
     if len(said) < 4 or len(_WORDY.findall("\n".join(("", *said)))) > 0.4 * len(said):
         return False
@@ -59,6 +61,7 @@ def begin_alike(lines: list[str]) -> bool:
 
 
 def _shape(line: str) -> str:
+    # What a line begins with: marks, "0", "A" or "a" for a number or word, and the mark or blank behind it.
     match = _BEGINS.match(line)
     if not match:
         return ""

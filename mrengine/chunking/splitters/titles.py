@@ -1,7 +1,7 @@
-"""Finds the titles of Markdown and reStructuredText and their depth: by hashes, or by rules above and below.
+"""Finds the titles of Markdown and reStructuredText and their levels: by hashes, or by rules above and below.
 
-In Markdown a rule of ``=`` is level 1, one of ``-`` level 2. In reStructuredText any mark may be a rule, and the order
-in which the makes of title come says which is outermost.
+In Markdown a rule of ``=`` is level 1, one of ``-`` level 2. In reStructuredText any mark may be a rule: the first
+style of title in a document is level 1, the next new one level 2.
 """
 
 from __future__ import annotations
@@ -14,16 +14,17 @@ from mrengine.chunking.splitters.marks import doubled
 __all__ = ["RULES", "Titles"]
 
 RULES = "=-~^\"*+`'.:#_"
-_RST = re.compile(r"\.\. (?:[\w:-]+::|_)|([\^\"*+])\1{3,}[ \t]*\n").match  # a line that no other text has
-_OF_RST = '.^"*+'  # it begins with one of these, twice
+# A directive, a target, or a rule that Markdown does not have; each line begins with one of the marks, twice.
+_RST = re.compile(r"\.\. (?:[\w:-]+::|_)|([\^\"*+])\1{3,}[ \t]*\n").match
+_OF_RST = '.^"*+'
 _WORD = re.compile(r"\w+").fullmatch
 _TITLED = re.compile(
     rf"(?:^|\n)(?:(?P<over>(?P<o>[{RULES}])(?P=o){{2,}})[ \t]*\n)?[ \t]*[^\s\n][^\n]*"
     rf"\n(?P<u>[{RULES}])(?P=u){{2,}}[ \t]*(?=\n|$)"
 )
 _RULE = re.compile(rf"([{RULES}])\1{{2,}}[ \t]*(?=\n|$)").match
-_NO_TITLE = "-*+>#`~="  # so begins no title of Markdown
-_SEEN = 60_000  # characters
+_NO_TITLE = "-*+>#`~="  # a line of Markdown that begins with one of these is no title
+_SEEN = 60_000  # characters at the beginning, in which styles of titles are looked for
 _DEEPEST = 6
 _UNKNOWN = 3
 
@@ -33,13 +34,13 @@ class Titles:
 
     def __init__(self) -> None:
         self.is_rst = False
-        self._levels: dict[tuple[str, bool], int] = {}  # of a mark, and whether a rule stands above, too
-        # The least level that what begins with a mark may have: told before it is read.
+        self._levels: dict[tuple[str, bool], int] = {}  # by the mark, and whether there is a rule above, too
+        # The least level that a title with this mark may have: deeper ones than are wanted need not be read.
         self.leasts = {**{mark: 1 if mark == "=" else 2 for mark in RULES}, "#": 1}
         self._looked = False
 
     def see(self, text: str) -> None:
-        """Look at the first window: which makes of titles there are."""
+        """Learn from the first window which styles of titles the document has."""
         if self._looked:
             return
         self._looked = True
@@ -52,17 +53,17 @@ class Titles:
                 self.leasts[mark] = min(self.level(mark, over=True), self.level(mark, over=False))
 
     def level(self, mark: str, *, over: bool) -> int:
-        """How deep a title with such a rule lies."""
+        """The level of a title with such a rule, 1 for the outermost."""
         if self.is_rst:
             return min(_DEEPEST, self._levels.get((mark, over), _UNKNOWN))
         return 1 if mark == "=" else 2
 
     def is_rule(self, body: str) -> bool:
-        """Whether a line is a rule of reStructuredText."""
+        """Whether the document is reStructuredText, and the line a rule."""
         return self.is_rst and len(body) > 2 and body[0] in RULES and not body.strip(body[0])
 
     def read(self, text: str, begin: int) -> tuple[int, str] | None:
-        """Level and title of the title whose line, or one of whose rules, begins at ``begin``; None if none does."""
+        """(level, title) of the title whose hashes, or one of whose rules, begin at ``begin``; None: there is none."""
         mark = text[begin : begin + 1]
         if mark == "#":
             return _hashed(_line_at(text, begin).rstrip())
@@ -84,7 +85,7 @@ class Titles:
         return self.level(mark, over=first != "" and not first.strip(mark)), title
 
     def _below(self, text: str, begin: int, mark: str, line: str) -> tuple[int, str] | None:
-        """The title between this rule and one that is like it."""
+        """(level, title) of the title between the rule at ``begin`` and an equal one below."""
         title_at = begin + len(_line_at(text, begin)) + 1
         title = _line_at(text, title_at)
         rule = _line_at(text, title_at + len(title) + 1).rstrip()
@@ -92,7 +93,7 @@ class Titles:
 
 
 def _is_rst(text: str) -> bool:
-    """Whether a text has a directive, a target, a rule of its own, or a role: a name between colons before a tick."""
+    """Whether a text is reStructuredText: it has a line of ``_RST``, or a role such as ``:ref:`` before a tick."""
     if any(_RST(text, place) for place in doubled(text, _OF_RST, first=False).tolist()):
         return True
     role = text.find(":`") if "`" in text else -1
@@ -105,10 +106,8 @@ def _is_rst(text: str) -> bool:
 
 
 def _makes(text: str) -> Iterator[tuple[str, bool]]:
-    """The makes of the titles of a text that begins with a newline: the mark below, and whether one stands above, too.
-
-    A title begins one line above a rule, or two. Elsewhere the long expression is not tried.
-    """
+    """The styles of the titles of a text that begins with a newline: (mark below, whether a rule stands above, too)."""
+    # The long expression is tried only where a title may begin: one line above a rule, or two.
     places: set[int] = set()
     for rule in doubled(text, RULES, first=False).tolist():
         title = text.rfind("\n", 0, rule - 1)

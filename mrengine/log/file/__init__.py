@@ -1,1 +1,1 @@
-"""The log on disk, for its one writer and its many readers: append, commit, recover, lock, follow."""
+"""The log file on disk: one writer appends and commits, many readers follow, a lock decides who may write."""

@@ -1,8 +1,7 @@
 """Finds the stored answer of an identical call: digest → offset of its CALL, in memory that forks share.
 
-An open-addressing table of (first 8 bytes of the digest, offset) pairs in an anonymous shared mapping: the supervisor
-alone adds, before and after the fork; workers look up without a lock. An entry is written offset first, so that a
-reader sees it whole or not at all, and whatever is found is checked against the full digest in the log.
+The index is an open-addressing table of (first 8 bytes of the digest, offset) in an anonymous shared mapping. Only the
+supervisor adds to it, before and after the fork; workers look up without a lock.
 """
 
 from __future__ import annotations
@@ -24,7 +23,8 @@ class CallIndex:
 
     def __init__(self, expected: int = 0) -> None:
         """``expected``: how many answers there will be. Beyond the capacity, ``add`` returns False."""
-        # At most three quarters are used, as probing gets slow beyond. Pages that nobody touches cost no memory.
+        # At most three quarters are used, as probing gets slow beyond. Pages that nobody touches cost no memory. A
+        # mapping, and not sorted arrays: a retry in the same run must find what the attempt before it has bought.
         slots = _LEAST_SLOTS
         while slots * 3 < expected * 4:
             slots *= 2
@@ -45,7 +45,7 @@ class CallIndex:
         """Replace the content by the answers of a replay, while nobody looks up. False: there is no room for them."""
         if len(call_totals.offsets) + expected > self._limit:
             return False
-        if self._count:
+        if self._count:  # a fresh mapping is zero already, and writing to it would take its memory
             self._map[:] = bytes(len(self._map))
             self._count = 0
         for prefix, offset in zip(call_totals.prefixes, call_totals.offsets, strict=True):
@@ -53,7 +53,7 @@ class CallIndex:
         return True
 
     def __len__(self) -> int:
-        """The number of answers this process added. A forked child finds later ones, but does not count them."""
+        """The number of answers that this process added. A forked child finds later ones, but does not count them."""
         return self._count
 
     def add(self, digest: bytes, offset: int) -> bool:
@@ -71,6 +71,7 @@ class CallIndex:
         if offset is None:
             return None
         frame = reader.frame(offset)
+        # Two digests may begin with the same eight bytes. The table has the newer one; the other call is made again.
         return offset if frame.kind == CALL and frame.payload[DIGEST_AT : DIGEST_AT + 16] == digest else None
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""Every system call of the log, in one class that tests replace by a disk that fails or forgets."""
+"""All system calls of the log in one class, which tests replace by a disk that fails or forgets."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ __all__ = ["OsFiles"]
 
 
 class OsFiles:
-    """The real file system. Every method may raise OSError; none retries."""
+    """The real file system. Every method but ``close`` may raise OSError; none retries."""
+
+    # No retry, least of all of a sync: after one that failed, the next may return 0 though the data is not on the disk.
 
     def open(self, path: str, flags: int) -> int:
         """Open a regular file, see :func:`mrengine.private.open_file`."""
@@ -46,7 +48,8 @@ class OsFiles:
                 done += count
 
     def sync(self, fd: int) -> None:
-        """Make data and size durable (F_FULLFSYNC on macOS, whose fsync leaves data in the drive's cache)."""
+        """Make data and size durable."""
+        # fsync of macOS leaves the data in the drive's cache. fdatasync leaves out times, which the log does not need.
         if sys.platform == "darwin":
             import fcntl
 
@@ -75,6 +78,6 @@ class OsFiles:
         return os.path.lexists(path)
 
     def close(self, fd: int) -> None:
-        """Close. Errors are ignored: whatever matters was synced before."""
+        """Close the descriptor; errors are ignored, as whatever matters was synced before."""
         with contextlib.suppress(OSError):
             os.close(fd)

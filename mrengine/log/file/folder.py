@@ -20,9 +20,9 @@ _CLAIMS, _CLAIM_S = 100, 0.01
 
 
 def claimed(folder: Path) -> FolderLock | None:
-    """Create a job's folder and take a shared lock on it. None: this file system has no locks. ConfigError.
+    """Create a job's folder and take a shared lock on it. None: this file system has no locks.
 
-    ``make_private`` says when ConfigError is raised.
+    ConfigError: the folder cannot be made, or is not private.
     """
     # A run that is refused removes the folder that it made, unless another run has claimed it meanwhile.
     for _ in range(_CLAIMS):
@@ -53,11 +53,15 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def remove(folder: Path, *, unless: Callable[[Path], bool] | None = None) -> None:
-    """Remove a whole job folder, unless ``unless(folder)``, called under the lock, is true. JobBusy, LogError."""
+    """Remove a whole job folder, unless ``unless(folder)``, called under the lock, is true.
+
+    JobBusy: the job is running. LogError: the folder is gone.
+    """
     with locked(folder):
         if unless is not None and unless(folder):
             return
-        # Out of the way at once: removing file by file could take a new run's files, which begins in the same place.
+        # Renamed first: a new run may begin at the same path, and removing file by file could take that run's files.
         os.rename(folder, folder.with_name(_PURGED + secrets.token_hex(8)))
-    for left in folder.parent.glob(_PURGED + "*"):  # including those left by a removal that was killed
+    # Among these are folders that a killed removal has left.
+    for left in folder.parent.glob(_PURGED + "*"):
         shutil.rmtree(left, ignore_errors=True)

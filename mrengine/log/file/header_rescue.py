@@ -1,4 +1,4 @@
-"""Rebuilds a damaged header: all of it but the salt is known, and every frame implies the salt.
+"""Rebuilds a damaged header: everything in it but the salt is known, and every frame implies the salt.
 
 A frame's CRC starts at ``CRC(salt) + offset``, and a CRC can be run backwards: each frame implies ``CRC(salt)``, and
 begins with the first four bytes of the salt. The other four follow from both.
@@ -35,8 +35,8 @@ Read = Callable[[int, int], bytes]  # (count, offset)
 
 def rescued_header(read: Read, size: int, job_id: str) -> Header | None:
     """The header that the frames of a file imply; None: there is no frame, or the file is no log."""
-    # Only sectors are tried: each commit is padded to the end of one, so that many frames begin there. One frame may
-    # match by chance: what it implies counts when another one confirms it.
+    # Frames are looked for where sectors begin: each commit is padded to the end of one, so that many begin there.
+    # Any 21 bytes imply some salt: it counts when another frame, the next or one at a later sector, implies the same.
     seen: set[tuple[bytes, int]] = set()
     for offset in range(HEADER_BYTES, min(size, HEADER_BYTES + _LOOKED_AT * SECTOR_BYTES), SECTOR_BYTES):
         implied = _implied(read, offset, size)
@@ -59,12 +59,13 @@ def _implied(read: Read, offset: int, size: int) -> tuple[bytes, int] | None:
         return None
     if not HEADER_BYTES <= watermark <= offset:
         return None
+    # Nothing can be checked here: any CRC fits some start value.
     covered = head[_COVERED_AT:] + read(length, offset + OVERHEAD_BYTES)
     return prefix, (_started_at(crc, covered) - offset) & _ALL
 
 
 def _confirmed(read: Read, offset: int, size: int, prefix: bytes, seed: int) -> bool:
-    """Whether the next frame confirms the salt: a single match may be chance."""
+    """Whether the frame behind the one at ``offset`` is valid with this salt."""
     length: int = _FRAME.unpack(read(OVERHEAD_BYTES, offset))[2]
     after = offset + OVERHEAD_BYTES + length
     block = read(min(_LONGEST, size - after), after)
@@ -74,6 +75,8 @@ def _confirmed(read: Read, offset: int, size: int, prefix: bytes, seed: int) -> 
 def _started_at(crc: int, data: bytes) -> int:
     """The start value with which zlib's CRC of ``data`` is ``crc``."""
     register = crc ^ _ALL
+    # Each step of a CRC shifts a byte out and mixes in a table entry. The entries differ in their top bytes, so the top
+    # byte of the register tells which entry it was, and the step can be undone.
     for byte in reversed(data):
         index = _BY_TOP[register >> 24]
         register = ((register ^ _TABLE[index]) << 8 & _ALL) | (index ^ byte)
@@ -82,6 +85,7 @@ def _started_at(crc: int, data: bytes) -> int:
 
 def _salt(prefix: bytes, seed: int) -> bytes:
     """The eight bytes that begin with ``prefix`` and whose CRC is ``seed``: four bytes can give any CRC."""
+    # Four bytes are XORed into the register, then come four steps: undone from ``seed``, XOR gives the bytes.
     before = _started_at(seed, bytes(4))
     rest = (before ^ crc32(prefix)).to_bytes(4, "little")
     return prefix + rest

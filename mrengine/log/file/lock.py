@@ -1,8 +1,7 @@
 """The lock of a job folder: who may write its log, and what others can learn about the holder.
 
-On Linux it is an open-file-description lock (F_OFD_SETLK), elsewhere ``flock``. F_OFD_GETLK returns no pid, so the
-holder writes pid, boot id and start time into the file. A forked child keeps the lock unless it closes the descriptor:
-a child of ``os.fork`` does so in a hook.
+On Linux it is an open-file-description lock (F_OFD_SETLK), elsewhere ``flock``. The holder writes its pid, boot id and
+start time into the file for others to read. docs/decisions/proof-of-life.md says why the lock, and no pid, proves life.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from mrengine.log.file.disk import OsFiles
 
 __all__ = ["JobLock", "Owner"]
 
-_FACTS_BYTES = 512
+_FACTS_BYTES = 512  # always all of them: shorter facts leave nothing of longer ones behind
 _NUMBERS = ("pid", "start_time", "host", "host_start_time")
 State = Literal["running", "draining", "unknown"]
 
@@ -38,9 +37,11 @@ _BUSY = frozenset({errno.EAGAIN, errno.EACCES, errno.EWOULDBLOCK})
 class Owner:
     """The holder of a job. ``start_time``: clock ticks since boot, from /proc. ``drain_s``: how long it may drain.
 
-    ``host``: the pid that the holder works for, with its ``host_start_time``; 0: it works for itself. ``namespace``: of
-    pids; "": the holder has no /proc. The lock itself proves that somebody holds it; the pid only adds to that.
+    ``host``: the pid that the holder works for, with its ``host_start_time``; 0: it works for itself. ``namespace``:
+    the holder's PID namespace; "": the holder has no /proc.
     """
+
+    # A pid may be reused, after a reboot or within one: boot id and start time tell two processes of one pid apart.
 
     pid: int
     boot_id: str
@@ -53,12 +54,13 @@ class Owner:
 
     @property
     def seen(self) -> bool:
-        """Whether the pid is meaningful here: not if it is of another container, nor without /proc."""
+        """Whether the pid means the same process here: not in another container or boot, nor without /proc."""
         return self.start_time != 0 and (self.boot_id, self.namespace) == (proc.boot_id(), proc.pid_namespace())
 
     @property
     def draining(self) -> bool:
-        """Whether it starts nothing new and ends within ``drain_s``; it may not have noticed yet that its host died."""
+        """Whether the holder starts nothing new and ends within ``drain_s``."""
+        # A holder whose host is dead will drain, though it may not have noticed yet.
         orphan = self.seen and self.host != 0 and proc.start_time(self.host) != self.host_start_time
         return self.state == "draining" or orphan
 
@@ -91,7 +93,7 @@ class JobLock:
             if not _lock(fd):
                 self._files.close(fd)
                 return False
-            if _same_file(fd, self._path):  # else a purge has removed the file between the two calls
+            if _same_file(fd, self._path):  # else a purge removed the file between open and lock: try the new one
                 self._fd = fd
                 _HELD.add(self)
                 self._write_owner("running")
@@ -103,9 +105,9 @@ class JobLock:
         self._write_owner("draining", drain_s)
 
     def holder(self) -> Owner | None:
-        """The current holder, or None. Takes no lock, changes nothing. pid 0: held, but its facts cannot be read.
+        """The current holder, or None; the file is not changed. pid 0: it is held, but its facts cannot be read.
 
-        LogError: what stands in the lock's place is no file, or cannot be read.
+        LogError: at the lock's path there is no regular file, or it cannot be read.
         """
         try:
             fd = self._open(os.O_RDONLY)
@@ -123,7 +125,8 @@ class JobLock:
         owner = self.holder()
         message = f"job {job_id} is run by {owner or 'another process'}: {remedy}"
         error = JobBusy(message, job_id=job_id, pid=owner.pid if owner else None)
-        # Nobody any more, a holder that has just begun or is about to end, or a forked child of a dead one: none lasts.
+        # The lock was just released, its holder has just begun or is about to end, or only a forked child of a dead
+        # holder has it: none of these lasts, so waiting helps.
         error.draining = owner is None or owner.state == "unknown" or owner.draining or not owner.alive
         error.drain_s = owner.drain_s if owner is not None else 0.0
         return error
@@ -132,7 +135,7 @@ class JobLock:
         """Release the lock, even where forked children still have it open; idempotent."""
         if self._fd >= 0:
             with suppress(OSError):
-                # Before the unlock: afterwards these bytes may be the next holder's.
+                # The facts are cleared before the unlock: afterwards these bytes may be the next holder's.
                 os.pwrite(self._fd, b" " * _FACTS_BYTES, 0)
                 _unlock(self._fd)
             self.forget()
@@ -168,6 +171,7 @@ def _forget_all() -> None:
         lock.forget()
 
 
+# Else a forked child of the user's program would keep the job locked after the program has ended.
 os.register_at_fork(after_in_child=_forget_all)
 
 
@@ -207,7 +211,7 @@ def _is_locked(fd: int) -> bool:
     if _OFD:
         found = fcntl.fcntl(fd, fcntl.F_OFD_GETLK, _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0))
         return bool(_FLOCK.unpack(found)[0] != fcntl.F_UNLCK)
-    if _lock(fd):
+    if _lock(fd):  # flock has no question; for that moment another process's try_acquire fails
         _unlock(fd)
         return False
     return True

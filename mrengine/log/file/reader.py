@@ -1,4 +1,4 @@
-"""Reads a log that another process may be writing: its own descriptor, no lock, nothing changed."""
+"""Reads a log that another process may be writing, through its own descriptor, without a lock or any change."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ class LogReader:
         job_id: str | None = None,
         header: Header | None = None,
     ) -> None:
-        """``header``: where it is known; else it is read, and rebuilt for ``job_id`` if it is damaged.
+        """``header``: the log's header, if it is known. Else it is read, or rebuilt for ``job_id`` if it is damaged.
 
-        LogError: the file cannot be used; reason "io": it cannot be opened.
+        LogError: the file is no usable log; reason "io": it cannot be opened.
         """
         self._files = files or OsFiles()
         self._fd = -1
@@ -60,15 +60,16 @@ class LogReader:
         return self._source.header
 
     def size(self) -> int:
-        """The current size; the end may be half written."""
+        """The current size of the file, whose end may be half written."""
         return self._source.size()
 
     def frames(self, start: int = HEADER_BYTES, stop: int | None = None) -> Iterator[Frame]:
-        """The frames from ``start`` up to ``stop``, which was announced as durable; nothing beyond it is read.
+        """The frames from ``start`` up to ``stop``, a durable offset that the writer announced.
 
-        LogError(reason="damaged"): there is not an unbroken row of frames up to ``stop``. With no ``stop``: up to the
-        first byte that is no frame, silently.
+        LogError(reason="damaged"): the frames do not reach ``stop``. Without ``stop`` they end silently at the first
+        byte that begins no frame.
         """
+        # Nothing beyond ``stop`` is read: a writer whose disk fails cuts it off, and its bytes may be other ones then.
         end = self.size() if stop is None else stop
         last: Frame | None = None
         for frame in self._source.run(start, end):
@@ -80,15 +81,15 @@ class LogReader:
             raise LogError(message, reason="damaged", path=self._path, ranges=[(position, stop)])
 
     def frames_of(self, kinds: frozenset[int], start: int) -> Iterator[Frame]:
-        """The frames of some kinds from ``start`` on, as far as the log reaches by now; others are not looked into."""
+        """The frames of some kinds from ``start`` to the present end of the log; others are skipped unchecked."""
         return self._source.of_kinds(start, self.size(), kinds)
 
     def walk(self, visit: Callable[[Frame], object] = lambda frame: None, *, after: Recovery | None = None) -> Recovery:
-        """All frames that recovery would keep, without changing the file; ``after``: continue an earlier walk."""
+        """Visit all frames that recovery would keep; the file is not changed. ``after``: continue an earlier walk."""
         return walk(self._source, visit, after=after)
 
     def raw(self, start: int, stop: int) -> Iterator[bytes]:
-        """The bytes between two offsets, as they are; fewer where the file ends. LogError: the disk failed."""
+        """The bytes between two offsets, in blocks; fewer if the file ends before. LogError: the disk failed."""
         for offset in range(start, stop, BLOCK_BYTES):
             yield self._source.read(min(BLOCK_BYTES, stop - offset), offset)
 
@@ -114,6 +115,7 @@ class LogReader:
             self._files.close(self._fd)
             self._fd = -1
 
+    # Results keep a reader for as long as their user keeps them, and nobody closes those.
     def __del__(self) -> None:
         self.close()
 
@@ -125,10 +127,11 @@ class LogReader:
 
 
 def open_log(job_folder: str | os.PathLike[str]) -> LogReader:
-    """Open the log in a job folder. JobNotFound: there is none, or it was purged just now. LogError.
+    """Open the log in a job folder. JobNotFound: there is none. LogError: it cannot be used.
 
     ConfigError: the folder is somebody else's, or others may write to it.
     """
+    # The folder's name is the job's id, from which a damaged header can be rebuilt.
     folder = Path(os.path.abspath(job_folder))
     check_private(folder)
     path = os.path.join(os.fspath(job_folder), "log")

@@ -1,4 +1,4 @@
-"""The recovery rules: which bytes of a log are frames, which are damage, where the log ends. Writes nothing."""
+"""The recovery rules of docs/log-format.md: which bytes are frames, which are damage, where a log ends. Only reads."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ BLOCK_BYTES = 1 << 20
 class Recovery:
     """The outcome of a walk over a log. ``end``: where the log ends; ``torn``: bytes dropped after it.
 
-    ``damage``: ranges of announced bytes that are lost. ``watermark``: the disk once had everything below this offset.
+    ``damage``: ranges of announced bytes that are lost. ``watermark``: everything below this offset was synced once.
     """
 
     end: int
@@ -76,13 +76,14 @@ class Source:
 
     def frame_at(self, offset: int, stop: int) -> Frame | None:
         """The valid frame that begins at ``offset`` and ends at or before ``stop``."""
+        # Most frames are short: only a longer one costs a second read.
         found = decode_frame(self.read(min(4096, stop - offset), offset), 0, offset, self.prefix, self.seed)
         if isinstance(found, int) and 0 < found <= stop - offset:
             found = decode_frame(self.read(found, offset), 0, offset, self.prefix, self.seed)
         return None if isinstance(found, int) else found
 
     def run(self, start: int, stop: int) -> Iterator[Frame]:
-        """Valid frames one after another from ``start``, up to the first that is not, or ``stop``."""
+        """The valid frames from ``start`` on, up to ``stop`` or the first byte that begins none."""
         prefix, seed = self.prefix, self.seed
         while start < stop:
             want = min(BLOCK_BYTES, stop - start)
@@ -94,6 +95,8 @@ class Source:
                     break
                 yield found
                 at += OVERHEAD_BYTES + len(found.payload)
+            # A frame that goes over the end of the block begins the next one. What is longer than a block, or may be
+            # cut off by the file's end, is read by itself.
             if found == 0 or at == 0 or len(block) < want:
                 whole = self.frame_at(start + at, stop) if found else None
                 if whole is None:
@@ -103,9 +106,11 @@ class Source:
             start += at
 
     def of_kinds(self, start: int, stop: int, kinds: frozenset[int]) -> Iterator[Frame]:
-        """The valid frames of some kinds, up to the first bytes that begin no frame. Others are passed over by their
-        length alone, and nothing vouches for them: for who wants few of many, in a log that was just written.
+        """The valid frames of some kinds, up to the first bytes that begin no frame.
+
+        Frames of other kinds are skipped by their length, without a check of their CRC.
         """
+        # For workers, which want a few frames of many from a log that a supervisor has just opened and repaired.
         prefix, head = self.prefix, FRAME_HEAD.unpack_from
         while start + OVERHEAD_BYTES <= stop:
             block = self.read(min(BLOCK_BYTES, stop - start), start)
@@ -135,7 +140,7 @@ class Source:
                 at = block.find(self.prefix, at + 1)
             if start + len(block) >= stop or len(block) < len(self.prefix):
                 return None
-            start += len(block) - len(self.prefix) + 1
+            start += len(block) - len(self.prefix) + 1  # blocks overlap: a prefix may begin at the end of one
         return None
 
 
@@ -144,8 +149,7 @@ def walk(
 ) -> Recovery:
     """Pass every frame of the log, in order, to ``visit``; return where the log ends and what is damaged.
 
-    The rules are those of docs/log-format.md. One pass where there is no gap; from the first gap on, the rest is
-    surveyed once more, for its watermarks decide what the gap is. ``after``: an earlier walk, to go on from its end.
+    ``after``: the result of an earlier walk, to go on from its end.
     """
     struck = ((0, HEADER_BYTES),) if source.rescued else ()
     size, before = source.size(), after or Recovery(HEADER_BYTES, damage=struck)
@@ -159,8 +163,8 @@ def walk(
             if mark > watermark:
                 watermark = mark
         following = source.resync(position + 1, size) if position < size else None
-        # The watermarks behind a gap, however far behind, decide whether it is damage or the torn end. One survey is
-        # enough: it covers all later gaps.
+        # The watermarks behind a gap, however far behind, decide whether it is damage or the torn tail. So a log with a
+        # gap is read twice from there on; once is enough, as this survey covers all later gaps.
         if following is not None and not surveyed:
             watermark, surveyed = max(watermark, _highest_watermark(source, following, size)), True
         # Nothing from here on was ever synced, and so nothing was announced. Whole frames go, too: they may refer to

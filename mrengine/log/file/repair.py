@@ -23,7 +23,7 @@ REPAIRED = b"\1"  # the first byte of a VOID that took the place of damage; that
 
 def repair_log(source: Source, recovery: Recovery) -> int:
     """Make the file match ``recovery``; return its end. OSError: the disk failed; repeating the repair is harmless."""
-    # First of all: what is overwritten below can then still be looked at, and stands on the disk if we die half-way.
+    # Saved before anything is overwritten: the bytes can be examined later, even if we die half-way.
     for start, end in recovery.damage:
         _save_aside(source, start, end)
     if source.rescued:
@@ -43,7 +43,8 @@ def repair_log(source: Source, recovery: Recovery) -> int:
 
 
 def voids(source: Source, start: int, end: int) -> Iterator[tuple[int, bytes]]:
-    """VOID frames that fill ``start:end`` exactly. A gap has at least 21 bytes, as it held a frame."""
+    """(offset, VOID frame) of each frame in a row of them that fills ``start:end`` exactly."""
+    # A gap has room for one at least, as it held a frame.
     offset = start
     while offset < end:
         piece = min(end - offset, MAX_PAYLOAD_BYTES + OVERHEAD_BYTES)
@@ -55,7 +56,7 @@ def voids(source: Source, start: int, end: int) -> Iterator[tuple[int, bytes]]:
 
 
 def _save_aside(source: Source, start: int, end: int) -> None:
-    if source.path is None:
+    if source.path is None:  # opened by a descriptor: there is no place beside it
         return
     files = source.files
     fd = files.open(f"{source.path}.damaged-{start}-{end}", os.O_RDWR | os.O_CREAT | os.O_TRUNC)

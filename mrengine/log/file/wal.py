@@ -1,4 +1,4 @@
-"""The log file, open for writing: append, group commit, repair on opening. One writer: the caller holds the lock."""
+"""The log file, open for writing: append, group commit, repair on opening. The caller holds the job's lock."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from mrengine.log.format.codec import (
 __all__ = ["Durability", "WriteAheadLog"]
 
 Durability = Literal["fsync", "flush"]
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})  # the user can mend these: a LogError of its own reason
 
 
 class WriteAheadLog:
@@ -62,7 +62,7 @@ class WriteAheadLog:
     ) -> WriteAheadLog:
         """Create a log; on return, file and name are durable. LogError: it exists already, or there is no space."""
         path, files = os.fspath(path), files or OsFiles()
-        if files.exists(path):
+        if files.exists(path):  # the rename below would replace it
             raise LogError(f"{path} exists already", reason="io", path=path)
         header = Header(job_id, new_salt())
         try:
@@ -91,11 +91,12 @@ class WriteAheadLog:
         visit: Callable[[Frame], object] = lambda frame: None,
         files: OsFiles | None = None,
     ) -> WriteAheadLog:
-        """Open, recover and repair a log; ``visit`` receives every frame, so that a replay costs no second pass.
+        """Open, recover and repair a log. ``visit`` receives every frame; ``recovery`` says what was cut or damaged.
 
-        ``recovery`` then says what was cut and what was damaged. LogError: the file is no log of this job, or newer, or
-        its header is damaged, or ``strict`` and anything is; the file is then unchanged.
+        LogError: the file is not the log of this job, or of a newer format; its header is damaged; ``strict``, and
+        anything is damaged. In these cases the file is unchanged.
         """
+        # The frames go to ``visit`` during recovery, so that a replay needs no second pass over the file.
         path, files = os.fspath(path), files or OsFiles()
         try:
             fd = files.open(path, os.O_RDWR)
@@ -136,7 +137,7 @@ class WriteAheadLog:
         return offset
 
     def write(self) -> None:
-        """Hand the buffer to the kernel: it then survives this process, but not the machine."""
+        """Hand the buffer to the kernel: it then survives the death of this process, but not a power cut."""
         self._check()
         if not self._buffer:
             return
@@ -148,7 +149,7 @@ class WriteAheadLog:
         self._buffer = bytearray()
 
     def commit(self) -> int:
-        """One write and one fdatasync for all appended records; returns the durable offset, which may be announced."""
+        """Write and sync everything appended; return the durable offset, which may be announced."""
         self._check()
         # Fill the sector: no later append may write into one that holds announced bytes (decisions/log-sectors).
         filler = padding(self.size) if self._fsync and self.size > self.durable else None
@@ -168,7 +169,7 @@ class WriteAheadLog:
         return self.durable
 
     def close(self) -> None:
-        """Close the descriptor and drop what was not committed. Idempotent; a forked child may call it, too."""
+        """Close the descriptor and drop what was not committed. Idempotent; a forked child may call it too."""
         if self._fd >= 0:
             self._files.close(self._fd)
             self._fd, self._poison = -1, self._poison or ("io", "the log is closed")
@@ -186,6 +187,7 @@ class WriteAheadLog:
     def _poisoned(self, error: OSError) -> NoReturn:
         """Refuse all further calls, and cut off what was not announced."""
         # A failed fsync may mark pages clean that never reached the disk: a second one would succeed and prove nothing.
+        # Cut off, so that no reader sees these pages and takes them for durable (decisions/log-sectors).
         self._buffer = bytearray()
         with suppress(OSError):
             self._files.truncate(self._fd, self.durable)

@@ -1,9 +1,7 @@
 """Saves answers that would die with the supervisor: each worker keeps its latest ones in a file.
 
-``salvage-<worker>-<pid>`` in the job folder has the format of a log and holds only CALLs. A write outlives all
-processes without a sync. The file is a ring, because anything written more than two megabytes ago is in the log: the
-pipe to the supervisor holds one, and the supervisor commits whatever it has read. The next opening of the job appends
-what the log lacks.
+``salvage-<worker>-<pid>`` in the job folder has the format of a log and holds only CALLs. The next opening of the job
+appends those that the log lacks. docs/decisions/answers-outlive-the-supervisor.md has the reasons.
 """
 
 from __future__ import annotations
@@ -24,12 +22,14 @@ from mrengine.log.view.call_totals import CallTotals
 
 __all__ = ["RING_BYTES", "WorkerJournal", "answers_in", "discard", "journaled_answers"]
 
+# A ring: the pipe to the supervisor holds one megabyte, and the supervisor commits each megabyte that it reads, so that
+# whatever was written more than two megabytes ago is in the log.
 RING_BYTES = 4 << 20
-_ON_THE_WAY_BYTES = 2 << 20  # the most that can be in the pipe, or read but not yet committed
+_ON_THE_WAY_BYTES = 2 << 20  # may be in the pipe, or read but not yet committed
 
 
 class WorkerJournal:
-    """One worker's file, created with its first answer. Thread-safe; a full disk fails no task."""
+    """One worker's file, created when it gets its first answer. Thread-safe; a full disk fails no task."""
 
     def __init__(self, folder: str | os.PathLike[str], job_id: str, worker: int, slots: int = 1) -> None:
         self._path = os.path.join(os.fspath(folder), f"salvage-{worker}-{os.getpid()}")
@@ -43,17 +43,18 @@ class WorkerJournal:
         """Keep a CALL before it is sent to the supervisor, unless it may not be reused."""
         if payload[REUSABLE_AT] != REUSABLE:
             return
+        # Not synced: a write outlives all processes, and what a power cut may take is the log's business.
         with self._lock, suppress(OSError):  # without a journal the answer is as safe as the supervisor is
             if self._fd < 0:
                 self._fd = OsFiles().open(self._path, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
                 os.pwrite(self._fd, encode_header(self._header), 0)
-            # What is overwritten must have been committed. So the ring holds more than the pipe does, and two of the
-            # largest answers for each slot: one that is being sent, and one that waits for that.
+            # What is overwritten must have been committed. So the ring has room for what the pipe holds, and for two of
+            # the largest answers of each slot: one that is being sent, and one that waits for that.
             self._largest = max(self._largest, len(payload))
             if self._at >= max(RING_BYTES, _ON_THE_WAY_BYTES + 2 * self._slots * self._largest):
                 self._at = HEADER_BYTES
             frame = encode_frame(self._header.prefix, self._header.seed, self._at, HEADER_BYTES, CALL, payload)
-            self._at += os.pwrite(self._fd, frame, self._at)
+            self._at += os.pwrite(self._fd, frame, self._at)  # half a frame, if cut short, is passed over by readers
 
     def close(self) -> None:
         """Close the file, which stays until the supervisor has committed everything."""
@@ -64,7 +65,7 @@ class WorkerJournal:
 
 
 def journaled_answers(folder: Path, log: LogReader, call_totals: CallTotals) -> list[bytes]:
-    """CALLs in the journals of a job that its log lacks, unordered. Only the holder of the job's lock may call this."""
+    """The CALLs in a job's journals that its log lacks, unordered. Only the holder of the job's lock may call this."""
     candidates: dict[int, set[bytes]] = {}
     for path in _files(folder):
         for payload in answers_in(path):
@@ -79,7 +80,7 @@ def journaled_answers(folder: Path, log: LogReader, call_totals: CallTotals) -> 
 
 
 def discard(folder: Path) -> None:
-    """Remove the files, whose content is in the log by now."""
+    """Remove the journals, whose content is in the log by now."""
     for path in _files(folder):
         with suppress(OSError):  # not writable any more: harmless, as the next run finds nothing new in the files
             path.unlink()
@@ -90,7 +91,7 @@ def _files(folder: Path) -> Iterable[Path]:
 
 
 def answers_in(path: Path) -> Iterator[bytes]:
-    """The CALLs of one file. Where the ring was overwritten, the search goes on at the next whole frame."""
+    """The CALLs of one journal; where the ring was overwritten, the next whole frame follows."""
     files = OsFiles()
     try:
         fd = files.open(os.fspath(path), os.O_RDONLY)

@@ -37,12 +37,14 @@ _BATCH_TYPES = _INT, _NUMBER, _STR, _STR, _STR, _STR, {bytes}, {dict}
 
 @dataclass(frozen=True, slots=True)
 class RequestRecord:
-    """A call that a parked task needs. ``digest``: 16 bytes, of the turn.
+    """A call that a parked task needs, in no vendor's form. ``digest``: 16 bytes, of the turn.
 
-    It holds the whole question, in no vendor's form. ``bound_tokens``: an upper bound of its input tokens. ``cache``
-    and ``prefix``: as in a Request; ``prefix_digest`` and ``prefix_tokens``: of what may be cached, "" and 0 if nothing
-    may. ``owner``: who may share the answer with other jobs.
+    ``bound_tokens``: an upper bound of its input tokens. ``cache`` and ``prefix``: as in a Request. ``prefix_digest``
+    and ``prefix_tokens``: of the part that may be cached; "" and 0 if none may. ``owner``: who may share the answer
+    with other jobs.
     """
+
+    # The whole question stands here: the host sends it in a batch, perhaps in a later process, without its task.
 
     round: int
     chunk_id: int
@@ -67,12 +69,14 @@ class RequestRecord:
 
 @dataclass(frozen=True, slots=True)
 class BatchRecord:
-    """A batch, from its intent on. ``number``: 1, 2, … within the job; the newest record of a number counts.
+    """The state of a batch. ``number``: 1, 2, … within the job; the newest record of a number counts.
 
-    ``state``: "intent", "submitted", "cancelling", "ended", "failed" or "lost". ``token``: what its metadata hold;
-    ``name``: the provider's id, "" while it is unknown. ``digests``: in an intent, those of its requests, joined.
-    ``facts``: for readers, such as counts.
+    ``state``: "intent", "submitted", "cancelling", "ended", "failed" or "lost". ``token``: what its metadata at the
+    provider hold; ``name``: the provider's id, "" while it is unknown. ``digests``: in an intent, those of its
+    requests, joined. ``facts``: plain values for readers, such as counts.
     """
+
+    # An intent is durable before anything is sent: by its token a batch is found whose creation was never answered.
 
     number: int
     at: float

@@ -1,4 +1,4 @@
-"""The rows of the chunk table: 64 bytes each, inside CHUNKS records, so that one pread finds any of them."""
+"""The rows of the chunk table: 64 bytes each, inside CHUNKS records, so that one pread reads any of them."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ __all__ = [
 
 ROW_BYTES = 64
 MAX_ROWS = (1 << 20) // ROW_BYTES  # a CHUNKS record holds at most 1 MiB of rows
-# Numbers are in logs: only append.
+# A row has the number of its kind: only append.
 KINDS = (
     *("prose", "markdown", "code", "json", "dicom", "custom"),
     *("csv", "log", "yaml", "xml", "html", "chat", "diff", "sql", "hl7", "subtitles"),
@@ -57,7 +57,7 @@ class ChunkRow(NamedTuple):
     """A row: ``document`` is an index; ``overlap``, ``start``, ``end`` are characters, ``spool_from:spool_to`` bytes.
 
     ``digest``: 16 bytes blake2b of the chunk's text (overlap included) in UTF-8, surrogatepass. ``context``: the
-    number, from 1, of its headings and table header among those that follow the rows of its record; 0: none.
+    number of its headings and table header in the list behind the rows of its record, from 1; 0: it has none.
     """
 
     document: int
@@ -73,7 +73,7 @@ class ChunkRow(NamedTuple):
 
 
 class Segment(NamedTuple):
-    """Where rows are: rows ``first`` to ``first + rows - 1`` of ``round`` begin at ``offset`` of the log file."""
+    """Where ``rows`` rows of ``round`` stand: the one with number ``first`` begins at ``offset`` of the log."""
 
     round: int
     first: int
@@ -82,9 +82,11 @@ class Segment(NamedTuple):
 
 
 def stands_in(row: ChunkRow, document: DocumentRow) -> bool:
-    """Whether a row of the map round is of a document: its text stands where the document's does, all of it. Where one
-    that is still being read ends is not known.
+    """Whether the text of a row lies inside a document, as that of each row of the map round must.
+
+    It may lie behind the end that is known of a document that is still being read.
     """
+    # A row whose CRC is right may still be wrong: its chunk must not be reported under another document's name.
     first, end = document.spool_offset, document.spool_offset + document.n_bytes
     return first <= row.spool_from <= row.spool_to and (row.spool_to <= end or document.is_open)
 
@@ -96,14 +98,15 @@ def pack_row(row: ChunkRow) -> bytes:
 
 
 def pack_whole(index: int, document: DocumentRow, tokens: int, kind: str) -> bytes:
-    """The row of a document that is one chunk, with nothing above it: the digest of its text is the document's."""
+    """Pack the row of a document that is a single chunk, without headings; its digest is the document's."""
+    # Without a ChunkRow between: jobs of many small documents have one such row for each.
     _, digest, start, n_bytes, n_chars, _ = document
     number = _NUMBERS.get(kind, _OTHER)
     return _ROW.pack(index, number, b"\0\0\0", 0, tokens, 0, n_chars, start, start + n_bytes, digest)
 
 
 def rows_array(data: bytes) -> Any:
-    """Packed rows as a numpy array with fields: their numbers, without an object for each row."""
+    """Packed rows as a numpy array with named fields, without an object for each row."""
     import numpy
 
     names = ("document", "kind", "context", "overlap", "tokens", "start", "end", "spool_from", "spool_to", "digest")
@@ -140,13 +143,13 @@ def unpack_chunks(payload: bytes) -> tuple[int, int, bytes]:
 
 
 def heads_in(payload: bytes) -> list[HeadPlaces]:
-    """Where the headings and table headers stand, from behind the rows of a CHUNKS payload. LogError: malformed."""
+    """The list behind the rows of a CHUNKS payload: where headings and table headers stand. LogError: malformed."""
     rest = payload[HEAD_BYTES + chunks_segment(payload, 0).rows * ROW_BYTES :]
     return unpack_heads(rest) if rest else []
 
 
 def chunks_segment(payload: bytes, frame_offset: int) -> Segment:
-    """Where the rows of a CHUNKS frame are in the file. LogError: the record is malformed."""
+    """The place in the file of the rows of a CHUNKS frame. LogError: the record is malformed."""
     try:
         tags = _CHUNKS.unpack_from(payload)
     except struct.error:
@@ -167,13 +170,15 @@ class Batch(NamedTuple):
 
 
 class ChunkTable:
-    """Row *i* of a round, by one pread of the log. Memory: a few numbers per 16,384 rows, and one block of 64 rows.
+    """The rows of a round by number. In memory are a few numbers per 16,384 rows, and one block of 64 rows.
 
     Thread-safe without a lock: cached blocks are replaced, never changed.
     """
 
+    # Every worker has such a table. The rows of a million chunks would take 64 MB in each of them.
+
     def __init__(self, fd: int, segments: Sequence[Segment]) -> None:
-        """``segments`` in order of ``first``, without holes; ``fd`` stays the caller's."""
+        """``segments``: in order of ``first``, without holes. ``fd`` stays the caller's."""
         self._fd = fd
         self._firsts = [segment.first for segment in segments]
         self._segments = tuple(segments)
@@ -184,18 +189,19 @@ class ChunkTable:
         return self._segments[-1].first + self._segments[-1].rows if self._segments else 0
 
     def grow(self, segment: Segment) -> None:
-        """Rows that follow those that are known; one thread at a time."""
-        self._firsts.append(segment.first)  # first: a reader that finds it there in vain asks again
+        """Add the rows that follow the last; one thread at a time."""
+        # The firsts before the segments: ``len`` counts segments, and a reader looks for no row beyond it.
+        self._firsts.append(segment.first)
         self._segments = (*self._segments, segment)
 
     @property
     def is_of_texts(self) -> bool:
-        """Whether these are texts of a later round: they stand behind the documents."""
+        """Whether the rows are texts of a reduce round, which stand behind the documents in the spool."""
         return any(segment.round for segment in self._segments[:1])
 
     @property
     def scanned(self) -> int:
-        """Where the last CHUNKS record that is known begins in the log; 0: none is."""
+        """Where the last known CHUNKS record begins in the log; 0 if none is known."""
         return self._segments[-1].offset - OVERHEAD_BYTES - HEAD_BYTES if self._segments else 0
 
     def __getitem__(self, index: int) -> ChunkRow:
@@ -243,24 +249,26 @@ class ChunkTable:
 
 
 class DocumentNames:
-    """The documents of an epoch by index, decoded a batch at a time; only a few batches are cached.
+    """The documents of an epoch by index, decoded a batch at a time. Thread-safe without a lock.
 
-    Thread-safe without a lock: a full cache is replaced by a new one, as other threads may be reading the old.
+    Only a few batches are cached.
     """
 
+    # A full cache is replaced by a new one and not cleared, as other threads may be reading the old.
+
     def __init__(self, reader: LogReader, batches: Sequence[Sequence[int]]) -> None:
-        """``batches``: of ``Batch``, in order, perhaps with holes; ``reader`` stays the caller's."""
+        """``batches``: each a ``Batch``, in order, perhaps with holes. ``reader`` stays the caller's."""
         self._reader = reader
         self._batches = tuple(Batch(*batch) for batch in batches)
         self._firsts = [batch.first for batch in self._batches]
-        self._cache: dict[int, list[list[Any]]] = {}  # rows as they came
-        self._last: tuple[int, list[list[Any]]] = (0, [])  # the batch that was asked for last: its first, its rows
+        self._cache: dict[int, list[list[Any]]] = {}  # rows as ``packed_documents`` gives them, by batch
+        self._last: tuple[int, list[list[Any]]] = (0, [])  # index of the first document and rows of the last batch used
 
     def __len__(self) -> int:
         return self._batches[-1].first + self._batches[-1].rows if self._batches else 0
 
     def grow(self, batch: Batch, rows: list[list[Any]]) -> None:
-        """Documents that follow those that are known, whose rows somebody had to read; one thread at a time."""
+        """Add the documents that follow the last, with rows that the caller has unpacked; one thread at a time."""
         self._keep(len(self._batches), rows)
         self._batches = (*self._batches, batch)
         self._firsts.append(batch.first)  # last: a reader that finds it there finds its batch
@@ -279,20 +287,20 @@ class DocumentNames:
         return document_row(rows[index - self._firsts[at]])
 
     def __iter__(self) -> Iterator[DocumentRow]:
-        """The documents whose records are there."""
+        """All documents but those whose record was lost."""
         for _, rows in self.batches():
             yield from rows
 
     def batches(self) -> Iterator[tuple[int, tuple[DocumentRow, ...]]]:
-        """The same, a record at a time: the index of its first document, and all of them. LogError."""
+        """(index of the first document, all documents) of each record. LogError: a record cannot be read."""
         for at, batch in enumerate(self._batches):
-            rows = self._cache.get(at)  # none is added: whoever reads all reads each once
+            rows = self._cache.get(at)  # not added to the cache: whoever reads all batches reads each of them once
             if rows is None:
                 _, rows, _ = packed_documents(self._reader.payload(batch.offset))
             yield batch.first, tuple(map(document_row, rows))
 
     def get(self, index: int) -> DocumentRow | None:
-        """The batch that holds a document; None: its record was lost."""
+        """The document; None: its record was lost."""
         try:
             return self[index]
         except LogError:
@@ -312,7 +320,7 @@ class DocumentNames:
 
 
 def document_of(table: ChunkTable, names: DocumentNames, chunk: int) -> str:
-    """The id of a chunk's document; "" where the log has lost it, or its row is of no document."""
+    """The id of a chunk's document; "" if the log has lost it, or the chunk's row fits no document."""
     with suppress(LogError, IndexError):
         row = table[chunk]
         known = names.get(row.document)

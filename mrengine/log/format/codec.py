@@ -1,4 +1,4 @@
-"""The bytes of the log: header and frames, as pure functions. No file is opened here.
+"""Encodes and decodes the header and the frames of the log, with pure functions.
 
 ::
 
@@ -27,7 +27,7 @@ MAX_PAYLOAD_BYTES = 64 * 1024 * 1024
 
 VOID, JOB, DOCUMENTS, CHUNKS, ROUND, INTENT, CALL, RESULT, FAILURE, ATTEMPT, CARRY, CLOSE = range(12)
 NOTE, REQUEST, BATCH, READ = range(12, 16)
-STAMPED = frozenset({CHUNKS, RESULT, FAILURE, ATTEMPT, CARRY, REQUEST})  # their round says which epoch they belong to
+STAMPED = frozenset({CHUNKS, RESULT, FAILURE, ATTEMPT, CARRY, REQUEST})  # the number of their epoch is in their round
 KIND_NAMES = (
     "VOID", "JOB", "DOCUMENTS", "CHUNKS", "ROUND", "INTENT", "CALL", "RESULT", "FAILURE", "ATTEMPT", "CARRY", "CLOSE",
     "NOTE", "REQUEST", "BATCH", "READ",
@@ -36,14 +36,14 @@ KIND_NAMES = (
 _made = tuple.__new__  # a NamedTuple's own constructor takes twice as long, and there is one for each record
 _HEADER = struct.Struct("<8sHH8sB100s387x")
 _FRAME = struct.Struct("<4sIIQB")
-FRAME_HEAD = struct.Struct("<4s4xI8xB")  # of the same, what says where the next one begins: mark, length, kind
+FRAME_HEAD = struct.Struct("<4s4xI8xB")  # the part of it that tells where the next frame begins: mark, length, kind
 _COVERED = struct.Struct("<IQB")  # what the CRC covers before the payload
 _CRC_AT = 8
 _PAYLOAD_AT = _COVERED.size
 
 
 class Frame(NamedTuple):
-    """A valid frame. ``offset``: where it begins in the file; ``payload``: its bytes, not decoded."""
+    """A valid frame. ``offset``: where it begins in the file; ``payload``: bytes that are not decoded yet."""
 
     offset: int
     kind: int
@@ -71,12 +71,14 @@ class Header:
 
     @property
     def seed(self) -> int:
-        """Plus a frame's offset, modulo 2³², the start of its CRC: a frame copied elsewhere is not valid there."""
+        """The CRC of the salt. A frame's CRC starts with this plus the frame's offset, modulo 2³²."""
+        # So a frame that is copied to another place, as in a payload or a stale sector, is not valid there.
         return crc32(self.salt)
 
 
 def new_salt() -> bytes:
-    """Eight random bytes; the first four are never all zero, so that zeroed sectors do not look like frames."""
+    """Eight random bytes, of which the first four are never all zero."""
+    # Else zeroed sectors, as a power cut leaves them, would look like frames.
     while True:
         salt = os.urandom(8)
         if any(salt[:4]):
@@ -93,7 +95,7 @@ def encode_header(header: Header) -> bytes:
 
 
 def is_intact(data: bytes) -> bool:
-    """Whether the CRC of a header's bytes is right, whatever they mean."""
+    """Whether the CRC of a header's bytes is right."""
     whole = len(data) >= HEADER_BYTES
     return whole and crc32(data[: HEADER_BYTES - 4]) == int.from_bytes(data[HEADER_BYTES - 4 : HEADER_BYTES], "little")
 
@@ -124,20 +126,19 @@ def encode_frame(header_prefix: bytes, seed: int, offset: int, watermark: int, k
 
 
 def padding(size: int) -> int | None:
-    """The payload size of the VOID frame that pads a log of ``size`` bytes to the end of a sector; None: no need.
-
-    A sector with acknowledged bytes is never written again, since a power cut may destroy the sector being written.
-    """
+    """The payload size of the VOID frame that pads a log of ``size`` bytes to the end of a sector; None: no need."""
+    # A sector with announced bytes is never written again, as a power cut may destroy any sector that is being written.
     missing = -size % SECTOR_BYTES
     if not missing:
         return None
+    # A gap too small for a frame is padded to the end of the next sector.
     return (missing if missing >= OVERHEAD_BYTES else missing + SECTOR_BYTES) - OVERHEAD_BYTES
 
 
 def decode_frame(block: bytes, at: int, offset: int, prefix: bytes, seed: int) -> Frame | int:
     """The valid frame at ``block[at:]``, which is at ``offset`` in the file; else the number of bytes needed.
 
-    0: there is no valid frame. n > 0: there may be one, but deciding it takes ``n`` bytes from ``at`` on.
+    0: there is no valid frame. n > 0: to decide whether there is one takes ``n`` bytes from ``at`` on.
     """
     available = len(block) - at
     if available < OVERHEAD_BYTES:

@@ -1,4 +1,4 @@
-"""The facts of a DOCUMENTS row about a document: the caller's fields, and where its pages begin."""
+"""Packs what a DOCUMENTS row says of a document beside its text: the caller's fields, and where its pages begin."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mrengine.log.format.values import Unstorable, normalise
 
 __all__ = ["MAX_FIELDS_BYTES", "NO_FACTS", "Facts", "pack_facts", "pages_between", "unpack_facts", "without_pages"]
 
-MAX_FIELDS_BYTES = 1 << 16  # packed: anything longer is a text rather than a fact about one
+MAX_FIELDS_BYTES = 1 << 16  # when packed: anything longer is a text rather than a fact about one
 Mark = tuple[int, int]  # the number of a page, and the offset of its first character in the document
 
 
@@ -27,7 +27,7 @@ NO_FACTS = Facts({}, ())
 
 
 def pack_facts(document_id: str, fields: Mapping[str, Any] | None, pages: Sequence[Mark] = ()) -> bytes:
-    """Packed facts; b"" if there are none. ConfigError: the fields cannot be stored, or are too large."""
+    """Pack the facts of a document; b"" if there are none. ConfigError: its fields are too large or not storable."""
     if not fields and not pages:
         return b""
     shown = repr(document_id) if len(document_id) <= 80 else repr(document_id[:80]) + "…"
@@ -58,12 +58,13 @@ def unpack_facts(data: bytes) -> Facts:
 
 
 def without_pages(data: bytes) -> bytes:
-    """Packed facts without their pages."""
+    """Pack the same facts without their pages."""
     return pack([dict(unpack_facts(data).fields), []])
 
 
 def pages_between(pages: Sequence[Mark], start: int, end: int) -> tuple[Mark, ...]:
     """The marks of the pages that have text between two offsets."""
+    # The page that holds ``start`` began before it, hence the one before the first mark behind it.
     first = max(0, bisect_right(pages, start, key=lambda mark: mark[1]) - 1)
     ends = [mark[1] for mark in pages[first + 1 :]] + [end]
     return tuple(

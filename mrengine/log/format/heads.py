@@ -1,7 +1,6 @@
-"""The titles and the table header above a chunk, as the log has them: their places in the spool, and a digest.
+"""The titles and the table header above a chunk, as the log keeps them: places in the spool, and a digest."""
 
-Their text belongs to the document, and goes with it.
-"""
+# Not their text: that belongs to the document, and must be gone when the spool is.
 
 from __future__ import annotations
 
@@ -32,12 +31,12 @@ __all__ = [
 
 _DIGEST_BYTES = 16
 Heads = tuple[tuple[str, ...], str]  # a chunk's headings, and its table header
-# How a head is made of the bytes that stand for it. Numbers are in logs: only append.
+# How the text of a head is made from its bytes in the spool. These numbers are in logs: only append.
 AS_IT_STANDS, WITH_NEWLINE, IN_WORDS, IN_MARKUP = range(4)
 
 
 class Head(NamedTuple):
-    """A title or table header: bytes ``start:stop`` of the spool, and how it is made of them."""
+    """A title or table header: bytes ``start:stop`` of the spool, and the ``form`` by which they give its text."""
 
     start: int
     stop: int
@@ -45,10 +44,9 @@ class Head(NamedTuple):
 
 
 class HeadPlaces(NamedTuple):
-    """Titles and header above a chunk. ``header``: none or one.
+    """The places of the titles and the table header (none or one) above a chunk. ``digest``: of their texts."""
 
-    ``digest``: of the texts. It tells them apart when the spool is gone, and checks what is read from it.
-    """
+    # By the digest, chunks are compared when the spool is gone, and what is read from the spool is checked.
 
     digest: bytes = b""
     titles: tuple[Head, ...] = ()
@@ -59,12 +57,12 @@ NO_HEADS = HeadPlaces()
 
 
 def digest_of(heads: Heads) -> bytes:
-    """The digest that stands for headings and a table header."""
+    """The digest of headings and a table header."""
     return blake2b(pack(heads), digest_size=_DIGEST_BYTES).digest()
 
 
 def said(data: bytes, form: int) -> str:
-    """The head that these bytes of a spool give in this form. UnicodeDecodeError: they are no text."""
+    """The text of a head, from its bytes in the spool and its form. UnicodeDecodeError: the bytes are no UTF-8."""
     text = data.decode("utf-8", "surrogatepass")
     if form == IN_MARKUP:
         return title_of(text)
@@ -74,7 +72,7 @@ def said(data: bytes, form: int) -> str:
 
 
 def read_heads(places: HeadPlaces, read: Callable[[int, int], bytes | None]) -> Heads | None:
-    """The headings and the table header. ``read(start, stop)``: bytes of the spool. None: they are not there."""
+    """The headings and the table header. ``read(start, stop)``: bytes of the spool. None: the spool has lost them."""
     if places == NO_HEADS:
         return (), ""
     with suppress(UnicodeDecodeError):
@@ -103,7 +101,8 @@ def unpack_heads(data: bytes) -> list[HeadPlaces]:
 
 
 def _digest(value: Any) -> bytes:
-    if not isinstance(value, bytes) or len(value) != _DIGEST_BYTES:  # bytes() of a number is as many zeros
+    # Checked by type: ``bytes`` of a number that stands here by damage would ask for as many bytes of memory.
+    if not isinstance(value, bytes) or len(value) != _DIGEST_BYTES:
         raise bad_record("CHUNKS")
     return value
 

@@ -1,8 +1,7 @@
 """Turns stored values back into what the map function returned: dataclasses, pydantic models and other types.
 
-This inverts ``normalise()``. A value that was an instance is rebuilt without its validators: they ran once, and many
-do not accept their own output (``"a, b"`` → ``["a", "b"]``). A value that was none, such as a dict that a map function
-read from JSON, is validated.
+This inverts ``normalise()``. A value that was an instance is rebuilt without its validators; one that was none, such as
+a dict that a map function read from JSON, is validated. docs/decisions/results-as-instances.md has the reasons.
 """
 
 from __future__ import annotations
@@ -53,7 +52,9 @@ _SEQUENCES: dict[Any, type] = {
 
 
 class _Misfit(Exception):
-    """A value does not fit its type. ``place``: where, as ``["visits"][2]``; ``what`` names types, never a value."""
+    """A value does not fit its type. ``place``: where, as ``["visits"][2]``; ``what``: why, in types."""
+
+    # Neither names a value: text of a document belongs in no exception.
 
     def __init__(self, what: str, place: str = "") -> None:
         super().__init__(what)
@@ -63,7 +64,8 @@ class _Misfit(Exception):
         return _Misfit(self.what, place + self.place)
 
 
-_PLAIN = frozenset({str, int, float, bool, bytes, type(None)})  # most results; what follows costs them microseconds
+# Most results are of these types. They are checked for first: the lookups of attributes below take microseconds each.
+_PLAIN = frozenset({str, int, float, bool, bytes, type(None)})
 
 
 def check_result_type(result_type: Any) -> Any:
@@ -109,12 +111,13 @@ def _is_instance(value: Any) -> bool:
 def instance_of(result_type: Any, plain: Plain, *, made: bool, path: str = "result") -> Any:
     """A stored value as an instance of ``result_type``. None stays None, as a map function may find nothing.
 
-    ``made``: it was stored from an instance. Raises InvalidResult, which says why it does not fit, without values.
+    ``made``: it was stored from an instance. InvalidResult: it does not fit; the message names places and types.
     """
     if plain is None or result_type is None or result_type is Any:
         return plain
-    # An instance is rebuilt as it was, first. It may not fit exactly, where a validator or a default went past its own
-    # annotations: then as its validators would have it, and at last with whatever its fields hold.
+    # An instance is rebuilt as it was: validators ran once, and many refuse what they made ("a, b" → ["a", "b"]). A
+    # validator or default may have gone past the annotations, so that this does not fit: then the validators are tried,
+    # and at last the fields are taken as they are.
     ways = (_Maker(), _Maker(validating=True), _Maker(lenient=True)) if made else (_Maker(validating=True),)
     misfit = _Misfit("")
     for maker in ways:
@@ -176,7 +179,8 @@ class _Maker:
             raise misfit.under(place) from None
 
     def _union(self, args: tuple[Any, ...], value: Plain) -> Any:
-        """The first union member that fits exactly, even where lenient: members are told apart by their fields."""
+        """The value as the first member of a union that fits."""
+        # Exactly at first, even if lenient: the fields of the members tell which of them it is.
         for maker in (_Maker(validating=self._validating), self):
             for kind in args:
                 try:
@@ -241,12 +245,12 @@ class _Maker:
         held = {name: self._field(name, hints.get(name, Any), item) for name, item in value.items()}
         try:
             made = kind(**{name: item for name, item in held.items() if fields[name].init})
-        except Exception as error:  # noqa: BLE001  # what __post_init__ or a frozen field of somebody else's raises
+        except Exception as error:  # noqa: BLE001  # a __post_init__ of the user's may raise anything
             if self._validating:
                 raise _Misfit(f"{kind.__name__} refuses it: {type(error).__name__}") from None
             made = object.__new__(kind)
         if not self._validating:
-            for name, item in held.items():  # __post_init__ may have changed once more what it had changed
+            for name, item in held.items():  # __post_init__ may have changed a second time what it had changed once
                 object.__setattr__(made, name, item)
         return made
 
@@ -254,6 +258,7 @@ class _Maker:
         if getattr(kind, "__pydantic_root_model__", False):
             return kind.model_construct(root=self._at("", kind.model_fields["root"].annotation, value))
         _expect(value, dict, f"a dict for {kind.__name__}")
+        # Computed fields are stored with the others, and are no input: the model computes them again.
         fields, computed = kind.model_fields, set(getattr(kind, "model_computed_fields", ()))
         given = {name: item for name, item in value.items() if name in fields or name not in computed}
         free = kind.model_config.get("extra") == "allow"
@@ -263,6 +268,7 @@ class _Maker:
             name: self._field(name, fields[name].annotation, item) if name in fields else item
             for name, item in given.items()
         }
+        # model_construct looks for a field under its alias, the log has it under its name.
         aliases = {name: field.alias for name, field in fields.items() if isinstance(field.alias, str)}
         return kind.model_construct(**{aliases.get(name, name): item for name, item in held.items()})
 
@@ -299,7 +305,7 @@ def _is_required(field: dataclasses.Field[Any]) -> bool:
 
 
 def _hints(kind: Any) -> dict[str, Any]:
-    """The types of the fields. A field whose annotation only a type checker can resolve is not checked."""
+    """The types of the fields; none if an annotation can only be resolved by a type checker."""
     try:
         return typing.get_type_hints(kind)
     except Exception:  # noqa: BLE001  # an annotation is any expression
@@ -323,13 +329,13 @@ def _member(kind: type[enum.Enum], value: Plain) -> enum.Enum:
 def _literal(args: tuple[Any, ...], value: Plain) -> Any:
     for choice in args:
         plain = enum_value(choice) if isinstance(choice, enum.Enum) else choice
-        if type(plain) is type(value) and plain == value:
+        if type(plain) is type(value) and plain == value:  # True == 1
             return choice
     raise _Misfit("none of the literals")
 
 
 def _explained(kind: Any, validate: Callable[[Plain], Any], value: Plain) -> Any:
-    """Run a model's own validation; its errors name places and kinds, never the input."""
+    """Run a model's own validation. Raises _Misfit, with places and kinds of its errors but not the input."""
     try:
         return validate(value)
     except ValueError as error:
@@ -343,7 +349,7 @@ def _explained(kind: Any, validate: Callable[[Plain], Any], value: Plain) -> Any
 
 
 def _problem(error: dict[str, Any], names: set[str]) -> str:
-    """Hide keys that no schema names: they may be text of the document."""
+    """A validation error as place and kind. Keys that no schema names become "*": they may be text of a document."""
     parts = [str(part) if isinstance(part, int) or part in names else "*" for part in error["loc"]]
     return f"/{'/'.join(parts)}: {error['type']}"
 
@@ -371,5 +377,5 @@ def _kind_of(value: Plain) -> str:
 
 
 def _key(name: str) -> str:
-    """A field's place; keys of a free mapping may be text of the document, and are not shown."""
+    """The place of a key. Only names are shown: keys of a free mapping may be text of a document."""
     return f"[{name!r}]" if name.isidentifier() and len(name) <= 40 else "[…]"

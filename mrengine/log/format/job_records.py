@@ -39,13 +39,13 @@ __all__ = [
 ]
 
 MAX_BATCH_BYTES = 1 << 20
-READING = "reading"  # of JOB's settings: the documents are still being read
+READING = "reading"  # a key of JOB's settings: the documents are still being read
 
 
 class DocumentRow(NamedTuple):
-    """A document in the spool. ``digest``: 16 bytes blake2b of its UTF-8; ``spool_offset`` and ``n_bytes``: where.
+    """A document in the spool, at ``spool_offset``. ``digest``: 16 bytes blake2b of its UTF-8.
 
-    ``facts``: its fields and pages as ``document_facts`` packs them; nothing where there are none.
+    ``facts``: its fields and pages as ``document_facts`` packs them; b"" if there are none.
     """
 
     id: str
@@ -62,13 +62,13 @@ class DocumentRow(NamedTuple):
 
     @property
     def identity(self) -> bytes:
-        """What a document is known by beside its id: the digest of its text and of its facts."""
+        """What tells a document from another version of it: the digest of its text and of its facts."""
         return blake2b(self.digest + self.facts, digest_size=16).digest() if self.facts else self.digest
 
 
 @dataclass(frozen=True, slots=True)
 class JobRecord:
-    """The job's inputs from here on: the first record of an epoch.
+    """The first record of an epoch: the inputs that the job has from here on.
 
     ``python``: "3.11". ``documents``: (count, bytes of UTF-8, digest) as ``DocumentsDigest`` makes it. ``models``:
     (name, digest of its parameters) each. ``all_models``: every model runs on every chunk. ``map_source``:
@@ -95,7 +95,7 @@ class JobRecord:
 
 @dataclass(frozen=True, slots=True)
 class DocumentsRecord:
-    """A batch of documents; the first has the index ``first``. ``epoch``: that of the JOB it belongs to."""
+    """Consecutive documents; the first has the index ``first``. ``epoch``: that of the JOB to which they belong."""
 
     first: int
     rows: tuple[DocumentRow, ...]
@@ -104,9 +104,9 @@ class DocumentsRecord:
 
 @dataclass(frozen=True, slots=True)
 class ReadRecord:
-    """All documents of an epoch that began while they were read: ``documents`` and ``settings`` complete its JobRecord.
+    """Says that all documents of an epoch are read. ``documents`` and ``settings`` replace those of its JobRecord.
 
-    ``epoch``: that of the JOB it belongs to.
+    ``epoch``: that of the JOB to which it belongs.
     """
 
     documents: tuple[int, int, bytes]
@@ -173,6 +173,7 @@ class DocumentsDigest:
     def add(self, document_id: str, digest: bytes, n_bytes: int) -> None:
         """Add a document; ``digest``: 16 bytes, its ``identity``."""
         name = document_id.encode("utf-8", "surrogatepass")
+        # With its length, or another division of the same bytes into ids and digests would have the same digest.
         self._hash.update(len(name).to_bytes(8, "little") + name + digest)
         self._count += 1
         self._bytes += n_bytes
@@ -204,8 +205,9 @@ def unpack_job(payload: bytes) -> JobRecord:
 
 
 def batch_documents(first: int, rows: Sequence[DocumentRow], *, epoch: int = 0) -> Iterator[bytes]:
-    """Payloads of DOCUMENTS of at most about 1 MiB each (one row with a longer id excepted)."""
+    """Payloads of DOCUMENTS of about 1 MiB at most, but for a single row with a longer id."""
     start, size = 0, 0
+    # Weighed and not measured: a character takes at most four bytes, the numbers and the digest at most 60.
     for index, row in enumerate(rows):
         weight = 4 * len(row.id) + 60 + len(row.facts)
         if size + weight > MAX_BATCH_BYTES and index > start:
@@ -218,7 +220,7 @@ def batch_documents(first: int, rows: Sequence[DocumentRow], *, epoch: int = 0) 
 
 def pack_documents(record: DocumentsRecord) -> bytes:
     """The payload of a DOCUMENTS."""
-    rows = [row if row.facts else row[:5] for row in record.rows]
+    rows = [row if row.facts else row[:5] for row in record.rows]  # most documents have no facts: nothing is stored
     return pack([record.first, rows, record.epoch])
 
 
@@ -226,13 +228,15 @@ def unpack_documents(payload: bytes) -> DocumentsRecord:
     """Unpack a DOCUMENTS."""
     first, rows, epoch = array(payload, 3, "DOCUMENTS")
     try:
+        # Further elements, of a later mrengine, are allowed in every array.
         return DocumentsRecord(int(first), tuple(DocumentRow(*row[:6]) for row in rows), int(epoch))
     except (TypeError, ValueError):
         raise bad_record("DOCUMENTS") from None
 
 
 def packed_documents(payload: bytes) -> tuple[int, list[list[Any]], int]:
-    """What ``unpack_documents`` returns, with the rows as they came: for who looks at few of thousands."""
+    """Unpack a DOCUMENTS, but leave its rows as lists, to be turned into ``DocumentRow`` by ``document_row``."""
+    # A record has thousands of rows, of which most readers look at few: no object is made for the others.
     first, rows, epoch = array(payload, 3, "DOCUMENTS")
     if not (isinstance(first, int) and isinstance(rows, list) and isinstance(epoch, int)):
         raise bad_record("DOCUMENTS")
@@ -242,7 +246,7 @@ def packed_documents(payload: bytes) -> tuple[int, list[list[Any]], int]:
 
 
 def document_row(packed: list[Any]) -> DocumentRow:
-    """One of these rows."""
+    """The ``DocumentRow`` of a row from ``packed_documents``."""
     return DocumentRow(*packed[:6])
 
 

@@ -1,4 +1,4 @@
-"""How the log packs and unpacks msgpack, and the fixed-size heads that are read without unpacking."""
+"""Packs and unpacks msgpack as the log has it, and reads the fixed-size heads of records without unpacking."""
 
 from __future__ import annotations
 
@@ -28,7 +28,9 @@ __all__ = [
 HEAD_BYTES = 22
 _MAX_ITEMS = 1 << 24
 _KEPT_BYTES = 1 << 20
-_KNOWN_ROWS: dict[str, set[tuple[type, ...]]] = {}  # by the name of a record: as many as its types allow
+# By the name of a record, the rows of types that passed. There are few: only those that the record's types allow.
+_KNOWN_ROWS: dict[str, set[tuple[type, ...]]] = {}
+# Tags of msgpack and what they announce: array 16 (0xDC), uint 32 (0xCE), uint 64 (0xCF), int 32 (0xD2).
 _HEAD = struct.Struct(">BHBIBQBi")
 _KEY = struct.Struct(">4xHHxQxi")
 
@@ -38,9 +40,9 @@ def _packer() -> Any:
 
 
 class _Packers(threading.local):
-    """One for each thread, which must not be interrupted in the middle by another. To make one, with its buffer, takes
-    twice as long as to pack the record of a short task.
-    """
+    """One packer for each thread, as a packer must not be used by two at once."""
+
+    # Kept, because to make one, with its buffer, takes twice as long as to pack the record of a short task.
 
     def __init__(self) -> None:
         self.packer = _packer()
@@ -53,7 +55,7 @@ def pack(value: Any) -> bytes:
     """msgpack bytes of a plain value; lone surrogates are kept. ValueError, TypeError, OverflowError: not plain."""
     packed: bytes = _mine.packer.pack(value)
     if len(packed) > _KEPT_BYTES:
-        _mine.packer = _packer()  # it would keep a buffer of that size
+        _mine.packer = _packer()  # the old one would keep a buffer of that size
     return packed
 
 
@@ -61,7 +63,8 @@ def unpack(payload: bytes) -> Any:
     """Unpack a payload. LogError(reason="damaged"): not msgpack, or beyond the limits."""
     size = len(payload)
     try:
-        if size <= _MAX_ITEMS:  # nothing can have more items than there are bytes, and more is not taken by itself
+        # msgpack itself takes no more items than there are bytes: a short payload needs no limits of ours.
+        if size <= _MAX_ITEMS:
             return msgpack.unpackb(payload, unicode_errors="surrogatepass", max_ext_len=0)
         return msgpack.unpackb(
             payload, unicode_errors="surrogatepass", max_array_len=_MAX_ITEMS, max_map_len=_MAX_ITEMS, max_ext_len=0
@@ -84,7 +87,8 @@ def bad_record(name: str) -> LogError:
 
 
 def check_types(values: Sequence[Any], allowed: Sequence[Set[object]], name: str) -> None:
-    """LogError: a value is of none of the types that stand at its place. Rows that were seen before are known."""
+    """Check the types of a record's values against those allowed at each place. LogError: a value has another."""
+    # There is a record for each chunk, and nearly all have the same row of types: it is looked up as a whole.
     row = tuple(map(type, values))
     known = _KNOWN_ROWS.setdefault(name, set())
     if row in known:
@@ -105,7 +109,7 @@ def key(payload: bytes) -> tuple[int, int, int]:
 
 
 def full_key(payload: bytes) -> tuple[int, int, int, int]:
-    """(epoch, round, chunk_id, model_index); the epoch is that of its stamp, modulo 65,536."""
+    """(epoch, round, chunk_id, model_index) of a task's record; the epoch modulo 65,536. LogError: it is too short."""
     try:
         return _KEY.unpack_from(payload)
     except struct.error:
@@ -113,7 +117,7 @@ def full_key(payload: bytes) -> tuple[int, int, int, int]:
 
 
 def task(payload: bytes, least: int, name: str, *, most: int | None = None) -> list[Any]:
-    """Like ``array``, for a record with a head; the round comes without the epoch. LogError."""
+    """Like ``array``, for a record with a head; the round comes without the epoch."""
     values = array(payload, least, name, most=most)
     if not isinstance(values[0], int):
         raise bad_record(name)
@@ -122,5 +126,6 @@ def task(payload: bytes, least: int, name: str, *, most: int | None = None) -> l
 
 
 def stamp(payload: bytes, epoch: int) -> bytes:
-    """Stamp a payload with an epoch, which is stored in the upper half of its round."""
+    """A payload with this epoch in the upper half of its round."""
+    # Workers pack records with 0 there: the one who writes the log knows the epoch.
     return payload[:4] + (epoch & 0xFFFF).to_bytes(2, "big") + payload[6:]

@@ -1,9 +1,8 @@
 """The records of tasks: one dataclass a kind, with ``pack_x(record) -> bytes`` and ``unpack_x(bytes)``.
 
-Workers pack, the supervisor appends the bytes as they are. The records of the job itself (JOB, DOCUMENTS, ROUND, CLOSE)
-are in ``job_records``, the rows of CHUNKS in ``chunk_rows``; all names can be imported from here. The layout is in
-docs/log-format.md. Every ``unpack_x`` raises LogError(reason="damaged") and nothing else. Times ``at`` are
-seconds since the epoch; ``model_index`` counts in the job's models, -1 is none.
+Workers pack records, and the supervisor appends the bytes as they are. The layout is in docs/log-format.md. Every
+``unpack_x`` raises LogError(reason="damaged") and nothing else. ``at`` is in seconds since the epoch, ``model_index``
+an index into the job's models, -1: none. Names of ``job_records`` and ``chunk_rows`` can be imported from here, too.
 """
 
 from __future__ import annotations
@@ -89,16 +88,19 @@ __all__ = [
     "unpack_round",
 ]
 
-# The turn of a CALL: the prompt; a question about an answer that was refused; the rest of an answer that was cut off.
+# What a CALL answers: the prompt; the question after an answer that was refused; a request for the rest of a cut one.
 FIRST, REASK, CONTINUATION = 0, 1, 2
-READ_POSITION = 1  # a flag of RESULT: the map function read chunk.id, chunk.start or chunk.end
-READ_FACTS = 4  # a flag of RESULT: the map function read chunk.fields or chunk.pages
-FROM_INSTANCE = 2  # a flag of RESULT: the value was, or held, a dataclass or pydantic model; it is valid as it stands
+# Flags of RESULT: the map function read chunk.id, chunk.start or chunk.end; it read chunk.fields or chunk.pages; the
+# result was, or held, a dataclass or pydantic instance, and is valid as it is. After an edit of the documents, a result
+# is kept only for a chunk that is the same in what was read.
+READ_POSITION = 1
+READ_FACTS = 4
+FROM_INSTANCE = 2
 
 _T = TypeVar("_T")
 _NONE, _INT, _STR, _NUMBER = type(None), {int}, {str}, {int, float}
 _NAME, _COST = {str, _NONE}, {int, float, _NONE}
-# Of flags, document_id, model, worker_id, attempt, at, duration_ms, usage, cost_usd, calls, reused_calls …
+# Types of flags, document_id, model, worker_id, attempt, at, duration_ms, usage, cost_usd, calls, reused_calls …
 _RESULT_TYPES: tuple[Set[object], ...] = (
     _INT, _STR, _NAME, _INT, _INT, _NUMBER, _NUMBER, {list, _NONE}, _COST, _INT, _INT,
 )  # fmt: skip
@@ -108,15 +110,18 @@ _COUNTS = frozenset({int, bool})
 _USAGE = tuple(Usage.__dataclass_fields__)  # in the order of the format
 _INTENT = struct.Struct(">BB16sBdBQBQBQ")
 _CALL = struct.Struct(">BB16sBdBQBQBQBQBQBQBdBB")
-DIGEST_AT, REUSABLE_AT, REUSABLE = HEAD_BYTES + 2, 112, 0xC3  # in the payload of a CALL, without unpacking it
+# Offsets in the payload of a CALL, for those who index calls without unpacking them; 0xC3 is msgpack's true.
+DIGEST_AT, REUSABLE_AT, REUSABLE = HEAD_BYTES + 2, 112, 0xC3
 
 
 @dataclass(frozen=True, slots=True)
 class IntentRecord:
-    """A call is about to be made. ``digest``: 16 bytes, of the call.
+    """A call that is about to be made. ``digest``: 16 bytes, of the call.
 
-    Input tokens are an estimate, ``bound_tokens`` their upper bound; output tokens are the limit of the call.
+    ``input_tokens`` is an estimate, ``bound_tokens`` an upper bound of it; ``output_tokens`` is the limit of the call.
     """
+
+    # Without a CALL behind it, an intent tells that the call may have been billed: it counts as spent.
 
     round: int
     chunk_id: int
@@ -133,9 +138,9 @@ class IntentRecord:
 class CallRecord:
     """The outcome of a call. ``reusable``: its text may answer an identical call.
 
-    Failed calls and those with ``reuse=False`` are written with ``reusable=False``, in order to settle their intent.
-    ``turn``: what was asked (``FIRST``, ``REASK`` or ``CONTINUATION``). ``cost_usd`` is None where the
-    price is unknown. ``reused``, which the log does not hold: the answer was found there, and not asked for now.
+    Calls that failed, or had ``reuse=False``, are not reusable and only settle their intent. ``turn``: ``FIRST``,
+    ``REASK`` or ``CONTINUATION``. ``cost_usd``: None if the price is unknown. ``reused``, which is not in the log: the
+    answer was found there, and no call was made.
     """
 
     round: int
@@ -155,11 +160,9 @@ class CallRecord:
 
 
 class ResultRecord(NamedTuple):
-    """A finished task. ``result`` is a plain value (``values.normalise``), ``flags`` READ_POSITION | FROM_INSTANCE.
+    """A finished task. ``result``: a plain value (``values.normalise``). ``flags``: of READ_POSITION, READ_FACTS, …"""
 
-    A NamedTuple, unlike the others: there is one per chunk, and a frozen dataclass takes four times as long to create.
-    """
-
+    # A NamedTuple, unlike the others: there is one per chunk, and a frozen dataclass takes four times as long to make.
     round: int
     chunk_id: int
     model_index: int
@@ -200,7 +203,7 @@ class FailureRecord:
 
     @property
     def answers(self) -> tuple[str, ...]:
-        """The answers that the models had given."""
+        """The models' raw answers of the last attempt."""
         found = self.facts.get("answers")
         return tuple(text for text in found if isinstance(text, str)) if isinstance(found, list) else ()
 
@@ -220,7 +223,7 @@ class AttemptRecord:
 
 @dataclass(frozen=True, slots=True)
 class CarryRecord:
-    """A result of an earlier epoch that this key takes over; ``offset``: that of its RESULT."""
+    """A task that takes over the result of an earlier epoch. ``offset``: that of the RESULT."""
 
     round: int
     chunk_id: int
@@ -273,7 +276,7 @@ def pack_result(record: ResultRecord) -> bytes:
 
 
 def pack_result_values(round_: int, chunk_id: int, model_index: int, flags: int, values: tuple[Any, ...]) -> bytes:
-    """The same, of the fields from ``document_id`` on, which stand in the order of the format."""
+    """The payload of a RESULT, from ``values``: the fields from ``document_id`` on, in the order of the format."""
     if not 0 <= flags < 128:
         raise ValueError("flags have 7 bits")
     usage = values[6]
@@ -296,7 +299,7 @@ def unpack_result(payload: bytes) -> ResultRecord:
 
 
 def check_outcome(kind: int, payload: bytes) -> None:
-    """LogError: a RESULT or FAILURE that its CRC vouches for, and that is none all the same."""
+    """Check the layout of a RESULT or FAILURE whose CRC is right. LogError: it is malformed."""
     if kind == RESULT:
         _LAST[0] = payload, _result_values(payload)
     else:
@@ -304,7 +307,8 @@ def check_outcome(kind: int, payload: bytes) -> None:
 
 
 _NOTHING: tuple[bytes | None, list[Any]] = (None, [])
-# Replaced as a whole: who follows a log checks a record, and then takes what was unpacked of it.
+# The last RESULT that was checked, unpacked: whoever follows a log checks a record and then reads it. It is replaced as
+# a whole, as other threads may do the same.
 _LAST = [_NOTHING]
 
 

@@ -1,7 +1,6 @@
-"""Turns what a map function returns into the plain value that is stored, or an error that names the place.
+"""Turns what a map function returns into the plain value that is stored, or an error that names the place."""
 
-Values are normalised before anything else sees them, so that first, resumed and sequential runs agree.
-"""
+# Values are normalised before anything else sees them, so that first, resumed and sequential runs agree.
 
 from __future__ import annotations
 
@@ -40,6 +39,7 @@ def normalise(value: object, path: str = "result") -> Plain:
 
 def _plain(value: Any, path: str, depth: int) -> Plain:
     kind = type(value)
+    # Most values are of exactly these types, and need no further call.
     if kind is str or kind is float or kind is bool or value is None or kind is bytes:
         return value
     if kind is int:
@@ -54,7 +54,8 @@ def _plain(value: Any, path: str, depth: int) -> Plain:
 
 
 def _uncommon(value: Any, path: str, depth: int) -> Plain:
-    """Everything else, by ``isinstance``. The order matters: an IntEnum is an int, a datetime a date."""
+    """The plain form of subclasses and of all other types."""
+    # The order matters: an IntEnum is an int, and an enum of strings a str, but both are stored as enums.
     for kinds, convert in _CONVERSIONS:
         if isinstance(value, kinds):
             return convert(value)
@@ -73,12 +74,13 @@ def _uncommon(value: Any, path: str, depth: int) -> Plain:
 
 
 def _foreign(value: Any, path: str, depth: int) -> Plain:
-    """Values of libraries that are not imported here, recognised by their attributes."""
+    """The plain form of values of libraries that are not imported here; their attributes tell them."""
     kind = type(value)
     if hasattr(kind, "model_fields") and callable(getattr(value, "model_dump", None)):  # pydantic 2
         return _plain(value.model_dump(), path, depth + 1)
     if hasattr(kind, "__fields__") and callable(getattr(value, "dict", None)):  # pydantic 1
         return _plain(value.dict(), path, depth + 1)
+    # ``item()`` of a longdouble is a longdouble again: without the last condition that would never end.
     if kind.__module__ == "numpy" and getattr(value, "shape", None) == () and type(item := value.item()) is not kind:
         return _plain(item, path, depth + 1)
     raise Unstorable(path, kind.__qualname__)

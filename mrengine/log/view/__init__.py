@@ -1,1 +1,1 @@
-"""What a log adds up to, for whoever asks: rounds, outcomes, results, calls, and whether all of it is sound."""
+"""Computes the state of a job from its log: rounds, outcomes, results, calls, batches, and whether the log is sound."""

@@ -1,4 +1,4 @@
-"""The batches of a job, from its log: which calls are wanted, which batches are under way, and what was refused."""
+"""Keeps the state of a job's batches, from its log: calls that are wanted, batches under way, refused calls."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ REFUSED = '{"status":'  # how the text of a CALL begins that holds a refusal
 
 
 class Wanted(NamedTuple):
-    """A REQUEST without an answer. ``tasks``: (round, chunk_id, model_index) of all tasks that want it.
+    """A REQUEST without an answer. ``tasks``: (round, chunk_id, model_index) of all tasks that want the answer.
 
-    ``tokens``: an estimate of its input tokens, ``bound`` their upper bound. ``prefix``: digest and tokens of what may
-    be cached.
+    ``tokens``: an estimate of its input tokens, ``bound`` an upper bound of them. ``prefix``: digest and tokens of the
+    part that may be cached.
     """
 
     offset: int
@@ -38,9 +38,9 @@ class Wanted(NamedTuple):
 
 @dataclass(slots=True)
 class Batched:
-    """A batch, from its records. ``began``: when its intent was written.
+    """A batch as its records describe it. ``began``: when its first record was written.
 
-    ``blind``: the record of the intent is lost, so that any request of its model may be in the batch.
+    ``blind``: its intent is lost, so that any request of its model may be in the batch.
     """
 
     number: int
@@ -58,11 +58,13 @@ class Batched:
 class BatchLedger:
     """The state of all batches; add each record in order.
 
-    ``since``: where the logical run begins that is going on: behind the newest CLOSE that does not only wait.
-    ``refused``: by digest, the CALL of this run that holds a refusal. ``tries``: how many batches of this run have held
-    an unanswered request. ``warmed``: by (model, digest) of a prefix, when an answer last showed that it was written to
-    its provider's cache for an hour, or read from there.
+    ``since``: offset where the present logical run begins, behind the newest CLOSE that does not only wait.
+    ``refused``: by digest, offset of the CALL of this run that holds a refusal. ``tries``: by digest, the number of
+    this run's batches that held a request without answering it. ``warmed``: by (model, digest of a prefix), when an
+    answer last showed that the prefix was in its provider's cache: written for an hour, or read.
     """
+
+    # A logical run may take many processes: each leaves with a CLOSE that says "waiting", and another goes on later.
 
     def __init__(self) -> None:
         self.wanted: dict[bytes, Wanted] = {}
@@ -83,11 +85,12 @@ class BatchLedger:
     # records
 
     def begin_epoch(self, number: int) -> None:
-        """A JOB: what earlier epochs wanted is not sent any more. Their batches under way are still collected."""
+        """Take in a JOB: requests of earlier epochs are not sent any more."""
+        # Their batches under way are still collected: they are paid for, and identical calls may find the answers.
         self._epoch = number
 
     def request(self, frame: Frame) -> None:
-        """A REQUEST. LogError."""
+        """Take in a REQUEST. LogError: it is malformed."""
         record, epoch = unpack_request(frame.payload), full_key(frame.payload)[0]
         known = self.wanted.get(record.digest)
         others = () if known is None or known.epoch != epoch else known.tasks
@@ -98,7 +101,7 @@ class BatchLedger:
         self.wanted[record.digest] = Wanted(frame.offset, epoch, tasks, record.model, *tokens, prefix)
 
     def batch(self, frame: Frame) -> None:
-        """A BATCH. LogError."""
+        """Take in a BATCH. LogError: it is malformed."""
         record = unpack_batch(frame.payload)
         known = self.batches.get(record.number)
         if known is None:
@@ -114,12 +117,12 @@ class BatchLedger:
             return
         known.record = record
         if not known.under_way:
-            if record.state in ("lost", "failed"):  # it was never begun
+            if record.state in ("lost", "failed"):  # it was never begun, and no try of its requests
                 self.tries.subtract(digest for digest in known.digests if digest in self.tries)
             known.digests = ()
 
     def call(self, frame: Frame) -> None:
-        """A CALL settles the request of its digest. LogError."""
+        """Take in a CALL, which settles the request of its digest. LogError: it is malformed."""
         if not self.active:
             return
         digest = digest_in(frame.payload)
@@ -128,7 +131,7 @@ class BatchLedger:
             return
         record = unpack_call(frame.payload)
         if known.prefix[0] and (record.usage.cache_write_1h_tokens or record.usage.cached_tokens):
-            asked_at = record.at - record.latency_ms / 1e3  # of a batch: when it was begun
+            asked_at = record.at - record.latency_ms / 1e3  # for an answer of a batch: when the batch was begun
             prefix = known.model, known.prefix[0]
             self.warmed[prefix] = max(asked_at, self.warmed.get(prefix, 0.0))
         if record.reusable:
@@ -138,7 +141,7 @@ class BatchLedger:
             self.refused[digest] = frame.offset
 
     def close(self, frame: Frame) -> None:
-        """A CLOSE. LogError."""
+        """Take in a CLOSE. LogError: it is malformed."""
         if unpack_close(frame.payload).state != WAITING:
             self.since = frame.end
             self.refused.clear()
@@ -152,8 +155,8 @@ class BatchLedger:
         return [one for one in self.batches.values() if one.under_way]
 
     def sent(self) -> set[bytes]:
-        """Digests that are, or may be, in a batch under way."""
-        # A request that may be in a batch is not sent again: it would be paid twice.
+        """Digests of the requests that are, or may be, in a batch under way."""
+        # A request that may be in a batch is not sent again: it would be paid for twice.
         under_way = self.under_way()
         sent = {digest for one in under_way for digest in one.digests}
         blind = {one.record.model for one in under_way if one.blind}
@@ -165,7 +168,8 @@ class BatchLedger:
         return {digest: one for digest, one in self.wanted.items() if digest not in sent and one.epoch == self._epoch}
 
     def waiting(self, round_: int) -> set[tuple[int, int]]:
-        """(chunk_id, model_index) of the round's tasks that want an answer: running them would only park them again."""
+        """(chunk_id, model_index) of the round's tasks that want an answer."""
+        # They are not run: they would only be parked again.
         mine = (one.tasks for one in self.wanted.values() if one.epoch == self._epoch)
         return {task[1:] for tasks in mine for task in tasks if task[0] == round_}
 

@@ -1,4 +1,4 @@
-"""What the calls of a job add up to: answers to find again, tokens and money spent, the last minute's use."""
+"""Sums up the calls of a job: answers that can be found again, tokens and money spent, the use of the last minute."""
 
 from __future__ import annotations
 
@@ -17,20 +17,23 @@ __all__ = ["CallTotals", "Spent"]
 
 RECENT_S = 60.0
 _SLACK_S = 60.0  # the clocks of workers differ, and calls arrive out of order
+# Only the fixed parts of records are read: a million calls are counted in seconds.
 _INTENT = struct.Struct(">22x2x16sxdxQxQxQ")
 _CALL = struct.Struct(">22x2x16sxdxQxQxQxQxQxQxdBB")
 _DIGEST_PREFIX = struct.Struct("<Q")
-_TRUE = 0xC3
+_TRUE = 0xC3  # of msgpack
 _COUNTS = [name for name in Usage.__dataclass_fields__ if name != "estimated"]  # in the order of the format
 
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """The use of one model: ``calls`` that were answered or settled, with their ``usage``.
+    """The use of one model. ``calls``: those that were answered or settled; ``usage``: their sum.
 
-    ``cost_usd``: None if the price of any call was unknown. ``unanswered`` calls may have been billed, ``bound`` at
-    most. ``longest``: an upper bound of the tokens of the longest prompt among all calls.
+    ``cost_usd``: None if the price of any call was unknown. ``unanswered``: calls that may have been billed;
+    ``bound``: an upper bound of their usage. ``longest``: an upper bound of the tokens of the longest prompt.
     """
+
+    # The longest prompt, because some models have a higher price above a length: a sum of calls is priced by it.
 
     calls: int = 0
     usage: Usage = Usage()  # noqa: RUF009  (frozen: it can be shared)
@@ -41,7 +44,7 @@ class Spent:
 
 
 class _Intent(NamedTuple):
-    """A call without an answer: its reserved tokens, the upper bound of its input, its INTENT's offset, its task."""
+    """A call without an answer. ``offset``: that of its INTENT; ``task``: (round, chunk_id, model_index)."""
 
     at: float
     model: str
@@ -67,14 +70,14 @@ class _Total:
 
     def add(self, counts: list[int], cost: float, estimated: bool) -> None:
         self.calls += 1
-        self.cost += cost
+        self.cost += cost  # NaN, the cost of an unknown price, makes the sum unknown for good
         self.longest = max(self.longest, counts[0])
         self.estimated |= estimated
         self.counts = [one + other for one, other in zip(self.counts, counts, strict=True)]
 
 
 class CallTotals:
-    """Calls and intents of all epochs, as a few numbers each; answers are not held."""
+    """The calls and intents of all epochs, in a few numbers each, without answers."""
 
     def __init__(self) -> None:
         self.prefixes = array("Q")  # of the digests of reusable CALLs, in the order of the log …
@@ -86,7 +89,7 @@ class CallTotals:
         self._recent: deque[tuple[float, str, int, int]] = deque()
 
     def intent(self, frame: Frame) -> None:
-        """Count an INTENT: a call about to be made. LogError: the record is too short."""
+        """Count an INTENT: a call that is about to be made. LogError: the record is too short."""
         try:
             digest, at, inputs, outputs, bound = _INTENT.unpack_from(frame.payload)
             model = self._name(frame.payload, _INTENT.size)
@@ -97,13 +100,13 @@ class CallTotals:
         self.latest = max(self.latest, at)
 
     def call(self, frame: Frame) -> None:
-        """Count a CALL: one answered or settled. LogError: the record is too short."""
+        """Count a CALL: a call that was answered or settled. LogError: the record is too short."""
         try:
             digest, at, *counts, cost, reusable, estimated = _CALL.unpack_from(frame.payload)
             model = self._name(frame.payload, _CALL.size)
         except (struct.error, IndexError, UnicodeDecodeError):
             raise bad_record("CALL") from None
-        # Equal calls have one digest: the answer settles any of their intents, which are alike.
+        # Identical calls have one digest, and their intents are alike: the answer settles the newest.
         if digest in self._open:
             self._open[digest].pop()
             if not self._open[digest]:
@@ -132,7 +135,7 @@ class CallTotals:
         return found
 
     def unanswered(self) -> int:
-        """Calls that may have been billed and have no answer in the log."""
+        """The number of calls that may have been billed and have no answer in the log."""
         return sum(map(len, self._open.values()))
 
     def open_since(self, offset: int) -> dict[tuple[int, int, int], int]:
@@ -141,7 +144,8 @@ class CallTotals:
         return {task: at for at, task in since}
 
     def recent_usage(self, *, now: float, window_s: float = RECENT_S) -> dict[str, list[tuple[float, int, int, int]]]:
-        """{model: [(at, requests, input, output tokens)…]} of the last ``window_s`` (at most 60), in order."""
+        """{model: [(at, requests, input tokens, output tokens)…]} of the last ``window_s`` (at most 60), in order."""
+        # Unanswered calls are among them: the provider may have counted them against its limits.
         since = now - min(window_s, RECENT_S)
         used: dict[str, list[tuple[float, int, int, int]]] = {}
         unanswered = (intent[:4] for intent in self._unanswered())

@@ -1,4 +1,4 @@
-"""Which results of earlier epochs fit into a new one: chunks are matched by what the map function was given."""
+"""Finds results of earlier epochs that a new one may keep: chunks are matched by what the map function was given."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from mrengine.log.view.replay import Epoch
 
 __all__ = ["carried"]
 
-_Place = tuple[int, int, int, bytes]  # chunk id, start, end; the document's fields and pages, as a digest
+_Place = tuple[int, int, int, bytes]  # chunk id, start, end, digest of the document's fields and pages
 
 
 def carried(
@@ -36,13 +36,13 @@ def carried(
 ) -> Iterator[bytes]:
     """Payloads of the CARRY records with which a new epoch takes over the fitting results in the log.
 
-    ``job``, ``documents`` and ``tables`` (payloads of CHUNKS) describe the new epoch; none of it need be in the log. A
-    chunk keeps model and result where text, overlap, document id and map version are the same and the model is still
-    one of the job's; n-th duplicate goes to n-th duplicate, the newest epoch wins. A result whose map function
-    read the chunk's position stays with its id, start and end; one that read its fields or pages, with these. LogError:
-    a record cannot be read.
+    ``job``, ``documents`` and ``tables`` (payloads of CHUNKS) describe the new epoch, which need not be in the log. A
+    chunk keeps model and result if text, overlap, headings, document id and map version are the same and the model is
+    still one of the job's. Where the map function read the chunk's position, or its fields or pages, these must be the
+    same, too. Of equal chunks the n-th keeps the result of the n-th; the newest epoch wins. LogError: a record cannot
+    be read.
     """
-    # By digests alone, and lazily: neither table is held in memory while the two agree.
+    # Chunks are compared by digests, and lazily: neither table is held in memory as long as the two agree.
     models = max(1, len(job.models)) if job.all_models else 1
     taken: set[int] = set()
     for source in reversed(stored.state.epochs):
@@ -60,7 +60,7 @@ def carried(
 def _taken_over(
     stored: ResumeEngine, source: Epoch, job: JobRecord, place: _Place, old_place: _Place
 ) -> Iterator[CarryRecord]:
-    """The results of one old chunk that one new chunk may keep."""
+    """The CARRY records of the results of an old chunk that a new chunk may keep."""
     for model in range(source.models):
         offset = source.index(0).result(old_place[0] * source.models + model)
         if not offset:
@@ -75,7 +75,8 @@ def _taken_over(
 
 
 def _origin(epochs: Sequence[Epoch], offset: int) -> Epoch:
-    """The epoch in which a RESULT was written, whose models its model index refers to."""
+    """The epoch in which a RESULT was written; its model index counts in that epoch's models."""
+    # Not the epoch that is looked at: that may have carried the result over from an earlier one.
     return epochs[bisect_right([epoch.offset for epoch in epochs], offset) - 1]
 
 
@@ -89,7 +90,7 @@ def _model_index(origin: Epoch, job: JobRecord, index: int) -> int | None:
     return job.models.index(models[index])
 
 
-# The document (None: the log lost something, or the row is not of it), the row, what stands above the chunk.
+# The document (None: the log has lost it, or the row does not fit it), the row, what stands above the chunk.
 _Row = tuple[DocumentRow | None, ChunkRow, HeadPlaces]
 
 
@@ -103,7 +104,7 @@ def _stored_rows(reader: LogReader, epoch: Epoch) -> Iterator[_Row]:
         try:
             heads = table.heads(index, row)
         except LogError:
-            known, heads = None, NO_HEADS  # the map function may have been given others: match nothing
+            known, heads = None, NO_HEADS  # what the map function was given is not known: it matches nothing
         yield known, row, heads
 
 
@@ -116,9 +117,9 @@ def _new_rows(documents: Sequence[DocumentRow], tables: Sequence[bytes]) -> Iter
 
 
 def _places(rows: Iterator[_Row]) -> Iterator[tuple[bytes, _Place]]:
-    """(digest of document id, overlap, text and heads; place) of every chunk, in order.
+    """(digest of document id, text, overlap and heads; place) of every chunk, in order.
 
-    Chunks whose document was lost have b"", which no chunk of a new epoch has.
+    The digest is b"" where the document was lost, and equals none of a new epoch.
     """
     last, name, facts = None, b"", b""
     for chunk_id, (document, row, heads) in enumerate(rows):
@@ -136,10 +137,9 @@ def _places(rows: Iterator[_Row]) -> Iterator[tuple[bytes, _Place]]:
 def _matches(
     source: Iterator[tuple[bytes, _Place]], target: Iterator[tuple[bytes, _Place]]
 ) -> Iterator[tuple[_Place, _Place]]:
-    """(position, old position) of every chunk of ``target`` that ``source`` has as well.
-
-    A common prefix needs no memory; it has equally many duplicates on both sides, so counting restarts after it.
-    """
+    """(place, old place) of every chunk of ``target`` that ``source`` has as well."""
+    # As long as both agree, nothing is remembered: each duplicate in this prefix has its partner in it, and the
+    # n-th behind it still goes to the n-th.
     for (digest, place), (old_digest, old_place) in zip(target, source, strict=False):
         if digest != old_digest:
             found = _by_digest(old_digest, old_place, source)
@@ -153,7 +153,8 @@ def _matches(
 def _by_digest(
     digest: bytes, place: _Place, rest: Iterator[tuple[bytes, _Place]]
 ) -> dict[bytes, _Place | deque[_Place]]:
-    """The positions of each digest; a deque only for those that occur more than once."""
+    """The places of each digest."""
+    # A deque only where a digest occurs more than once, as most do not: it takes more memory than the place in it.
     found: dict[bytes, _Place | deque[_Place]] = {digest: place}
     for further, further_place in rest:
         known = found.setdefault(further, further_place)

@@ -1,4 +1,4 @@
-"""The fields and pages of a chunk, by its id, for whoever reads outcomes."""
+"""Finds the fields and pages of a chunk by its id, for results and failures."""
 
 from __future__ import annotations
 
@@ -13,14 +13,18 @@ from mrengine.log.format.job_records import JobRecord
 
 __all__ = ["CUT_SHORT", "FACTS", "UNREAD", "ChunkFacts", "Inputs", "cut_short_of", "unread_facts", "unread_of"]
 
-FACTS = "document_facts"  # of JOB's settings: whether any document has fields or pages
-UNREAD = "unread"  # of JOB's settings: [name, why] of each source that could not be read
-CUT_SHORT = "cut_short"  # of JOB's settings: ids of documents that broke off after chunks of them were given out
+# Keys of JOB's settings: whether any document has fields or pages; [name, why] of each source that could not be read;
+# ids of documents that broke off after chunks of them were given out.
+FACTS = "document_facts"
+UNREAD = "unread"
+CUT_SHORT = "cut_short"
 MOST_UNREAD, UNREAD_CHARS = 10_000, 1000  # what the log keeps of unreadable sources
 
 
 class Inputs(Protocol):
-    """Documents and chunks of an epoch. They grow while a job is followed."""
+    """The documents and chunks of an epoch, which may grow while a job is followed."""
+
+    # What is needed of ``view.replay.Epoch``, without an import of the replay.
 
     job: JobRecord
     documents: list[Batch]
@@ -50,7 +54,9 @@ def cut_short_of(epoch: Inputs | None) -> list[str]:
 
 
 class ChunkFacts:
-    """Fields and pages by chunk. Two reads of the log for each, mostly cached; none if no document has facts."""
+    """Fields and pages by chunk id."""
+
+    # A chunk takes two reads of the log, mostly cached. Where no document has facts, there is none.
 
     def __init__(self, reader: LogReader, epoch: Inputs | None, round_: int = 0) -> None:
         """``reader`` stays the caller's."""
@@ -64,7 +70,7 @@ class ChunkFacts:
         self._names = DocumentNames(self._reader, epoch.documents if epoch else [])
 
     def of(self, chunk_id: int) -> dict[str, Any]:
-        """``fields`` and ``pages`` of an outcome; nothing where there are none, or the log has lost them."""
+        """``fields`` and ``pages`` of a chunk, as a dict; empty if it has none, or the log has lost them."""
         if not self._wanted:
             return {}
         if chunk_id >= len(self._table):
@@ -75,6 +81,7 @@ class ChunkFacts:
             facts = unpack_facts(document.facts)
         except (LogError, IndexError):
             return {}
+        # A chunk of a reduce round is made of results: it has a document's fields, but lies on none of its pages.
         if self._round == 0 and not stands_in(row, document):
             return {}
         fields: Mapping[str, Any] = facts.fields

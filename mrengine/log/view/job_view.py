@@ -1,4 +1,4 @@
-"""One view of a job's log for anyone who looks: replayed once, then continued; no lock, and not a byte is changed."""
+"""The view of a job's log for readers: replayed once, then continued, without a lock or any change."""
 
 from __future__ import annotations
 
@@ -22,11 +22,13 @@ __all__ = ["ResumeEngine"]
 
 
 class ResumeEngine:
-    """A job as its log has it now. ``recovery`` has damage and torn tail, ``state`` the rest.
+    """A job as its log describes it. ``recovery`` has damage and torn tail, ``state`` the rest.
 
     A view is continued in two ways: ``refresh()`` takes whatever has been added, ``catch_up()`` and ``follow()`` stop
     at an offset that the log's writer has announced as durable.
     """
+
+    # A resume once replayed the log four times; docs/decisions/one-view-of-the-log.md says how one replay is enough.
 
     reader: LogReader
     state: Replay
@@ -47,21 +49,21 @@ class ResumeEngine:
         self.state = Replay()
         self.recovery = Recovery(HEADER_BYTES)
         self._durable = HEADER_BYTES  # what a writer has announced
-        # Start, stop and digest of what a writer may still cut back.
+        # Start, stop and digest of the bytes that a writer may still cut back.
         self._tail = HEADER_BYTES, HEADER_BYTES, self._digest(HEADER_BYTES, HEADER_BYTES)
 
     def _reopen(self) -> None:
         before = self.reader
-        self._open()
+        self._open()  # first: if it raises, the view is as it was
         before.close()
 
     @property
     def position(self) -> int:
-        """The end of what was read."""
+        """The offset up to which the log was read."""
         return self.state.end
 
     def refresh(self) -> Recovery:
-        """Read what was added since, and say what the log's end and damage are now. JobNotFound: it was purged."""
+        """Read what was added, and return the log's present end and damage. JobNotFound: it was purged."""
         if not self._stands():
             self._reopen()
         self._walk()
@@ -78,25 +80,28 @@ class ResumeEngine:
         self._tail = start, stop, self._digest(start, stop)
 
     def catch_up(self, durable: int) -> None:
-        """Read up to ``durable``, which the writer that has just opened the log announced. LogError, JobNotFound."""
-        # That writer may have repaired damage or cut the log back, or begun another log: then read everything again.
+        """Read up to ``durable``, which the writer that has just opened the log announced.
+
+        LogError: the log cannot be read. JobNotFound: it was purged.
+        """
+        # That writer may have repaired damage, cut the log back, or begun another log: then everything is read again.
         if self.position > durable or not self._stands():
             self._reopen()
         for _ in self.follow(durable):
             pass
 
     def follow(self, durable: int) -> Iterator[tuple[Frame, bool]]:
-        """The frames up to ``durable``, each with whether it is an outcome that counts; nothing beyond is read."""
+        """(frame, whether it is an outcome that counts) for each frame up to ``durable``; nothing beyond is read."""
         self._durable = max(self._durable, durable)
         if durable > self.position:
             for frame in self.reader.frames(self.position, durable):
                 yield frame, self.state.add(frame)
 
     def _stands(self) -> bool:
-        """Whether the log still begins with what was read of it."""
-        # A writer whose disk fails cuts the log back to what is durable, and another one goes on from there: whatever
-        # was read beyond the newest watermark may be other bytes by now. Damage that was seen is repaired by the next
-        # writer, and then reads differently.
+        """Whether the log still begins with the bytes that were read."""
+        # A writer whose disk fails cuts the log back to what is durable, and another one goes on from there: the bytes
+        # beyond the newest watermark may be other ones by now, and neither size nor newest frame would tell. Damage
+        # that was seen is repaired by the next writer, and then reads differently.
         if self.recovery.damage or not self._is_named():
             return False
         start, stop, digest = self._tail
@@ -127,7 +132,8 @@ class ResumeEngine:
 
     @property
     def complete(self) -> bool:
-        """Whether every task of every round has its result, so that a run would find nothing left to do."""
+        """Whether every task of every round has its result."""
+        # Not whether there is a CLOSE: a job that was killed behind its last result is done, too.
         epoch = self.epoch
         if epoch is None or epoch is not self.state.newest or not epoch.complete:
             return False
@@ -142,16 +148,16 @@ class ResumeEngine:
         return self.index(round_).pending()
 
     def get_pending_chunks(self, round_: int = 0) -> list[int]:
-        """Ids of the chunks that a resume would run: those that have no result, or failed."""
+        """Ids of the chunks that a resume would run: those without a result, failed ones included."""
         return list(dict.fromkeys(chunk_id for chunk_id, _ in self.pending(round_)))
 
     def results(self, round_: int = 0, *, resumed_before: int = 0, result_type: Any = None) -> Results:
-        """The results of a round, lazily, with a descriptor of their own; ``.failures`` has the rest."""
+        """The results of a round, read lazily through a descriptor of their own; ``.failures`` has the rest."""
         index, before = self.index(round_), resumed_before
         return Results(self.reader, index, self.epoch, resumed_before=before, result_type=result_type)
 
     def failures(self, round_: int = 0) -> Sequence[ChunkFailure]:
-        """The failures of a round, lazily."""
+        """The failures of a round, read lazily."""
         return self.results(round_).failures
 
     def chunk_table(self, round_: int = 0) -> ChunkTable:

@@ -1,8 +1,4 @@
-"""Restores documents whose DOCUMENTS record was lost, from what the caller gave again or from the rest of the log.
-
-Outcomes have a document's id, rows of the chunk table its place in the spool, and the digest of each chunk says whether
-its text still stands there.
-"""
+"""Restores documents whose DOCUMENTS record was lost, from what the caller gave again or from the rest of the log."""
 
 from __future__ import annotations
 
@@ -25,7 +21,8 @@ _Chunks = list[tuple[int, ChunkRow]]
 
 
 def lacking_documents(epoch: Epoch, known: Mapping[int, DocumentRow]) -> Iterator[bytes]:
-    """Payloads of DOCUMENTS for lost documents that can be restored, by index."""
+    """Payloads of DOCUMENTS for those lost documents that are ``known``, by index."""
+    # A record holds consecutive documents: their index less their position is the same in a run of them.
     for first, stop in epoch.lost_documents():
         found = (index for index in range(first, stop) if index in known)
         for _, run in groupby(enumerate(found), lambda item: item[1] - item[0]):
@@ -34,7 +31,9 @@ def lacking_documents(epoch: Epoch, known: Mapping[int, DocumentRow]) -> Iterato
 
 
 def restated_documents(stored: ResumeEngine, text: Text) -> dict[int, DocumentRow]:
-    """Lost documents that the rest of the log implies, by index; only those with every chunk in the spool."""
+    """The lost documents that the rest of the log implies, by index; only those with every chunk in the spool."""
+    # Outcomes have a document's id, rows of the chunk table its place in the spool, and by the digest of each chunk it
+    # is known whether its text still stands there.
     lost = stored.epoch.lost_documents() if stored.epoch is not None else []
     if not lost:
         return {}
@@ -71,6 +70,6 @@ def _row(name: str, rows: list[ChunkRow], text: Text) -> DocumentRow | None:
         data = text.read(row.spool_from, row.spool_to)
         if data is None or blake2b(data, digest_size=16).digest() != row.digest:
             return None
-        digest.update(data[end - row.spool_from :])  # without the overlap, which the chunk before it has brought
+        digest.update(data[end - row.spool_from :])  # without the overlap, which was in the chunk before
         end = row.spool_to
     return DocumentRow(name, digest.digest(), rows[0].spool_from, end - rows[0].spool_from, rows[-1].end)

@@ -1,4 +1,4 @@
-"""Compares a job with what its log was started with: what differs, for people and for ``on_mismatch``. Pure."""
+"""Compares a job with the one that its log describes, for messages and for ``on_mismatch``."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def compare(
     stored_documents: Iterable[tuple[str, bytes]] = (),
     new_documents: Iterable[tuple[str, bytes]] = (),
 ) -> Differences:
-    """How the new job differs from the stored one. The documents, (id, digest) each, are only read if needed."""
+    """How the new job differs from the stored one. Documents, (id, digest) each, are only read if the totals differ."""
     others = [*_chunking(stored, new), *_models(stored, new), *_map(stored, new)]
     if stored.documents == new.documents:
         return Differences(tuple(others))
@@ -40,11 +40,12 @@ def compare(
 def _documents(
     stored_documents: Iterable[tuple[str, bytes]], new_documents: Iterable[tuple[str, bytes]]
 ) -> tuple[list[str], bool]:
-    stored, new = dict(stored_documents), dict(new_documents)
+    stored, new = dict(stored_documents), dict(new_documents)  # only here, where something differs, all are in memory
     added = [name for name in new if name not in stored]
     removed = [name for name in stored if name not in new]
     changed = [name for name, digest in stored.items() if new.get(name, digest) != digest]
     lines = [*_named("added", added), *_named("removed", removed), *_named("changed", changed)]
+    # Same ids, same digests, and yet another digest of all: that counts the order.
     return lines or ["the documents come in another order"], bool(added) and not removed and not changed
 
 
@@ -85,11 +86,12 @@ def _map(stored: JobRecord, new: JobRecord) -> Iterator[str]:
 
 
 def _changed_parts(stored: JobRecord, new: JobRecord) -> list[str]:
-    """Which parts of a function or prompt have changed; none if only the Python version has."""
+    """The parts of a function or prompt that have changed; none if the Python version differs."""
     if isinstance(stored.map_source, Mapping) and isinstance(new.map_source, Mapping):
         was, now = stored.map_source, new.map_source
     else:
         was, now = stored.settings.get("map_parts") or {}, new.settings.get("map_parts") or {}
+    # Each minor version of Python has other bytecode: every part would be named.
     if not was or not now or stored.python != new.python:
         return []
     names = [name for name in dict.fromkeys((*was, *now)) if was.get(name) != now.get(name)]

@@ -1,4 +1,4 @@
-"""The state that a log adds up to: epochs, rounds, outcomes, calls. Fed by recovery and by following alike."""
+"""Replays a log: computes epochs, rounds, outcomes and calls from its frames, whether recovered or followed."""
 
 from __future__ import annotations
 
@@ -39,8 +39,10 @@ class Epoch:
     ``documents``: batches, in order, with a hole where a record was lost; ``segments``: where the rows of CHUNKS stand;
     ``indexes``: the outcomes of each round; ``attempts``: kinds of the ATTEMPTs of each task; ``assigned``: the model
     index that an INTENT fixed for a chunk without a result, by (round, chunk_id); ``spool``: the digest that names the
-    spool; ``opened``: the index of the document that is still being read, -1: there is none.
+    spool; ``opened``: the index of the document that is still being read, -1 if there is none.
     """
+
+    # Models by chunk: a task keeps its model over attempts and runs, or it would not find the answers it has paid for.
 
     job: JobRecord
     offset: int
@@ -65,7 +67,7 @@ class Epoch:
 
     @property
     def document_count(self) -> int:
-        """How many documents there are, so far."""
+        """The number of documents so far."""
         if not self.reading:
             return self.job.documents[0]
         return self.documents[-1].first + self.documents[-1].rows if self.documents else 0
@@ -77,7 +79,7 @@ class Epoch:
 
     @property
     def models(self) -> int:
-        """Models that have an outcome of their own for each chunk."""
+        """The number of models that have an outcome of their own for each chunk."""
         return max(1, len(self.job.models)) if self.job.all_models else 1
 
     def index(self, round_: int) -> OutcomeIndex:
@@ -88,13 +90,15 @@ class Epoch:
         return found
 
     def chunks(self, round_: int = 0) -> int:
-        """Rows of a round's chunk table."""
+        """The number of rows of a round's chunk table."""
         segments = self.segments.get(round_)
         return segments[-1].first + segments[-1].rows if segments else 0
 
     def add_documents(self, first: int, rows: Sequence[list[Any]], epoch: int, offset: int) -> None:
-        """Add documents not named by an earlier record. LogError: they differ, or belong to another epoch."""
+        """Add documents that no earlier record names. LogError: one names them, or they are of another epoch."""
         stop = first + len(rows)
+        # Three cases: the rest of the document that was open, further documents while they are read, a lost record that
+        # a later run has restored.
         if 0 <= first == self.opened and len(rows) == 1 and epoch == self.job.epoch:
             self.opened = first if document_row(rows[0]).is_open else -1
             at = bisect_left(self.documents, (first,))
@@ -119,19 +123,20 @@ class Epoch:
         return holes
 
     def read(self, record: ReadRecord) -> None:
-        """All documents are known. LogError: it is not of this epoch, or they were known before."""
+        """Take in a READ: all documents are known. LogError: it is of another epoch, or they were known before."""
         if record.epoch != self.job.epoch or not self.reading:
             raise LogError(f"the documents of epoch {record.epoch} were read before", reason="damaged")
+        # ``spool`` stays as it is: JOB's digest goes on naming it.
         self.job = replace(self.job, documents=record.documents, settings=record.settings)
 
     def forget_rounds(self) -> None:
-        """Drop all later rounds; they will be run again."""
+        """Drop all reduce rounds; they will be run again."""
         for known in (self.segments, self.indexes, self.rounds):
             for round_ in [number for number in known if number]:
                 del known[round_]
 
     def add_segment(self, segment: Segment) -> None:
-        """Add rows. LogError: they do not follow the present ones."""
+        """Add rows of the chunk table. LogError: they do not follow the present ones."""
         if segment.round and segment.first == 0:  # the round is run on other inputs
             for known in (self.segments, self.indexes, self.rounds):
                 known.pop(segment.round, None)
@@ -142,7 +147,7 @@ class Epoch:
         self.index(segment.round).grow(segment.first + segment.rows)
 
     def start_round(self, record: RoundRecord) -> None:
-        """A ROUND: continues a round with the same total and version, else restarts it."""
+        """Take in a ROUND, which continues a round of the same total and version, and restarts any other."""
         known = self.rounds.get(record.round)
         if record.round and known and (known.total, known.version) != (record.total, record.version):
             self.indexes.pop(record.round, None)
@@ -156,10 +161,10 @@ class Epoch:
 
 
 class Replay:
-    """The state; ``add`` every frame in order. ``problems``: (offset, why) of inconsistent records.
+    """The state of a log; ``add`` every frame in order. ``problems``: (offset, why) of inconsistent records.
 
     ``closed``: how the last run ended; None: it goes on, or was interrupted. ``updated``: the newest time of a JOB,
-    ROUND or CLOSE. ``round_offset``: of the newest ROUND 0, where the last run began. ``end``: of the newest frame.
+    ROUND or CLOSE. ``round_offset``: that of the newest ROUND 0, where the last run began. ``end``: of the last frame.
     """
 
     def __init__(self) -> None:
@@ -170,6 +175,7 @@ class Replay:
         self.updated = 0.0
         self.round_offset = 0
         self.problems: list[tuple[int, str]] = []
+        # Two epochs, while a new JOB's chunk table is not complete: until then the one before it counts.
         self._current: Epoch | None = None
         self._newest: Epoch | None = None
         self._gaps = False
@@ -177,7 +183,7 @@ class Replay:
         self._gap_is_last = False
         self._lost: list[tuple[int, int]] = []
         self.end = HEADER_BYTES
-        self._unreadable: set[int] = set()  # outcomes whose CRC vouches for them, and that are none
+        self._unreadable: set[int] = set()  # offsets of outcomes whose CRC is right, but which cannot be unpacked
         self._takers: dict[int, Callable[[Frame], object]] = {
             codec.VOID: self._void,
             codec.JOB: self._job,
@@ -203,7 +209,7 @@ class Replay:
 
     @property
     def repaired(self) -> bool:
-        """Whether records may have been lost."""
+        """Whether damage was repaired, so that records may be lost."""
         return self._gaps
 
     @property
@@ -217,35 +223,33 @@ class Replay:
         A record with a valid CRC that is inconsistent nevertheless is noted in ``problems`` and skipped.
         """
         offset, kind, payload, _ = frame
-        if offset != self.end:
+        if offset != self.end:  # the walk has skipped damage that no writer has repaired yet
             self._lost.append((self.end, offset))
         self.end = offset + OVERHEAD_BYTES + len(payload)
         take = self._takers.get(kind)
         if take is None:
             return False
-        if kind != codec.VOID:
+        if kind != codec.VOID:  # padding may follow a CLOSE; any record says that another run has begun
             self.closed = None
         try:
             return take(frame) is True
         except LogError as error:
-            if not self._gaps:  # after one, records may refer to something lost
+            if not self._gaps:  # behind damage, records may refer to what it has taken
                 self.problems.append((frame.offset, str(error)))
             return False
 
     def add_ahead(self, frame: Frame) -> None:
-        """Take in a frame before those in front of it, which say nothing that it depends on. When its own turn comes,
-        ``pass_over`` it.
-        """
+        """Take in a frame that depends on none of those in front of it; when its turn comes, ``pass_over`` it."""
         end, self.end = self.end, frame.offset
         self.add(frame)
         self.end = end
 
     def pass_over(self, frame: Frame) -> None:
-        """A frame that was added ahead."""
+        """Skip a frame that was added ahead."""
         self.end = frame.end
 
     def _void(self, frame: Frame) -> None:
-        """Padding, or repaired damage."""
+        """Take in a VOID: padding, or what a repair has put in place of damage."""
         if frame.payload[:1] == REPAIRED:
             # The damage may have held the restart of a later round, on other inputs: its outcomes would be mixed.
             self._gaps = self._gap_is_last = True
@@ -283,6 +287,7 @@ class Replay:
         _, kind, payload, _ = frame
         number, round_, chunk_id, model_index = full_key(payload)
         epoch = self._newest
+        # One for each chunk: the common case makes no further call, here and where the index is looked up.
         if epoch is None or number != epoch.number:
             epoch = self._owner(number)
         if kind == codec.CARRY and self._lost and self._is_lost(unpack_carry(payload).offset):
@@ -294,7 +299,8 @@ class Replay:
         return index.put(frame, chunk_id, model_index, readable=readable)
 
     def _is_readable(self, frame: Frame) -> bool:
-        """An outcome that is not closes its own chunk alone, as a failure: the next run takes it up again."""
+        """Whether an outcome can be unpacked."""
+        # One that cannot counts as a failure of its own chunk, which the next run takes up again, and of nothing else.
         if frame.kind == codec.CARRY:
             return unpack_carry(frame.payload).offset not in self._unreadable
         try:
@@ -318,7 +324,8 @@ class Replay:
         self._assign(*key(frame.payload))
 
     def _assign(self, round_: int, chunk_id: int, model_index: int) -> None:
-        """A call was begun: its task keeps its model."""
+        """Note the model of a task whose call was begun."""
+        # With all models there is nothing to keep in round 0: each has tasks of its own.
         if model_index >= 0 and self._newest is not None and (round_ or self._newest.models == 1):
             self._newest.assigned[round_, chunk_id] = model_index
 

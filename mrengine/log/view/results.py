@@ -1,7 +1,4 @@
-"""The outcomes of a round: where each stands in the log, and results and failures as users see them.
-
-Outcomes are lazy sequences in chunk order, read from the log on access: none is held in memory.
-"""
+"""The outcomes of a round: an index of where each stands in the log, and lazy sequences of results and failures."""
 
 from __future__ import annotations
 
@@ -34,7 +31,8 @@ __all__ = ["UNREADABLE", "Failures", "OutcomeIndex", "Results", "failure_of", "r
 
 UNREADABLE = "the record of its outcome cannot be read: the next run of the job runs it again"
 
-# A slot is eight bytes: the offset of its outcome, and a bit that tells a FAILURE; 0: there is none yet.
+# A slot is eight bytes: the offset of its outcome, and a bit for a FAILURE; 0: there is none yet. So a million outcomes
+# take 8 MB, in a process whose memory each forked worker copies.
 _FAILED = 1 << 63
 _OFFSET = _FAILED - 1
 
@@ -58,12 +56,12 @@ class OutcomeIndex:
 
     @property
     def total(self) -> int:
-        """The number of outcomes when the round is done."""
+        """The number of slots: of outcomes, when the round is done."""
         return len(self._slots)
 
     @property
     def chunks(self) -> int:
-        """Chunks in the round."""
+        """The number of chunks in the round."""
         return len(self._slots) // self.models
 
     def grow(self, chunks: int) -> None:
@@ -74,6 +72,7 @@ class OutcomeIndex:
 
     def slot(self, chunk_id: int, model_index: int) -> int:
         """The slot of a task. LogError: the round has no such task."""
+        # With one model the index is not part of the key: a balanced or fallback model may be any of the job's.
         slot = chunk_id if self.models == 1 else chunk_id * self.models + model_index
         if slot >= len(self._slots) or (self.models > 1 and not 0 <= model_index < self.models):
             raise LogError(f"an outcome of chunk {chunk_id}, which the round has not", reason="damaged")
@@ -82,13 +81,14 @@ class OutcomeIndex:
     def put(self, frame: Frame, chunk_id: int, model_index: int, *, readable: bool = True) -> bool:
         """Add a RESULT, FAILURE or CARRY of this round. True: it counts (a second RESULT of a task does not).
 
-        One that is not ``readable`` is a failure of kind "damaged". LogError: the round has no such task.
+        An outcome that is not ``readable`` is a failure of kind "damaged". LogError: the round has no such task.
         """
+        # There is one for each chunk: the common cases, one model and a first RESULT, come first and make no call.
         slot, slots = chunk_id, self._slots
         if self.models > 1 or slot >= len(slots):
             slot = self.slot(chunk_id, model_index)
         known, kind = slots[slot], frame.kind
-        if known and not known & _FAILED:
+        if known and not known & _FAILED:  # the first RESULT was announced, and stays
             return False
         if kind == RESULT and readable and not known:
             slots[slot] = frame.offset
@@ -147,7 +147,7 @@ def _result_offset(frame: Frame) -> int:
 
 
 class _Outcomes(Sequence[_T], Generic[_T]):
-    """Outcomes by position: two numbers each; the rest is read from the log on access."""
+    """Outcomes by position. In memory are two numbers of each; the rest is read from the log on access."""
 
     def __init__(self, reader: LogReader, slots: Sequence[int], offsets: array[int], models: int) -> None:
         self._reader = reader
@@ -183,7 +183,7 @@ class _Outcomes(Sequence[_T], Generic[_T]):
 
 
 class Failures(_Outcomes[ChunkFailure]):
-    """The chunks that have no result, in chunk order; one whose record cannot be read is "damaged", whatever it was."""
+    """The failures of a round, in chunk order; one whose record cannot be read has the kind "damaged"."""
 
     def __init__(self, reader: LogReader, index: OutcomeIndex, epoch: Inputs | None) -> None:
         slots = index.failure_slots()
@@ -193,7 +193,7 @@ class Failures(_Outcomes[ChunkFailure]):
         self._facts = ChunkFacts(reader, epoch, index.round)
 
     def _repr_html_(self) -> str:
-        """For notebooks."""
+        """A table for notebooks."""
         columns = ("chunk_id", "document_id", "model", "kind", "message", "attempts")
         return rows_html(self, columns, caption=f"{len(self):,} failures")
 
@@ -223,10 +223,12 @@ class Results(_Outcomes[ChunkResult]):
         resumed_before: int = 0,
         result_type: Any = None,
     ) -> None:
-        """``epoch`` names the documents of damaged outcomes. Results before the offset ``resumed_before`` are
-        ``resumed``. Each result is rebuilt as ``result_type``; reading one that does not fit raises InvalidResult.
+        """``epoch``: for the facts of chunks, and the documents of damaged outcomes. ``resumed_before``: an offset;
+        results before it are ``resumed``. ``result_type``: what each is rebuilt as; reading one that does not fit
+        raises InvalidResult.
         """
-        own = reader.duplicate()  # stays readable after the caller has closed his, and the folder is gone
+        own = reader.duplicate()  # stays readable after the caller has closed its reader, and the folder is gone
+        # Where all are done, slots are positions: no second number for each is kept.
         complete = index.done == index.total
         slots: Sequence[int] = range(index.total) if complete else index.result_slots()
         super().__init__(own, slots, index.results(), index.models)
@@ -235,11 +237,12 @@ class Results(_Outcomes[ChunkResult]):
         self.failures: Sequence[ChunkFailure] = Failures(own, index, epoch)
 
     def _repr_html_(self) -> str:
-        """For notebooks."""
+        """A table for notebooks."""
         columns = ("chunk_id", "document_id", "model", "result", "cost_usd", "duration_ms")
         return rows_html(self, columns, caption=f"{len(self):,} results")
 
     def _read(self, chunk_id: int, offset: int) -> ChunkResult:
+        # The id is that of the slot: a RESULT that was carried over has the one of its own epoch.
         record = unpack_result(self._payload(offset, RESULT))._replace(chunk_id=chunk_id)
         resumed = offset < self._resumed_before
         return result_of(record, self._result_type, resumed=resumed, facts=self._facts.of(chunk_id))

@@ -1,4 +1,4 @@
-"""Checks a log from end to end: every byte by its CRC, every record by what its kind promises."""
+"""Checks a whole log: every frame by its CRC, every record by unpacking it and by what came before it."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ _OF_TASKS = frozenset({codec.INTENT, codec.CALL, codec.RESULT, codec.FAILURE, co
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """The result of a check. ``records``: how many of each kind, by name. Ranges are byte offsets of the log.
+    """The result of a check. ``records``: the number of each kind, by name. Ranges are byte offsets of the log.
 
     ``damage``: announced bytes that are lost; ``repaired``: ranges that an earlier opening found damaged, saved
     aside and filled, and unreadable records that a later run has replaced; ``problems``: (offset, why) of inconsistent
-    records that no run has replaced; ``torn``: bytes after the end, which were never announced.
+    records that no run has replaced; ``torn``: the number of bytes after the end, which were never announced.
     """
 
     bytes: int
@@ -57,7 +57,8 @@ class Verification:
 
     @property
     def sound(self) -> bool:
-        """Whether nothing announced is lost or unreadable. Repaired parts have been run again since, or will be."""
+        """Whether nothing announced is lost or unreadable."""
+        # Repaired ranges count as sound: what they held has been run again, or will be.
         return not self.damage and not self.problems
 
 
@@ -78,8 +79,9 @@ def verify(job_folder: str | os.PathLike[str]) -> Verification:
             return
         counts[codec.KIND_NAMES[frame.kind] if frame.kind < len(codec.KIND_NAMES) else f"kind {frame.kind}"] += 1
         known = len(state.problems)
+        # Unpacked here as well: a replay reads only the fixed parts of most records.
         try:
-            _UNPACK.get(frame.kind, len)(frame.payload)
+            _UNPACK.get(frame.kind, len)(frame.payload)  # a kind that is not known is allowed, and skipped by readers
             closed = frame.offset if frame.kind == codec.CLOSE else closed
         except LogError as error:
             problems[frame.offset] = str(error)
@@ -90,7 +92,7 @@ def verify(job_folder: str | os.PathLike[str]) -> Verification:
 
     with open_log(job_folder) as reader:
         found = reader.walk(look)
-    for offset, frame in suspects.items():
+    for offset, frame in suspects.items():  # at the end, as what replaces a record stands behind it
         if _is_replaced(frame, state, closed):
             del problems[offset]
             repaired.append((offset, frame.end))
@@ -101,10 +103,12 @@ def verify(job_folder: str | os.PathLike[str]) -> Verification:
 
 
 def _is_replaced(frame: Frame, state: Replay, closed: int) -> bool:
-    """Whether a later record says what this one should have said. ``closed``: where the last readable CLOSE is."""
+    """Whether a later record says what this one should have said. ``closed``: offset of the last readable CLOSE."""
     epoch = state.epoch
     if epoch is None or not epoch.complete:
         return False
+    # A RESULT replaces what was written of its task before; an unreadable DOCUMENTS is replaced when no hole is left;
+    # a later epoch, ROUND or CLOSE replaces the records that describe the job.
     if frame.kind in _OF_TASKS and len(frame.payload) >= HEAD_BYTES:
         round_, chunk, model = key(frame.payload)
         index = epoch.index(round_)
