@@ -156,7 +156,7 @@ def _write_parquet(rows: Rows, path: Path) -> None:
     kinds: dict[str, set[type]] = {}
     for row in rows():
         for name, value in flat(row).items():
-            kinds.setdefault(name, set()).add(type(value))
+            kinds.setdefault(name, set()).add(_kind(value))
     columns = _columns(iter([dict.fromkeys(kinds)]))
     types = {name: _arrow_type(arrow, kinds[name] - {type(None)}) for name in columns}
     schema = arrow.schema([(name, types[name]) for name in columns])
@@ -171,10 +171,21 @@ def _write_parquet(rows: Rows, path: Path) -> None:
         writer.write_table(arrow.Table.from_pylist(batch, schema=schema))
 
 
+class _LongInt(int):
+    """A whole number that a float64 does not hold exactly."""
+
+
+def _kind(value: Any) -> type:
+    if type(value) is not int or abs(value) <= 1 << 53:
+        return type(value)
+    # Results may hold whole numbers up to 2**64 - 1: Arrow takes none beyond its int64, so that column is text.
+    return _LongInt if -(1 << 63) <= value < 1 << 63 else str
+
+
 def _arrow_type(arrow: Any, kinds: set[type]) -> Any:
     if kinds == {bool}:
         return arrow.bool_()
-    if kinds == {int}:
+    if kinds and kinds <= {int, _LongInt}:
         return arrow.int64()
     if kinds and kinds <= {int, float}:  # a column of whole and of broken numbers
         return arrow.float64()

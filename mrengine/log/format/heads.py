@@ -109,6 +109,6 @@ def _digest(value: Any) -> bytes:
 
 def _heads(values: Any) -> tuple[Head, ...]:
     heads = tuple(Head(*map(int, value)) for value in values)
-    if any(head.form > IN_MARKUP for head in heads):
+    if any(not AS_IT_STANDS <= head.form <= IN_MARKUP for head in heads):
         raise LogError("a CHUNKS record has titles in a form that this mrengine does not know", reason="damaged")
     return heads

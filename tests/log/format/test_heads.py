@@ -32,6 +32,7 @@ def test_heads_are_read_from_the_text_and_held_against_their_digest() -> None:
         pytest.param([[10**12, [], []]], id="a number for a digest, of which bytes() makes as many zeros"),
         pytest.param([[b"short", [], []]], id="a digest too short"),
         pytest.param([[bytes(16), [[0, 1, 9]], []]], id="a form of another version"),
+        pytest.param([[bytes(16), [[0, 1, -1]], []]], id="a form of none"),
         pytest.param([[bytes(16), [[0]], []]], id="a place without an end"),
         pytest.param([[bytes(16), []]], id="no header"),
         pytest.param(7, id="no list"),
