@@ -9,7 +9,7 @@ import io
 import pstats
 import time
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, TypeVar, overload
 
@@ -174,29 +174,33 @@ def _generator(function: Any, label: str, target: PerformanceCollector) -> Calla
 
 def _async_generator(function: Any, label: str, target: PerformanceCollector) -> Callable[..., Any]:
     async def profiled(*args: Any, **kwargs: Any) -> AsyncIterator[Any]:
-        # Also while the collector is disabled, which drops the record: there is no ``yield from`` to delegate with.
-        spent = _Spent()
+        # Also by hand while the collector is disabled: there is no ``yield from`` to delegate with.
+        spent = _Spent() if target.enabled else None
         inner = function(*args, **kwargs)
-        step: Callable[[], Any] = inner.__anext__
+        step = inner.asend(None)
         try:
             while True:
                 try:
-                    with spent:
-                        value = await step()
+                    if spent is None:
+                        value = await step
+                    else:
+                        with spent:
+                            value = await step
                 except StopAsyncIteration:
                     return
                 try:
                     sent = yield value
                 except GeneratorExit:
-                    with spent:
+                    with spent or nullcontext():
                         await inner.aclose()
                     raise
                 except BaseException as error:  # noqa: BLE001 - what was thrown in belongs to the wrapped generator
-                    step = functools.partial(inner.athrow, error)
+                    step = inner.athrow(error)
                 else:
-                    step = functools.partial(inner.asend, sent)
+                    step = inner.asend(sent)
         finally:
-            target.record(label, spent.total / 1e6)
+            if spent is not None:
+                target.record(label, spent.total / 1e6)
 
     return profiled
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +122,46 @@ def test_an_asynchronous_generator_is_recorded_once(collector: PerformanceCollec
     assert inspect.isasyncgenfunction(stream)
     assert asyncio.run(read()) == [0, 1, 2]
     assert len(collector) == 1
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_an_asynchronous_generator_keeps_its_protocol(collector: PerformanceCollector, enabled: bool) -> None:
+    """What is sent, thrown in and closed reaches it, and what it raises and cleans up comes back."""
+    collector.enabled = enabled
+    log: list[object] = []
+
+    @profile(collector=collector)
+    async def echo() -> AsyncGenerator[object, object]:
+        try:
+            sent: object = "begun"
+            while True:
+                try:
+                    sent = yield sent
+                except KeyError as error:
+                    sent = repr(error)
+                if sent == "end":
+                    return
+                if sent == "fail":
+                    raise ValueError(sent)
+        finally:
+            log.append("closed")
+
+    async def talk() -> None:
+        stream = echo()
+        log.extend([await anext(stream), await stream.asend(7), await stream.athrow(KeyError("k"))])
+        await stream.aclose()
+        stream = echo()
+        await anext(stream)
+        with pytest.raises(StopAsyncIteration):
+            await stream.asend("end")
+        stream = echo()
+        await anext(stream)
+        with pytest.raises(ValueError, match="fail"):
+            await stream.asend("fail")
+
+    asyncio.run(talk())
+    assert log == ["begun", 7, "KeyError('k')", "closed", "closed", "closed"]
+    assert len(collector) == 3 * enabled
 
 
 @pytest.mark.parametrize("above", [True, False])
