@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -111,16 +111,23 @@ def summarize(
         say(ended(summary.run.summary), quiet=options["quiet"])
         return TOO_MANY_FAILED
     parts = {"all": summary} if together else {name: of_document(summary, name) for name in summary.texts}
-    unread = {error.document_id or error.source for error in summary.run.unread}
-    for name in [document.id for document in documents if not together] or parts:
-        if (name not in parts or not parts[name].text) and name not in unread:  # those are reported as unreadable
-            say(f"{printable(name)}: no summary: {_why_none(summary, None if together else name)}")
+    _say_what_is_missing(summary, parts, None if together else [document.id for document in documents])
     if output is not None:
         _write(parts, output, quiet=options["quiet"], cite=cite)
     with suppress(StdoutClosed):
         _print(parts, as_json=options["as_json"], as_text=output is None and not live, cite=cite)
     _report(summary, quiet=options["quiet"], cite=cite)
     return DONE
+
+
+def _say_what_is_missing(
+    summary: mrengine.Summary, parts: Mapping[str, mrengine.Summary], names: list[str] | None
+) -> None:
+    """Tell which documents have no summary, and why. ``names`` None: there is one summary of all."""
+    unread = {error.document_id or error.source for error in summary.run.unread}
+    for name in names or parts:
+        if (name not in parts or not parts[name].text) and name not in unread:  # those are reported as unreadable
+            say(f"{printable(name)}: no summary: {_why_none(summary, None if names is None else name)}")
 
 
 def _why_none(summary: mrengine.Summary, name: str | None) -> str:
