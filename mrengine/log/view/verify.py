@@ -17,9 +17,9 @@ from mrengine.log.format.job_records import unpack_read
 from mrengine.log.format.packing import HEAD_BYTES, key
 from mrengine.log.view.replay import Replay
 
-__all__ = ["Verification", "verify"]
+__all__ = ["UNPACKERS", "Verification", "verify"]
 
-_UNPACK: dict[int, Callable[[bytes], object]] = {
+UNPACKERS: dict[int, Callable[[bytes], object]] = {
     codec.JOB: task_records.unpack_job,
     codec.DOCUMENTS: task_records.unpack_documents,
     codec.CHUNKS: task_records.unpack_chunks,
@@ -81,7 +81,7 @@ def verify(job_folder: str | os.PathLike[str]) -> Verification:
         known = len(state.problems)
         # Unpacked here as well: a replay reads only the fixed parts of most records.
         try:
-            _UNPACK.get(frame.kind, len)(frame.payload)  # a kind that is not known is allowed, and skipped by readers
+            UNPACKERS.get(frame.kind, len)(frame.payload)  # a kind that is not known is allowed, and skipped by readers
             closed = frame.offset if frame.kind == codec.CLOSE else closed
         except LogError as error:
             problems[frame.offset] = str(error)

@@ -12,30 +12,13 @@ from hypothesis import strategies as st
 
 from mrengine.errors import LogError
 from mrengine.log.format import codec, task_records
-from mrengine.log.format.batch_records import unpack_batch, unpack_request
 from mrengine.log.format.codec import Frame, Header
 from mrengine.log.format.packing import unpack
+from mrengine.log.view.verify import UNPACKERS
 from tests.log.sample import call, failure, intent, job, result
 
 SALT = b"\x01\x02\x03\x04\x05\x06\x07\x08"
 HEADER = Header("j", SALT)
-
-UNPACKERS = {
-    codec.JOB: task_records.unpack_job,
-    codec.DOCUMENTS: task_records.unpack_documents,
-    codec.CHUNKS: task_records.unpack_chunks,
-    codec.ROUND: task_records.unpack_round,
-    codec.INTENT: task_records.unpack_intent,
-    codec.CALL: task_records.unpack_call,
-    codec.RESULT: task_records.unpack_result,
-    codec.FAILURE: task_records.unpack_failure,
-    codec.ATTEMPT: task_records.unpack_attempt,
-    codec.CARRY: task_records.unpack_carry,
-    codec.CLOSE: task_records.unpack_close,
-    codec.NOTE: task_records.unpack_note,
-    codec.REQUEST: unpack_request,
-    codec.BATCH: unpack_batch,
-}
 
 
 @settings(deadline=None)
