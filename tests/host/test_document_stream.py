@@ -5,12 +5,9 @@ from __future__ import annotations
 import io
 import os
 import random
-import signal
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +20,7 @@ from mrengine.host.document_stream import EarlyStart
 from mrengine.host.intake import Intake, is_read_once
 from mrengine.log.view.job_view import ResumeEngine
 from mrengine.log.view.verify import verify
+from tests.host.killed_hosts import kill_hosts
 
 pytestmark = pytest.mark.usefixtures("state_dir")
 PARAGRAPH = "# Visit {0}\n\nThe patient of bed {0} slept well – über Nacht. Nothing else was seen.\n\n\n\n"
@@ -325,6 +323,7 @@ from pathlib import Path
 from tests.host.test_document_stream import SETTINGS, many, paid_for
 from mrengine import MapReduceRunner
 if __name__ == "__main__":
+    print("begins", flush=True)
     MapReduceRunner("killed", drain_s=0.5, **SETTINGS).run(many(Path(sys.argv[1])), paid_for)
 """
 
@@ -343,19 +342,6 @@ def paid_for(chunk: Any, _context: Any) -> list[Any]:
     return [chunk.document_id, chunk.start, chunk.text]
 
 
-def killed_at(seconds: Callable[[], float], times: int, script: Path, path: Path) -> int:
-    """How often a host was killed before it had ended."""
-    begun = 0
-    for _ in range(times):
-        command = [sys.executable, os.fspath(script), os.fspath(path)]
-        host = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": os.getcwd()})
-        time.sleep(seconds())
-        begun += host.poll() is None
-        host.send_signal(signal.SIGKILL)
-        host.wait()
-    return begun
-
-
 @pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.system) for seed in range(1, 60))])
 def test_hosts_that_are_killed_while_they_read(tmp_path: Path, seed: int) -> None:
     """At random instants: nothing is lost, nothing is run twice that was durable, and the chunk table is that of a job
@@ -364,9 +350,11 @@ def test_hosts_that_are_killed_while_they_read(tmp_path: Path, seed: int) -> Non
     script, path = tmp_path / "host.py", tmp_path / "long.md"
     script.write_text(HOST)
     path.write_text(PAGES[:250_000])
-    instants = random.Random(seed)
-    killed_at(lambda: instants.uniform(0.5, 2.5), 2 if seed == 0 else 4, script, path)
-    known = Job("killed").status().done if os.path.exists(Job("killed").folder) else 0
+    kill_hosts(script, path, times=2 if seed == 0 else 4, instants=random.Random(seed))
+    try:
+        known = Job("killed").status().done
+    except JobNotFound:  # all were killed before there was a log
+        known = 0
     done = MapReduceRunner("killed", on_busy="wait", **SETTINGS).run(many(path), paid_for)
     assert done.summary.resumed_chunks >= known
     whole = MapReduceRunner("whole", **SETTINGS).run(many(path), paid_for)

@@ -6,8 +6,6 @@ import math
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -21,6 +19,7 @@ from mrengine.errors import ChunkingError, JobMismatch
 from mrengine.host import prepare, rounds, row_stream
 from mrengine.log.view.job_view import ResumeEngine
 from mrengine.log.view.verify import verify
+from tests.host.killed_hosts import kill_hosts
 from tests.system.processes import wait_for
 
 pytestmark = pytest.mark.usefixtures("state_dir")
@@ -181,6 +180,7 @@ prepare.FIRST_S = prepare.READ_S = 0.0
 from tests.host.test_row_stream import DOCUMENTS, SETTINGS, LONG, documents, span_of
 from mrengine import MapReduceRunner
 if __name__ == "__main__":
+    print("begins", flush=True)
     MapReduceRunner("killed", workers=2, drain_s=0.5, **SETTINGS).run(documents(), span_of)
 """
 
@@ -190,14 +190,7 @@ def test_hosts_that_are_killed_while_they_cut(tmp_path: Path, kills: int) -> Non
     """At random instants; the job ends with the rows and the results of one that nobody killed."""
     script = tmp_path / "host.py"
     script.write_text(HOST)
-    instants = random.Random(20)
-    begun = 0
-    for _ in range(kills):
-        host = subprocess.Popen([sys.executable, os.fspath(script)], env={**os.environ, "PYTHONPATH": os.getcwd()})
-        time.sleep(instants.uniform(0.4, 2.5))
-        begun += host.poll() is None
-        host.kill()
-        host.wait()
+    kill_hosts(script, times=kills, instants=random.Random(20))
     whole = MapReduceRunner("whole", **SETTINGS).run(documents(), span_of)
     done = MapReduceRunner("killed", on_busy="wait", **SETTINGS).run(documents(), span_of)
     assert [one.result for one in done.results] == [one.result for one in whole.results]
