@@ -7,7 +7,7 @@ from itertools import chain, islice
 from typing import Any
 
 from mrengine.log.format.chunk_rows import Batch, DocumentNames
-from mrengine.log.format.job_records import DocumentRow, DocumentsDigest
+from mrengine.log.format.job_records import DocumentRow, DocumentsDigest, document_row
 from mrengine.log.view.job_view import ResumeEngine
 
 __all__ = ["DocumentRows", "digest_of"]
@@ -28,7 +28,8 @@ class DocumentRows(Sequence[DocumentRow]):
             self._batches = tuple(epoch.documents)
             # With a descriptor of its own: the view may be opened anew.
             self._names = DocumentNames(stored.reader.duplicate(), self._batches)
-        self._ahead = iter(self._names)
+        packed = self._names.packed() if isinstance(self._names, DocumentNames) else ()
+        self._ahead = chain.from_iterable(packed)  # packed rows: most are compared, and no object is made of them
         self._alike = 0  # how many of the first rows are those of the log
         self._others: list[DocumentRow] = []
         self.summary: tuple[int, int, bytes] = DocumentsDigest().summary()
@@ -37,10 +38,15 @@ class DocumentRows(Sequence[DocumentRow]):
 
     def append(self, row: DocumentRow) -> None:
         """Add a row."""
-        if not self._others and next(self._ahead, None) == row:
+        if not self._others and self._is_next(row):
             self._alike += 1
         else:
             self._others.append(row)
+
+    def _is_next(self, row: DocumentRow) -> bool:
+        """Whether the log has this row behind those that were found there."""
+        known = next(self._ahead, None)
+        return known is not None and ((known == [*row[:5]] and not row.facts) or document_row(known) == row)
 
     def __len__(self) -> int:
         return self._alike + len(self._others)

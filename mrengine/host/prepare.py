@@ -167,12 +167,15 @@ class Preparation:
         first: returns the driver that has opened the job by then, or None.
         """
         eager = self._parts.settings.strategy == "streaming" and not is_one(document)
+        known = self._refreshed() if existed else None
+        # What a half-read job is given is read while it is compared: there is no need to see first how long it takes.
+        half_read = known is not None and known.epoch is not None and known.epoch.reading
         with self._stage("read"):
-            intake.advance((lambda: bool(intake.rows or intake.opened)) if eager else Pace(READ_S).is_due)
+            read_s = 0.0 if half_read else READ_S
+            intake.advance((lambda: bool(intake.rows or intake.opened)) if eager else Pace(read_s).is_due)
         how: dict[str, Any] = {"first_s": self._first_s, "eager": eager, "stage": self._stage}
         how["may_compare_later"] = self._on_mismatch == "error"
         early = EarlyStart(self._folder, intake, lambda: self._plan(()), **how)
-        known = self._refreshed() if existed else None
         if not early.is_possible(known, document):
             return None
         check_writable(self._folder)

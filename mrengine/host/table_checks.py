@@ -10,11 +10,13 @@ from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from hashlib import blake2b
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from mrengine.errors import LogError
 from mrengine.host.document_rows import DocumentRows
-from mrengine.log.format.chunk_rows import ChunkRow, ChunkTable, rows_array, stands_in
+from mrengine.log.format.chunk_rows import ChunkRow, ChunkTable, DocumentNames, rows_array, stands_in
 from mrengine.log.format.heads import read_heads
 from mrengine.log.format.job_records import DocumentRow
 from mrengine.log.view.job_view import ResumeEngine
@@ -32,6 +34,9 @@ __all__ = [
     "tells_of_others",
 ]
 
+# Places in a DocumentRow, and in a packed one. One without a digest is still being read.
+_DIGEST, _OFFSET, _BYTES = 1, 2, 3
+_ROWS = 4096
 _FAR = (1 << 64) - 1  # stands for the end of a document that is still being read
 
 
@@ -86,9 +91,9 @@ def rows_follow(stored: ResumeEngine, documents: Iterable[DocumentRow]) -> bool:
 
     places = array("Q"), array("Q")
     try:
-        for row in documents:
-            places[0].append(row.spool_offset)
-            places[1].append(_FAR if row.is_open else row.spool_offset + row.n_bytes)
+        for rows in _batches(documents):
+            places[0].extend([row[_OFFSET] for row in rows])
+            places[1].extend([row[_OFFSET] + row[_BYTES] if row[_DIGEST] else _FAR for row in rows])
     except (OverflowError, TypeError):  # its CRC is right, but no writer makes such a record
         return False
     begins, ends = (numpy.array(place, numpy.uint64) for place in places)
@@ -102,6 +107,14 @@ def rows_follow(stored: ResumeEngine, documents: Iterable[DocumentRow]) -> bool:
         if not ((begins[which] <= start) & (start <= stop) & (stop <= ends[which])).all():
             return False
     return True
+
+
+def _batches(documents: Iterable[DocumentRow]) -> Iterable[Sequence[Any]]:
+    """Some thousand rows at a time; those of a log as they are packed, as it may have a million."""
+    if isinstance(documents, DocumentNames):
+        return documents.packed()
+    rows = iter(documents)
+    return iter(lambda: list(islice(rows, _ROWS)), [])
 
 
 def first_row(table: ChunkTable, document: int) -> int:

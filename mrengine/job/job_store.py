@@ -252,7 +252,7 @@ class StampedLog:
 def _open_log(path: Path, job_id: str, durability: Durability, state: Replay, *, strict: bool = False) -> WriteAheadLog:
     if not os.path.lexists(path):
         return WriteAheadLog.create(path, job_id, durability=durability)
-    return WriteAheadLog.open(path, job_id=job_id, strict=strict, durability=durability, visit=state.add)
+    return WriteAheadLog.open(path, job_id=job_id, strict=strict, durability=durability, take=state.add_all)
 
 
 def set_aside(path: Path) -> None:

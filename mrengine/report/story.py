@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mrengine.errors import JobNotFound, LogError
+from mrengine.log.file.recovery import drain
 from mrengine.log.format import batch_records, codec, task_records
 from mrengine.log.format.codec import Frame
 from mrengine.log.view.job_view import ResumeEngine
@@ -322,7 +323,7 @@ def read_story(folder: Path, *, state: str = "") -> Story:
     with ResumeEngine(folder) as stored:
         if stored.epoch is None:
             raise JobNotFound(f"the log in {folder} holds no job yet", job_id=folder.name)
-        stored.reader.walk(reader.add)
+        stored.reader.walk(lambda frames: drain(map(reader.add, frames)))
         reader.finish(running=state == "running")
         story = reader.story
         job = stored.epoch.job

@@ -32,7 +32,7 @@ def frames_of(data: bytes) -> tuple[list[codec.Frame], Recovery]:
     disk = MemoryDisk()
     disk.names["log"] = Inode(bytearray(data))
     frames: list[codec.Frame] = []
-    recovery = walk(Source.over(disk.open("log", 0), disk), frames.append)
+    recovery = walk(Source.over(disk.open("log", 0), disk), frames.extend)
     return frames, recovery
 
 
@@ -154,7 +154,7 @@ def test_damage_is_saved_aside_and_filled_and_the_log_goes_on() -> None:
     wal.append(codec.RESULT, result(0))
     wal.commit()
     seen: list[codec.Frame] = []
-    again = WriteAheadLog.open("log", files=disk, visit=seen.append)
+    again = WriteAheadLog.open("log", files=disk, take=seen.extend)
     assert not again.recovery.damage
     kept = [frame for frame in frames if frame != hit]
     assert [f for f in seen if f.kind != codec.VOID][:-1] == [f for f in kept if f.kind != codec.VOID]

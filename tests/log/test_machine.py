@@ -107,7 +107,7 @@ class JobMachine(RuleBasedStateMachine):
         assert self.lock.try_acquire()
         path, state = self.folder / "log", Replay()
         if path.exists():
-            self.wal = WriteAheadLog.open(path, job_id="j", visit=state.add)
+            self.wal = WriteAheadLog.open(path, job_id="j", take=state.add_all)
             assert not self.wal.recovery.damage
         else:
             self.wal = WriteAheadLog.create(path, "j")

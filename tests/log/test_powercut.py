@@ -62,7 +62,7 @@ class Life:
             self.again(disk, written, announced)
             return
         second = second_reader.read(bytes(disk.names["log"].data))
-        wal = WriteAheadLog.open("log", job_id="j", files=disk, visit=seen.append)
+        wal = WriteAheadLog.open("log", job_id="j", files=disk, take=seen.extend)
         assert second.frames == [(frame.offset, frame.kind, frame.payload) for frame in seen]
         assert (second.end, second.damage) == (wal.recovery.end, list(wal.recovery.damage))
         found = {frame.offset: (frame.kind, frame.payload) for frame in seen if frame.kind != codec.VOID}
@@ -81,7 +81,7 @@ class Life:
         twin.wal = first  # type: ignore[assignment]
         twin.exact = False  # padding may stand where a torn record stood
         disk.before = lambda: twin.cut(disk)
-        wal = WriteAheadLog.open("log", job_id="j", files=disk, visit=frames.append)
+        wal = WriteAheadLog.open("log", job_id="j", files=disk, take=frames.extend)
         twin.written = {f.offset: (f.kind, f.payload) for f in frames if f.kind != codec.VOID}
         twin.wal, twin.exact = wal, True
         twin.live(disk, 2)

@@ -354,7 +354,7 @@ def test_the_second_reader_agrees_on_a_log_that_the_engine_wrote(server: LLMServ
             copy.write_bytes(data)
             second, frames = read(data), []
             with LogReader(copy) as reader:
-                found = reader.walk(frames.append)
+                found = reader.walk(frames.extend)
             kept = [(frame.offset, frame.kind, frame.payload) for frame in frames if frame.offset < found.end]
             assert kept == second.frames
             assert list(found.damage) == second.damage

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 
@@ -71,22 +71,19 @@ class LogReader:
         """
         # Nothing beyond ``stop`` is read: a writer whose disk fails cuts it off, and its bytes may be other ones then.
         end = self.size() if stop is None else stop
-        last: Frame | None = None
-        for frame in self._source.run(start, end):
-            yield frame
-            last = frame
-        position = start if last is None else last.end
-        if stop is not None and position != stop:
-            message = f"{self._path or 'the log'} is damaged after byte {position}"
-            raise LogError(message, reason="damaged", path=self._path, ranges=[(position, stop)])
+        frames = self._source.run(start, end)
+        yield from frames
+        if stop is not None and frames.end != stop:
+            message = f"{self._path or 'the log'} is damaged after byte {frames.end}"
+            raise LogError(message, reason="damaged", path=self._path, ranges=[(frames.end, stop)])
 
     def frames_of(self, kinds: frozenset[int], start: int) -> Iterator[Frame]:
         """The frames of some kinds from ``start`` to the present end of the log; others are skipped unchecked."""
         return self._source.of_kinds(start, self.size(), kinds)
 
-    def walk(self, visit: Callable[[Frame], object] = lambda frame: None, *, after: Recovery | None = None) -> Recovery:
-        """Visit all frames that recovery would keep; the file is not changed. ``after``: continue an earlier walk."""
-        return walk(self._source, visit, after=after)
+    def walk(self, take: Callable[[Iterable[Frame]], object], *, after: Recovery | None = None) -> Recovery:
+        """Pass all frames that recovery would keep to ``take``, as ``recovery.walk`` does; the file is not changed."""
+        return walk(self._source, take, after=after)
 
     def raw(self, start: int, stop: int) -> Iterator[bytes]:
         """The bytes between two offsets, in blocks; fewer if the file ends before. LogError: the disk failed."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from mrengine.errors import LogError
@@ -15,11 +16,12 @@ from mrengine.log.format.codec import (
     Frame,
     Header,
     decode_frame,
+    decode_frames,
     decode_header,
     is_intact,
 )
 
-__all__ = ["Recovery", "Source", "walk"]
+__all__ = ["Recovery", "Run", "Source", "drain", "walk"]
 
 BLOCK_BYTES = 1 << 20
 
@@ -82,28 +84,9 @@ class Source:
             found = decode_frame(self.read(found, offset), 0, offset, self.prefix, self.seed)
         return None if isinstance(found, int) else found
 
-    def run(self, start: int, stop: int) -> Iterator[Frame]:
+    def run(self, start: int, stop: int) -> Run:
         """The valid frames from ``start`` on, up to ``stop`` or the first byte that begins none."""
-        prefix, seed = self.prefix, self.seed
-        while start < stop:
-            want = min(BLOCK_BYTES, stop - start)
-            block = self.read(want, start)
-            at = 0
-            while True:
-                found = decode_frame(block, at, start + at, prefix, seed)
-                if isinstance(found, int):
-                    break
-                yield found
-                at += OVERHEAD_BYTES + len(found.payload)
-            # A frame that goes over the end of the block begins the next one. What is longer than a block, or may be
-            # cut off by the file's end, is read by itself.
-            if found == 0 or at == 0 or len(block) < want:
-                whole = self.frame_at(start + at, stop) if found else None
-                if whole is None:
-                    return
-                yield whole
-                at += OVERHEAD_BYTES + len(whole.payload)
-            start += at
+        return Run(self, start, stop)
 
     def of_kinds(self, start: int, stop: int, kinds: frozenset[int]) -> Iterator[Frame]:
         """The valid frames of some kinds, up to the first bytes that begin no frame.
@@ -144,24 +127,54 @@ class Source:
         return None
 
 
-def walk(
-    source: Source, visit: Callable[[Frame], object] = lambda frame: None, *, after: Recovery | None = None
-) -> Recovery:
-    """Pass every frame of the log, in order, to ``visit``; return where the log ends and what is damaged.
+class Run:
+    """Consecutive frames of a log, to be iterated over once. Then ``end`` is where they end, and ``watermark`` the
+    highest among them.
+    """
 
-    ``after``: the result of an earlier walk, to go on from its end.
+    def __init__(self, source: Source, start: int, stop: int) -> None:
+        self._source, self._stop = source, stop
+        self.end, self.watermark = start, HEADER_BYTES
+
+    def __iter__(self) -> Iterator[Frame]:
+        source, stop = self._source, self._stop
+        prefix, seed = source.prefix, source.seed
+        while self.end < stop:
+            want = min(BLOCK_BYTES, stop - self.end)
+            block = source.read(want, self.end)
+            length, needed, highest = yield from decode_frames(block, self.end, prefix, seed)
+            self.end, self.watermark = self.end + length, max(self.watermark, highest)
+            # A frame that goes over the end of the block begins the next one. What is longer than a block, or may be
+            # cut off by the file's end, is read by itself.
+            if needed == 0 or length == 0 or len(block) < want:
+                whole = source.frame_at(self.end, stop) if needed else None
+                if whole is None:
+                    return
+                yield whole
+                self.end, self.watermark = whole.end, max(self.watermark, whole.watermark)
+
+
+def drain(items: Iterable[object]) -> None:
+    """Take all items and do nothing with them."""
+    deque(items, maxlen=0)
+
+
+def walk(
+    source: Source, take: Callable[[Iterable[Frame]], object] = drain, *, after: Recovery | None = None
+) -> Recovery:
+    """Pass every frame of the log, in order, to ``take``; return where the log ends and what is damaged.
+
+    ``take``: is given the frames up to the next gap at a time, and must iterate over all of them. ``after``: the result
+    of an earlier walk, to go on from its end.
     """
     struck = ((0, HEADER_BYTES),) if source.rescued else ()
     size, before = source.size(), after or Recovery(HEADER_BYTES, damage=struck)
     position, watermark, surveyed = before.end, before.watermark, False
     damage = list(before.damage)
     while True:
-        for frame in source.run(position, size):
-            visit(frame)
-            offset, _, payload, mark = frame
-            position = offset + OVERHEAD_BYTES + len(payload)
-            if mark > watermark:
-                watermark = mark
+        frames = source.run(position, size)
+        take(frames)
+        position, watermark = frames.end, max(watermark, frames.watermark)
         following = source.resync(position + 1, size) if position < size else None
         # The watermarks behind a gap, however far behind, decide whether it is damage or the torn tail. So a log with a
         # gap is read twice from there on; once is enough, as this survey covers all later gaps.
@@ -178,10 +191,10 @@ def walk(
 def _highest_watermark(source: Source, start: int, stop: int) -> int:
     highest, position = HEADER_BYTES, start
     while True:
-        for frame in source.run(position, stop):
-            highest = max(highest, frame.watermark)
-            position = frame.end
-        following = source.resync(position + 1, stop) if position < stop else None
+        frames = source.run(position, stop)
+        drain(frames)
+        highest = max(highest, frames.watermark)
+        following = source.resync(frames.end + 1, stop) if frames.end < stop else None
         if following is None:
             return highest
         position = following

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from types import TracebackType
 from typing import Literal, NoReturn
 
 from mrengine.errors import LogError
 from mrengine.log.file.disk import OsFiles
-from mrengine.log.file.recovery import Recovery, Source, walk
+from mrengine.log.file.recovery import Recovery, Source, drain, walk
 from mrengine.log.file.repair import repair_log
 from mrengine.log.format.codec import (
     HEADER_BYTES,
@@ -88,15 +88,16 @@ class WriteAheadLog:
         job_id: str | None = None,
         strict: bool = False,
         durability: Durability = "fsync",
-        visit: Callable[[Frame], object] = lambda frame: None,
+        take: Callable[[Iterable[Frame]], object] = drain,
         files: OsFiles | None = None,
     ) -> WriteAheadLog:
-        """Open, recover and repair a log. ``visit`` receives every frame; ``recovery`` says what was cut or damaged.
+        """Open, recover and repair a log. ``take`` is given all frames, as by ``walk``; ``recovery`` says what was cut
+        or damaged.
 
         LogError: the file is not the log of this job, or of a newer format; its header is damaged; ``strict``, and
         anything is damaged. In these cases the file is unchanged.
         """
-        # The frames go to ``visit`` during recovery, so that a replay needs no second pass over the file.
+        # The frames go to ``take`` during recovery, so that a replay needs no second pass over the file.
         path, files = os.fspath(path), files or OsFiles()
         try:
             fd = files.open(path, os.O_RDWR)
@@ -108,7 +109,7 @@ class WriteAheadLog:
             if job_id is not None and source.header.job_id != job_id:
                 message = f"{path} is the log of job {source.header.job_id!r}, not of {job_id!r}"
                 raise LogError(message, reason="not_a_log", path=path)
-            recovery = walk(source, visit)
+            recovery = walk(source, take)
             # Before the repair, which writes: whoever asked for strictness finds the evidence as it was.
             if strict and recovery.damage:
                 message = f"{path} is damaged in {len(recovery.damage)} range(s); nothing was changed"

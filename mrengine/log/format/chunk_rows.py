@@ -293,11 +293,16 @@ class DocumentNames:
 
     def batches(self) -> Iterator[tuple[int, tuple[DocumentRow, ...]]]:
         """(index of the first document, all documents) of each record. LogError: a record cannot be read."""
+        for batch, rows in zip(self._batches, self.packed(), strict=True):
+            yield batch.first, tuple(map(document_row, rows))
+
+    def packed(self) -> Iterator[list[list[Any]]]:
+        """The rows of each record, as ``packed_documents`` gives them. LogError: a record cannot be read."""
         for at, batch in enumerate(self._batches):
             rows = self._cache.get(at)  # not added to the cache: whoever reads all batches reads each of them once
             if rows is None:
                 _, rows, _ = packed_documents(self._reader.payload(batch.offset))
-            yield batch.first, tuple(map(document_row, rows))
+            yield rows
 
     def get(self, index: int) -> DocumentRow | None:
         """The document; None: its record was lost."""

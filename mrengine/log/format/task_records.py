@@ -34,6 +34,7 @@ from mrengine.log.format.job_records import (
     unpack_round,
 )
 from mrengine.log.format.packing import HEAD_BYTES, bad_record, check_types, head, pack, task, unpack
+from mrengine.log.format.shapes import Shapes
 from mrengine.log.format.values import Plain, Unstorable
 from mrengine.records import Usage
 
@@ -301,11 +302,13 @@ def unpack_result(payload: bytes) -> ResultRecord:
 def check_outcome(kind: int, payload: bytes) -> None:
     """Check the layout of a RESULT or FAILURE whose CRC is right. LogError: it is malformed."""
     if kind == RESULT:
-        _LAST[0] = payload, _result_values(payload)
+        if not RESULT_SHAPES.match(payload):
+            _LAST[0] = payload, _result_values(payload)
     else:
         unpack_failure(payload)
 
 
+RESULT_SHAPES = Shapes()  # of RESULTs
 _NOTHING: tuple[bytes | None, list[Any]] = (None, [])
 # The last RESULT that was checked, unpacked: whoever follows a log checks a record and then reads it. It is replaced as
 # a whole, as other threads may do the same.
@@ -318,10 +321,12 @@ def _result_values(payload: bytes) -> list[Any]:
         raise bad_record("RESULT")
     del values[15:]
     values[0] &= 0xFFFF
-    check_types(values[3:14], _RESULT_TYPES, "RESULT")
-    usage = values[10]
-    if usage is not None and not (len(usage) == len(_USAGE) and _COUNTS.issuperset(map(type, usage))):
-        raise bad_record("RESULT")
+    if not RESULT_SHAPES.match(payload):
+        check_types(values[3:14], _RESULT_TYPES, "RESULT")
+        usage = values[10]
+        if usage is not None and not (len(usage) == len(_USAGE) and _COUNTS.issuperset(map(type, usage))):
+            raise bad_record("RESULT")
+        RESULT_SHAPES.learn(payload)
     return values
 
 

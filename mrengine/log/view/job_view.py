@@ -75,7 +75,7 @@ class ResumeEngine:
         if self.position > HEADER_BYTES:
             watermark = max(self.recovery.watermark, self._durable)
             after = replace(self.recovery, end=self.position, watermark=watermark)
-        self.recovery = self.reader.walk(self.state.add, after=after)
+        self.recovery = self.reader.walk(self.state.add_all, after=after)
         start, stop = min(self.recovery.watermark, self.position), self.position
         self._tail = start, stop, self._digest(start, stop)
 
@@ -87,8 +87,9 @@ class ResumeEngine:
         # That writer may have repaired damage, cut the log back, or begun another log: then everything is read again.
         if self.position > durable or not self._stands():
             self._reopen()
-        for _ in self.follow(durable):
-            pass
+        self._durable = max(self._durable, durable)
+        if durable > self.position:
+            self.state.add_all(self.reader.frames(self.position, durable))
 
     def follow(self, durable: int) -> Iterator[tuple[Frame, bool]]:
         """(frame, whether it is an outcome that counts) for each frame up to ``durable``; nothing beyond is read."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -15,6 +15,7 @@ from mrengine.log.format.codec import HEADER_BYTES, OVERHEAD_BYTES, Frame
 from mrengine.log.format.job_records import READING, ReadRecord, document_row, packed_documents, unpack_read
 from mrengine.log.format.packing import full_key, key
 from mrengine.log.format.task_records import (
+    RESULT_SHAPES,
     CloseRecord,
     JobRecord,
     RoundRecord,
@@ -160,6 +161,10 @@ class Epoch:
         self.index(record.round).grow(record.total)
 
 
+def _none(chunk_id: int, offset: int) -> bool:
+    return False
+
+
 class Replay:
     """The state of a log; ``add`` every frame in order. ``problems``: (offset, why) of inconsistent records.
 
@@ -192,7 +197,7 @@ class Replay:
             codec.ROUND: self._round,
             codec.INTENT: self._intent,
             codec.CALL: self._call,
-            codec.RESULT: self._outcome,
+            codec.RESULT: self._result,
             codec.FAILURE: self._outcome,
             codec.CARRY: self._outcome,
             codec.ATTEMPT: self._attempt,
@@ -237,6 +242,31 @@ class Replay:
             if not self._gaps:  # behind damage, records may refer to what it has taken
                 self.problems.append((frame.offset, str(error)))
             return False
+
+    def add_all(self, frames: Iterable[Frame]) -> None:
+        """Take in frames that follow one another without a gap, as ``add`` does one by one."""
+        # Of the million frames of a long log, nearly all are the first RESULT of a chunk in the map round. For these,
+        # ``add`` is written out here, without what only others need. All others go to it; they alone may change what
+        # ``first`` depends on.
+        first: Callable[[int, int], bool] | None = None
+        number, match = 0, RESULT_SHAPES.match
+        frame: Frame | None = None
+        try:
+            for frame in frames:
+                offset, kind, payload, _ = frame
+                if kind == codec.RESULT and first is not None and match(payload):
+                    of, round_, chunk_id, _ = full_key(payload)
+                    if of == number and not round_ and first(chunk_id, offset):
+                        continue
+                if first is not None:  # ``end`` is still that of the last frame which ``add`` was given
+                    self.end = offset
+                self.add(frame)
+                epoch, first = self._newest, None
+                if epoch is not None and self.closed is None and not epoch.assigned and 0 in epoch.indexes:
+                    number, first = epoch.number, epoch.indexes[0].put_first
+        finally:
+            if frame is not None:
+                self.end = frame.end
 
     def add_ahead(self, frame: Frame) -> None:
         """Take in a frame that depends on none of those in front of it; when its turn comes, ``pass_over`` it."""
@@ -283,20 +313,29 @@ class Replay:
             if not record.closes:
                 self.round_offset = frame.offset
 
-    def _outcome(self, frame: Frame) -> bool:
-        _, kind, payload, _ = frame
+    def _result(self, frame: Frame) -> bool:
+        payload = frame[2]
         number, round_, chunk_id, model_index = full_key(payload)
         epoch = self._newest
-        # One for each chunk: the common case makes no further call, here and where the index is looked up.
+        # One for each chunk: the common case makes few calls, here and where the index is looked up.
         if epoch is None or number != epoch.number:
             epoch = self._owner(number)
-        if kind == codec.CARRY and self._lost and self._is_lost(unpack_carry(payload).offset):
-            return False
-        readable = self._is_readable(frame)
-        if epoch.assigned and readable and kind != codec.FAILURE:
+        readable = RESULT_SHAPES.match(payload) or self._is_readable(frame)
+        if epoch.assigned and readable:
             epoch.assigned.pop((round_, chunk_id), None)
         index = epoch.indexes.get(round_) or epoch.index(round_)
         return index.put(frame, chunk_id, model_index, readable=readable)
+
+    def _outcome(self, frame: Frame) -> bool:
+        """Take in a FAILURE or CARRY."""
+        number, round_, chunk_id, model_index = full_key(frame.payload)
+        epoch = self._owner(number)
+        if frame.kind == codec.CARRY and self._lost and self._is_lost(unpack_carry(frame.payload).offset):
+            return False
+        readable = self._is_readable(frame)
+        if readable and frame.kind == codec.CARRY:
+            epoch.assigned.pop((round_, chunk_id), None)
+        return epoch.index(round_).put(frame, chunk_id, model_index, readable=readable)
 
     def _is_readable(self, frame: Frame) -> bool:
         """Whether an outcome can be unpacked."""

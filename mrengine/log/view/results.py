@@ -100,6 +100,14 @@ class OutcomeIndex:
         self.done += not failed
         return True
 
+    def put_first(self, chunk_id: int, offset: int) -> bool:
+        """Add a RESULT if it is the first outcome of a chunk, and the chunk is a slot; whether it was added."""
+        if chunk_id >= len(self._slots) or self._slots[chunk_id] or self.models > 1:
+            return False
+        self._slots[chunk_id] = offset
+        self.done += 1
+        return True
+
     def result(self, slot: int) -> int:
         """Offset of the RESULT of a slot; 0: none."""
         value = self._slots[slot]

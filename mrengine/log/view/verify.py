@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from mrengine.errors import LogError
 from mrengine.log.file.reader import open_log
+from mrengine.log.file.recovery import drain
 from mrengine.log.file.repair import REPAIRED
 from mrengine.log.format import codec, task_records
 from mrengine.log.format.batch_records import unpack_batch, unpack_request
@@ -91,7 +92,7 @@ def verify(job_folder: str | os.PathLike[str]) -> Verification:
             suspects[frame.offset] = frame
 
     with open_log(job_folder) as reader:
-        found = reader.walk(look)
+        found = reader.walk(lambda frames: drain(map(look, frames)))
     for offset, frame in suspects.items():  # at the end, as what replaces a record stands behind it
         if _is_replaced(frame, state, closed):
             del problems[offset]

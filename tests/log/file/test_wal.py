@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def records(path: str, disk: MemoryDisk | None = None) -> dict[int, bytes]:
     """Offset → payload of what an opening keeps, padding left out."""
     seen: list[Frame] = []
-    WriteAheadLog.open(path, files=disk, visit=seen.append).close()
+    WriteAheadLog.open(path, files=disk, take=seen.extend).close()
     return {frame.offset: frame.payload for frame in seen if frame.kind != codec.VOID}
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import random
 import resource
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -51,6 +53,35 @@ def test_part_of_a_frame_says_how_much_is_missing(payload: bytes) -> None:
     for size in range(len(data)):
         expected = codec.OVERHEAD_BYTES if size < codec.OVERHEAD_BYTES else len(data)
         assert codec.decode_frame(data[:size], 0, 512, HEADER.prefix, HEADER.seed) == expected
+
+
+@settings(deadline=None)
+@given(st.lists(st.binary(max_size=60), max_size=6), st.integers(0, 400), st.integers(0, 400), st.integers(1, 255))
+def test_the_frames_of_a_block_are_those_that_are_found_one_by_one(
+    payloads: list[bytes], size: int, at: int, flip: int
+) -> None:
+    """Wherever the block ends, and whichever byte of it is damaged."""
+    block, offset = b"", 5000
+    for kind, payload in enumerate(payloads):
+        here = offset + len(block)
+        block += codec.encode_frame(HEADER.prefix, HEADER.seed, here, 512 + kind, kind, payload)
+    changed = bytearray(block[:size])
+    if at < len(changed):
+        changed[at] ^= flip
+    block = bytes(changed)
+    expected, position = [], 0
+    while isinstance(
+        found := codec.decode_frame(block, position, offset + position, HEADER.prefix, HEADER.seed), Frame
+    ):
+        expected.append(found)
+        position += codec.OVERHEAD_BYTES + len(found.payload)
+    end: list[Any] = []
+
+    def frames() -> Iterator[Frame]:
+        end.extend((yield from codec.decode_frames(block, offset, HEADER.prefix, HEADER.seed)))
+
+    assert list(frames()) == expected
+    assert end == [position, found, max((one.watermark for one in expected), default=0)]
 
 
 def test_a_length_above_the_cap_is_not_believed() -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mrengine.errors import JobNotFound, LogError
@@ -19,6 +20,7 @@ from mrengine.log.format import codec
 from mrengine.log.format import task_records as r
 from mrengine.log.format.codec import Frame
 from mrengine.log.format.packing import stamp
+from mrengine.log.format.shapes import LEARN_EVERY
 from mrengine.log.view.job_view import ResumeEngine
 from mrengine.log.view.replay import Replay
 from mrengine.log.view.results import OutcomeIndex
@@ -285,6 +287,87 @@ def test_a_reader_follows_what_is_announced_and_reads_nothing_beyond(wal: WriteA
             position = durable
             assert state.epoch is not None
             assert state.epoch.index(0).done == chunk + 1
+
+
+EVENTS: dict[str, Callable[[int], tuple[int, bytes]]] = {
+    "result": lambda n: (codec.RESULT, result(n, value="x")),
+    "long result": lambda n: (codec.RESULT, result(n, value="x" * 300)),
+    "later round": lambda n: (codec.RESULT, result(n, value="x", round_=1)),
+    "other epoch": lambda n: (codec.RESULT, stamp(result(n, value="x"), 7)),
+    "unreadable": lambda n: (codec.RESULT, result(n)[:-2] + b"\xc1\xc1"),
+    "failure": lambda n: (codec.FAILURE, failure(n)),
+    "begun": lambda n: (codec.INTENT, intent(f"q{n}", n)),
+    "answer": lambda n: (codec.CALL, call(f"q{n}", n)),
+    "padding": lambda n: (codec.VOID, bytes(n)),
+    "repair": lambda n: (codec.VOID, b"\1"),
+    "close": lambda n: (codec.CLOSE, r.pack_close(r.CloseRecord(9.0, "done", {}))),
+    "round": lambda n: (codec.ROUND, r.pack_round(r.RoundRecord(0, 1.5, 30, "v1"))),
+    "reduce": lambda n: (codec.ROUND, r.pack_round(r.RoundRecord(1, 1.5, 30, str(n % 3)))),
+    "job": lambda n: (codec.JOB, r.pack_job(job(epoch=n % 2))),
+    "rows": lambda n: (codec.CHUNKS, stamp(r.pack_chunks(0, 30 + n % 3, row()), n % 2)),
+}
+EVENT = st.tuples(st.sampled_from([*EVENTS, *["result"] * 15]), st.integers(0, 31))
+
+
+@given(st.lists(EVENT, max_size=40), st.integers(1, 3), st.integers(4, 60))
+@example([("close", 0), ("result", 1)], 1, 60)
+@example([("begun", 1), ("result", 1)], 1, 60)
+@example([("result", 1), ("later round", 2), ("other epoch", 3), ("result", 1), ("result", 31)], 1, 60)
+@settings(max_examples=100, deadline=None)
+def test_frames_that_are_taken_in_together_add_up_to_the_same(
+    history: list[tuple[str, int]], models: int, lost: int
+) -> None:
+    """As one by one: outcomes, epochs, problems, how the last run ended, and where the next frame is expected."""
+    for chunk in range(LEARN_EVERY):
+        r.check_outcome(codec.RESULT, result(chunk, value="x"))
+    assert r.RESULT_SHAPES.match(result(0, value="y"))
+    disk = MemoryDisk()
+    wal = WriteAheadLog.create("log", "j", files=disk)
+    begin(wal, "x" * 30, record=job(all_models=models > 1, models=[("m", "p")] * models))
+    for what, number in history:
+        wal.append(*EVENTS[what](number))
+    wal.commit()
+    with LogReader("log", files=disk) as reader:
+        frames = list(reader.frames())
+    together, single = Replay(), Replay()
+    for part in (frames[:lost], frames[lost + 1 :], []):
+        together.add_all(iter(part))
+        for frame in part:
+            single.add(frame)
+    assert facts(together) == facts(single)
+
+
+def facts(state: Replay) -> Any:
+    """What a replay has found."""
+    epochs = [(epoch.offset, epoch.segments, epoch.rounds, epoch.assigned) for epoch in state.epochs]
+    indexes = [
+        (round_, index._slots, index.done, index.failed)
+        for epoch in state.epochs
+        for round_, index in sorted(epoch.indexes.items())
+    ]
+    ends = state.closed, state.end, state.updated, state.round_offset, state.problems, state._lost, state._unreadable
+    return epochs, indexes, ends, state.repaired, state.call_totals.spent(), state.epoch and state.epoch.offset
+
+
+def test_what_was_taken_in_before_the_disk_failed_is_not_taken_twice() -> None:
+    """A view that goes on later begins behind it."""
+    disk = MemoryDisk()
+    wal = WriteAheadLog.create("log", "j", files=disk)
+    begin(wal)
+    for chunk in range(3):
+        wal.append(codec.RESULT, result(chunk))
+    wal.commit()
+    with LogReader("log", files=disk) as reader:
+        frames = list(reader.frames())
+
+    def failing() -> Iterator[Frame]:
+        yield from frames[:6]
+        raise LogError("no disk", reason="io")
+
+    state = Replay()
+    with pytest.raises(LogError):
+        state.add_all(failing())
+    assert (state.end, state.epoch and state.epoch.index(0).done) == (frames[5].end, 2)
 
 
 def test_a_reader_that_is_reported_of_more_than_there_is_says_so(wal: WriteAheadLog, tmp_path: Path) -> None:
