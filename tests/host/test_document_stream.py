@@ -284,7 +284,7 @@ def test_the_thread_of_the_spool_lives_only_while_text_is_cut(monkeypatch: pytes
     else:
         assert len(runner.run([Document("long", Pages())], text_of).results) == len(heard)
     assert any(begun)
-    assert heard
+    assert heard or fails
     assert not any(heard)
     assert threads() == []
 
