@@ -37,6 +37,7 @@ __all__ = [
 ]
 
 _MOST_HEADS = 1 << 15  # sets of headings in one record
+_FEW = 64  # characters
 
 
 def chunk_records(
@@ -135,7 +136,7 @@ def rows_of(
         data = piece.text.encode("utf-8", "surrogatepass")
         overlap = piece.overlap
         position += len(data) - _bytes(piece.text[:overlap]) if overlap else len(data)
-        if (piece.text[overlap:] if overlap else piece.text).isspace():  # no call is made for nothing but blanks
+        if _is_blank(piece.text, overlap):  # no call is made for nothing but blanks
             blank()
             continue
         row = ChunkRow(
@@ -242,6 +243,12 @@ def append_inputs(spool: Path, round_: int, inputs: Sequence[tuple[int, str]]) -
     size = MAX_ROWS * ROW_BYTES
     for at in range(0, len(rows), size):
         yield codec.CHUNKS, pack_chunks(round_, at // ROW_BYTES, bytes(rows[at : at + size]))
+
+
+def _is_blank(text: str, start: int) -> bool:
+    """Whether there is nothing but blanks from a place on."""
+    # Nearly always a few characters tell: all of them would be a copy of the chunk.
+    return text[start : start + _FEW].isspace() and text[start:].isspace()
 
 
 def _bytes(text: str) -> int:

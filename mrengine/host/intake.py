@@ -140,8 +140,7 @@ class Intake:
             return None
         self.has_text = self.has_text or not (not piece or piece.isspace())
         data = piece.encode("utf-8", "surrogatepass")
-        self.spool.write(data)
-        opened.digest.update(data)
+        self.spool.write_part(data, opened.digest)
         opened.n_bytes += len(data)
         opened.n_chars += len(piece)
         return piece
@@ -156,6 +155,7 @@ class Intake:
                 self.spool.take_back(opened.offset)
                 return
             self.cut_short.append(name)
+        self.spool.catch_up()
         facts = _facts(opened.source, self.reading.pages)
         row = DocumentRow(name, opened.digest.digest(), opened.offset, opened.n_bytes, opened.n_chars, facts)
         opened.row = self._read(row)

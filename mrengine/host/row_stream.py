@@ -25,15 +25,16 @@ Numbered = tuple[int, bytes, int]  # a record, and the number by which ``is_in``
 
 
 class Pace:
-    """Decides when to stop cutting and hand over the rows: by the thread's CPU time, and at last by the clock.
+    """Decides when to stop cutting and hand over the rows: by the process's CPU time, and at last by the clock.
 
-    CPU time, so that on a busy machine a slice still makes rows; the clock, for a source that has to be waited for.
+    CPU time, so that on a busy machine a slice still makes rows; of the process, as the thread that digests and writes
+    does a part of the reading; the clock, for a source that has to be waited for.
     """
 
     def __init__(
         self,
         first_s: float,
-        clock: Callable[[], float] = time.thread_time,
+        clock: Callable[[], float] = time.process_time,
         wall: Callable[[], float] = time.monotonic,
     ) -> None:
         self._clock, self._wall, self._slice_s = clock, wall, SLICE_S
@@ -54,7 +55,7 @@ class Pace:
         left = self._due - self._clock()
         if left <= 0 or now >= self._latest:
             return True
-        self._wall_due = now + left  # a thread's own time costs ten times as much to ask for as the clock's
+        self._wall_due = now + left  # CPU time costs ten times as much to ask for as the clock's
         return False
 
     def next(self) -> None:

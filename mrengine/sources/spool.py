@@ -10,10 +10,11 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from mrengine.errors import ConfigError, SourceError
 from mrengine.private import open_file
+from mrengine.sources.part_writer import PartWriter
 
 __all__ = ["Spool", "SpoolReader", "Text", "name_again", "not_kept", "spool_name", "sweep_spools", "whole_surrogates"]
 
@@ -64,7 +65,10 @@ class Spool:
         self._path = folder / f"spool.{os.getpid()}-{secrets.token_hex(4)}.new"
         self._file: BinaryIO | None = None
         self._error: OSError | None = None
+        self._broken: OSError | None = None  # the error of a part
+        self._parts = PartWriter(self._write_part)
         self.size = 0  # bytes that were added
+        self._readable = 0  # bytes that were flushed
         self._published = False
         try:
             self._file = _locked_file(self._path)
@@ -90,6 +94,8 @@ class Spool:
     def write(self, data: bytes) -> int:
         """Add a part of a document; returns its offset."""
         at = self.size
+        if self._parts.is_behind:
+            self.catch_up()
         self.size += len(data)
         if self._file is not None:
             try:
@@ -98,10 +104,36 @@ class Spool:
                 self._failed(error)
         return at
 
+    def write_part(self, data: bytes, digest: Any) -> None:
+        """Add a part of a long document, and update its digest: both are done when ``catch_up()`` or ``flush()`` has
+        returned, and a full disk is an error by then.
+        """
+        self._look()
+        self.size += len(data)
+        self._parts.add(data, digest)
+
+    def catch_up(self) -> None:
+        """Wait until all parts are in the file and in their digests."""
+        self._parts.finish()
+        self._look()
+
+    def _write_part(self, data: bytes) -> None:
+        # Perhaps in another thread: what is to be done about an error is for the thread that reads.
+        if self._file is not None and self._broken is None:
+            try:
+                self._file.write(data)
+            except OSError as error:
+                self._broken = error
+
+    def _look(self) -> None:
+        if self._broken is not None and self._error is None:
+            self._failed(self._broken)
+
     def take_back(self, offset: int) -> None:
         """Forget everything from an offset on: the document there could not be read to its end."""
         self.flush()
         self.size = offset
+        self._readable = min(self._readable, offset)
         if self._file is not None:
             try:
                 self._file.seek(offset)
@@ -156,15 +188,18 @@ class Spool:
 
     def flush(self) -> None:
         """Make everything that was added readable at ``path``."""
+        self.catch_up()
         if self._file is not None:
             try:
                 self._file.flush()
+                self._readable = self.size
             except OSError as error:
                 self._failed(error)
 
     def read(self, start: int, stop: int) -> bytes | None:
         """Bytes that were added. None: the file has failed, or does not have that many."""
-        self.flush()
+        if stop > self._readable:
+            self.flush()
         return None if self._file is None else _read(self._file.fileno(), start, stop)
 
     def is_alike(self, place: Path) -> bool:
@@ -179,6 +214,7 @@ class Spool:
 
     def discard(self) -> None:
         """Remove the file, if it was not published."""
+        self._parts.stop()
         file, self._file = self._file, None
         if file is not None:
             with suppress(OSError):
@@ -299,6 +335,8 @@ def whole_surrogates(pieces: Iterable[str]) -> Iterator[str]:
 
 def _joined(text: str) -> str:
     # Two halves that stand apart (as "\ud83d" + "\ude00") would be encoded, and digested, as two characters.
+    if text.isascii():
+        return text
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:

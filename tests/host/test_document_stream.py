@@ -20,6 +20,8 @@ from mrengine.host.document_stream import EarlyStart
 from mrengine.host.intake import Intake, is_read_once
 from mrengine.log.view.job_view import ResumeEngine
 from mrengine.log.view.verify import verify
+from mrengine.sources import part_writer
+from mrengine.sources.part_writer import PartWriter
 from tests.host.killed_hosts import kill_hosts
 
 pytestmark = pytest.mark.usefixtures("state_dir")
@@ -30,12 +32,15 @@ PAGES = "".join(PARAGRAPH.format(i) for i in range(8000))  # more than a block o
 
 @pytest.fixture
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is read before the first rows are given out, and few rows are ahead of the workers."""
+    """Nothing is read before the first rows are given out, few rows are ahead of the workers, and a long document is
+    digested and written in a thread.
+    """
     monkeypatch.setattr(prepare, "READ_S", 0.0)
     monkeypatch.setattr(prepare, "FIRST_S", 0.0)
     monkeypatch.setattr(row_stream, "SLICE_S", 0.001)
     monkeypatch.setattr(row_stream, "LONGEST_S", 0.002)
     monkeypatch.setattr(rounds, "AHEAD", 50)
+    monkeypatch.setattr(part_writer, "BATCH_BYTES", 1 << 14)
 
 
 def text_of(chunk: Any, _context: Any) -> list[Any]:
@@ -237,6 +242,51 @@ def test_the_rows_of_the_log_are_run_while_the_documents_are_compared(
     assert verify(Job("left").folder).problems == ()
 
 
+@pytest.mark.usefixtures("at_once")
+@pytest.mark.parametrize("fails", [False, True])
+def test_the_thread_of_the_spool_lives_only_while_text_is_cut(monkeypatch: pytest.MonkeyPatch, fails: bool) -> None:
+    """Not while the caller's functions hear of outcomes, nor after the run, however it ends."""
+    begun: list[bool] = []
+    heard: list[list[str]] = []
+
+    def threads() -> list[str]:
+        return [thread.name for thread in threading.enumerate() if thread.name == "mrengine-spool"]
+
+    def pieces() -> Iterator[str]:
+        for at in range(0, len(PAGES), 10_000):
+            if fails and at > 400_000:
+                raise KeyError("the caller's own")
+            yield PAGES[at : at + 10_000]
+
+    start = PartWriter._start
+
+    def started(writer: PartWriter) -> bool:
+        begun.append(start(writer))
+        return begun[-1]
+
+    monkeypatch.setattr(PartWriter, "_start", started)
+
+    class Pages(io.StringIO):
+        def __init__(self) -> None:
+            super().__init__()
+            self._pieces = pieces()
+
+        def read(self, _size: int | None = -1) -> str:
+            return next(self._pieces, "")
+
+    runner = MapReduceRunner("threads", **{**SETTINGS, "target_tokens": 2000})
+    runner.on("chunk:processed", lambda _event: heard.append(threads()))
+    if fails:
+        with pytest.raises(KeyError, match="the caller's own"):
+            runner.run([Document("long", Pages())], text_of)
+    else:
+        assert len(runner.run([Document("long", Pages())], text_of).results) == len(heard)
+    assert any(begun)
+    assert heard or fails
+    assert not any(heard)
+    assert threads() == []
+
+
 class BreaksOff(io.RawIOBase):
     """A file whose disk fails after so many bytes."""
 
@@ -316,6 +366,8 @@ def test_what_is_read_in_a_moment_is_read_first(monkeypatch: pytest.MonkeyPatch)
 HOST = """
 import sys, time
 from mrengine.host import document_stream, prepare, row_stream, rounds
+from mrengine.sources import part_writer
+part_writer.BATCH_BYTES = 1 << 14
 prepare.FIRST_S = prepare.READ_S = document_stream.COMPARE_S = 0.0
 row_stream.SLICE_S = row_stream.LONGEST_S = 0.004
 rounds.AHEAD = 200

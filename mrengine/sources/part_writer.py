@@ -1,0 +1,93 @@
+"""Digests and writes the parts of a long document in a thread of its own, while the caller cuts what it has read."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from queue import SimpleQueue
+from typing import Any
+
+__all__ = ["PartWriter"]
+
+BATCH_BYTES = 1 << 20  # of parts that are handed over together: each time the thread needs the interpreter once more
+AHEAD = 3  # batches that may wait for the thread
+
+_Part = tuple[bytes, Any]  # with the hash object that it goes into
+
+
+class PartWriter:
+    """Updates digests with parts, and writes them, in their order.
+
+    Hashes and writes let go of the interpreter, so the caller loses little by them. The thread begins with the first
+    full batch, and ends with ``finish()`` or ``stop()``: there is none for a short document, and none between what
+    the caller makes of one piece of text and the next. ``write`` is called in either thread.
+    """
+
+    def __init__(self, write: Callable[[bytes], object]) -> None:
+        self.is_behind = False  # whether there may be parts that are not written
+        self._write = write
+        self._parts: list[_Part] = []  # those that the thread does not have
+        self._n_bytes = 0
+        self._thread: threading.Thread | None = None
+        self._batches: SimpleQueue[list[_Part] | None] = SimpleQueue()
+        self._room = threading.Semaphore(AHEAD)
+        self._error: BaseException | None = None  # of the thread
+
+    def add(self, data: bytes, digest: Any) -> None:
+        """Take a part. Waits where the thread is far behind."""
+        self.is_behind = True
+        self._parts.append((data, digest))
+        self._n_bytes += len(data)
+        if self._n_bytes >= BATCH_BYTES:
+            if self._thread is None and not self._start():
+                self._do(self._taken())
+            else:
+                self._room.acquire()
+                self._batches.put(self._taken())
+
+    def finish(self) -> None:
+        """Do all that is left, and end the thread. Raises what has been raised in it."""
+        self.stop()
+        error, self._error = self._error, None
+        if error is not None:
+            raise error
+        self._do(self._taken())  # less than a batch: done before another thread would have begun
+        self.is_behind = False
+
+    def stop(self) -> None:
+        """End the thread when it has done what was handed over."""
+        if self._thread is not None:
+            self._batches.put(None)
+            if self._thread.is_alive():  # in a process that the caller has forked it is not
+                self._thread.join()
+            self._thread = None
+
+    def _taken(self) -> list[_Part]:
+        parts, self._parts, self._n_bytes = self._parts, [], 0
+        return parts
+
+    def _start(self) -> bool:
+        """Begin a thread. False: the system has none to give."""
+        # With a queue of its own: an exception in stop(), as by Ctrl-C, may leave something in the one before.
+        self._batches, self._room = SimpleQueue(), threading.Semaphore(AHEAD)
+        what = (self._batches, self._room)
+        self._thread = threading.Thread(target=self._work, args=what, name="mrengine-spool", daemon=True)
+        try:
+            self._thread.start()
+        except RuntimeError:
+            self._thread = None
+        return self._thread is not None
+
+    def _work(self, batches: SimpleQueue[list[_Part] | None], room: threading.Semaphore) -> None:
+        while (batch := batches.get()) is not None:
+            try:
+                if self._error is None:
+                    self._do(batch)
+            except BaseException as error:  # noqa: BLE001  # finish() raises it where the caller is
+                self._error = error
+            room.release()
+
+    def _do(self, batch: list[_Part]) -> None:
+        for data, digest in batch:
+            digest.update(data)
+            self._write(data)
