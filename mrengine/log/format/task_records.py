@@ -2,7 +2,7 @@
 
 Workers pack records, and the supervisor appends the bytes as they are. The layout is in docs/log-format.md. Every
 ``unpack_x`` raises LogError(reason="damaged") and nothing else. ``at`` is in seconds since the epoch, ``model_index``
-an index into the job's models, -1: none. Names of ``job_records`` and ``chunk_rows`` can be imported from here, too.
+an index into the job's models, -1: none.
 """
 
 from __future__ import annotations
@@ -13,26 +13,7 @@ from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar
 
-from mrengine.log.format.chunk_rows import pack_chunks, unpack_chunks
 from mrengine.log.format.codec import MAX_PAYLOAD_BYTES, RESULT
-from mrengine.log.format.job_records import (
-    CloseRecord,
-    DocumentRow,
-    DocumentsRecord,
-    JobRecord,
-    NoteRecord,
-    RoundRecord,
-    pack_close,
-    pack_documents,
-    pack_job,
-    pack_note,
-    pack_round,
-    unpack_close,
-    unpack_documents,
-    unpack_job,
-    unpack_note,
-    unpack_round,
-)
 from mrengine.log.format.packing import HEAD_BYTES, bad_record, check_types, head, pack, task, unpack
 from mrengine.log.format.values import Plain, Unstorable
 from mrengine.records import Usage
@@ -50,42 +31,24 @@ __all__ = [
     "AttemptRecord",
     "CallRecord",
     "CarryRecord",
-    "CloseRecord",
-    "DocumentRow",
-    "DocumentsRecord",
     "FailureRecord",
     "IntentRecord",
-    "JobRecord",
-    "NoteRecord",
     "ResultRecord",
-    "RoundRecord",
     "check_outcome",
     "pack_attempt",
     "pack_call",
     "pack_carry",
-    "pack_chunks",
-    "pack_close",
-    "pack_documents",
     "pack_failure",
     "pack_intent",
-    "pack_job",
-    "pack_note",
     "pack_result",
     "pack_result_values",
-    "pack_round",
     "result_flags",
     "unpack_attempt",
     "unpack_call",
     "unpack_carry",
-    "unpack_chunks",
-    "unpack_close",
-    "unpack_documents",
     "unpack_failure",
     "unpack_intent",
-    "unpack_job",
-    "unpack_note",
     "unpack_result",
-    "unpack_round",
 ]
 
 # What a CALL answers: the prompt; the question after an answer that was refused; a request for the rest of a cut one.

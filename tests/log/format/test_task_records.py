@@ -11,18 +11,29 @@ from hypothesis import strategies as st
 
 from mrengine.errors import LogError
 from mrengine.log.format import packing, task_records
-from mrengine.log.format.job_records import DocumentsDigest, batch_documents, document_row, packed_documents
+from mrengine.log.format.job_records import (
+    CloseRecord,
+    DocumentRow,
+    DocumentsDigest,
+    DocumentsRecord,
+    RoundRecord,
+    batch_documents,
+    document_row,
+    pack_documents,
+    pack_job,
+    pack_round,
+    packed_documents,
+    unpack_documents,
+    unpack_job,
+    unpack_round,
+)
 from mrengine.log.format.task_records import (
     AttemptRecord,
     CallRecord,
     CarryRecord,
-    CloseRecord,
-    DocumentRow,
-    DocumentsRecord,
     FailureRecord,
     IntentRecord,
     ResultRecord,
-    RoundRecord,
 )
 from mrengine.log.format.values import Unstorable
 from mrengine.records import Usage
@@ -71,7 +82,7 @@ def test_a_job_is_read_back_as_it_was_written(source: Any) -> None:
     from dataclasses import replace
 
     record = replace(job(models=[("a", "1"), ("b", "2")], all_models=True), map_source=source, settings={"workers": 5})
-    assert task_records.unpack_job(task_records.pack_job(record)) == record
+    assert unpack_job(pack_job(record)) == record
 
 
 @pytest.mark.parametrize("kind", ["intent", "call", "result", "failure", "attempt", "carry"])
@@ -87,9 +98,9 @@ def test_the_head_of_a_tasks_record_is_read_without_unpacking(kind: str, data: s
 
 def test_later_versions_may_add_elements() -> None:
     """Elements at the end that this version does not know are ignored."""
-    payload = task_records.pack_round(RoundRecord(0, 1.0, 5, "v", {}))
+    payload = pack_round(RoundRecord(0, 1.0, 5, "v", {}))
     longer = packing.pack([*packing.unpack(payload), "new"])
-    assert task_records.unpack_round(longer) == task_records.unpack_round(payload)
+    assert unpack_round(longer) == unpack_round(payload)
 
 
 def test_flags_are_read_without_unpacking() -> None:
@@ -109,7 +120,7 @@ def test_a_result_above_the_cap_cannot_be_stored() -> None:
 def test_documents_are_batched_below_a_mebibyte_and_none_is_lost() -> None:
     """In order, with the index of the first."""
     rows = [DocumentRow(f"document-{i}", bytes(16), i, i, i) for i in range(30_000)]
-    batches = [(payload, task_records.unpack_documents(payload)) for payload in batch_documents(7, rows)]
+    batches = [(payload, unpack_documents(payload)) for payload in batch_documents(7, rows)]
     assert len(batches) > 1
     assert all(len(payload) <= 1 << 20 for payload, _ in batches)
     assert [row for _, batch in batches for row in batch.rows] == rows
@@ -138,7 +149,7 @@ def test_the_digest_of_documents_tells_order_ids_and_contents_apart() -> None:
 def test_rows_as_they_came_are_the_rows() -> None:
     """Who looks at few of thousands makes values of these alone; what cannot be a row is known before."""
     rows = (DocumentRow("a", b"d" * 16, 0, 1, 1), DocumentRow("b", b"", 1, 2, 2, b"facts"))
-    payload = task_records.pack_documents(task_records.DocumentsRecord(4, rows, 2))
+    payload = pack_documents(DocumentsRecord(4, rows, 2))
     first, packed, epoch = packed_documents(payload)
     assert (first, epoch, tuple(map(document_row, packed))) == (4, 2, rows)
     later = [*packing.unpack(payload)[1][0], b"", "new"]
