@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mrengine.errors import LogError
-from mrengine.log.format import packing, task_records
+from mrengine.log.format import job_records, packing, task_records
 from mrengine.log.format.job_records import (
     CloseRecord,
     DocumentRow,
@@ -66,14 +66,20 @@ RECORDS: dict[str, Any] = {
 }  # fmt: skip
 
 
+def function_of(way: str, kind: str) -> Any:
+    """``pack_x`` or ``unpack_x`` of a kind of record, from the module where it is defined."""
+    name = f"{way}_{kind}"
+    return getattr(task_records, name, None) or getattr(job_records, name)
+
+
 @pytest.mark.parametrize("kind", RECORDS)
 @settings(deadline=None)
 @given(data=st.data())
 def test_a_record_is_read_back_as_it_was_written(kind: str, data: st.DataObject) -> None:
     """Field by field, whatever the values."""
     record = data.draw(RECORDS[kind])
-    payload = getattr(task_records, f"pack_{kind}")(record)
-    assert getattr(task_records, f"unpack_{kind}")(payload) == record
+    payload = function_of("pack", kind)(record)
+    assert function_of("unpack", kind)(payload) == record
 
 
 @pytest.mark.parametrize("source", [None, "app:f", {"template": "$text"}])
@@ -91,7 +97,7 @@ def test_a_job_is_read_back_as_it_was_written(source: Any) -> None:
 def test_the_head_of_a_tasks_record_is_read_without_unpacking(kind: str, data: st.DataObject) -> None:
     """And is msgpack like the rest."""
     record = data.draw(RECORDS[kind])
-    payload = getattr(task_records, f"pack_{kind}")(record)
+    payload = function_of("pack", kind)(record)
     assert packing.key(payload) == (record.round, record.chunk_id, record.model_index)
     assert packing.unpack(payload)[:3] == [record.round, record.chunk_id, record.model_index]
 
