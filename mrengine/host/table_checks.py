@@ -14,7 +14,8 @@ from pathlib import Path
 
 from mrengine.errors import LogError
 from mrengine.host.document_rows import DocumentRows
-from mrengine.log.format.chunk_rows import ChunkRow, ChunkTable, rows_array, stands_in
+from mrengine.log.file.row_reader import ChunkTable
+from mrengine.log.format.chunk_rows import ChunkRow, rows_array, stands_in
 from mrengine.log.format.heads import read_heads
 from mrengine.log.format.job_records import DocumentRow
 from mrengine.log.view.job_view import ResumeEngine

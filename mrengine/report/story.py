@@ -17,7 +17,7 @@ from mrengine.errors import JobNotFound, LogError
 from mrengine.log.format import batch_records, codec, job_records, task_records
 from mrengine.log.format.codec import Frame
 from mrengine.log.view.job_view import ResumeEngine
-from mrengine.log.view.results import OutcomeIndex
+from mrengine.log.view.outcome_index import OutcomeIndex
 from mrengine.records import Usage
 
 __all__ = ["DONE", "FAILED", "LOST", "BatchSpan", "Failure", "Run", "Story", "read_story"]

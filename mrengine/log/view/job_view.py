@@ -12,10 +12,11 @@ from typing import Any
 
 from mrengine.log.file.reader import LogReader, open_log
 from mrengine.log.file.recovery import Recovery
-from mrengine.log.format.chunk_rows import ChunkTable, DocumentNames
+from mrengine.log.file.row_reader import ChunkTable, DocumentNames
 from mrengine.log.format.codec import HEADER_BYTES, Frame
+from mrengine.log.view.outcome_index import OutcomeIndex
 from mrengine.log.view.replay import Epoch, Replay
-from mrengine.log.view.results import OutcomeIndex, Results
+from mrengine.log.view.results import Results
 from mrengine.records import ChunkFailure
 
 __all__ = ["ResumeEngine"]

@@ -22,8 +22,8 @@ from mrengine.log.format.codec import Frame
 from mrengine.log.format.job_records import CloseRecord, RoundRecord, pack_close, pack_round
 from mrengine.log.format.packing import stamp
 from mrengine.log.view.job_view import ResumeEngine
+from mrengine.log.view.outcome_index import OutcomeIndex
 from mrengine.log.view.replay import Replay
-from mrengine.log.view.results import OutcomeIndex
 from tests.log.disk import MemoryDisk
 from tests.log.sample import begin, call, every_kind, failure, intent, job, result, row
 
