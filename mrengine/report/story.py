@@ -297,7 +297,7 @@ class _Reader:
             span = BatchSpan(record.number, record.model, 0, record.at, record.at)
             self._batches[record.number] = span
             self.story.batches.append(span)
-        span.requests = max(span.requests, len(record.digests) // batch_records.DIGEST_BYTES)
+        span.requests = max(span.requests, len(record.digests) // task_records.DIGEST_BYTES)
         span.ended = max(span.began, record.at)  # of its records the last one counts
         span.state = record.state if record.state in ("ended", "failed", "lost") else "open"
 

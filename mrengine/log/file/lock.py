@@ -100,7 +100,7 @@ class JobLock:
                 return True
             self._files.close(fd)
 
-    def mark_draining(self, drain_s: float = 0.0) -> None:
+    def mark_draining(self, drain_s: float) -> None:
         """Tell others that waiting is worthwhile: the host is gone, and calls in flight end within ``drain_s``."""
         self._write_owner("draining", drain_s)
 

@@ -25,7 +25,7 @@ __all__ = [
     "digest_of",
     "pack_heads",
     "read_heads",
-    "said",
+    "text_of",
     "unpack_heads",
 ]
 
@@ -61,7 +61,7 @@ def digest_of(heads: Heads) -> bytes:
     return blake2b(pack(heads), digest_size=_DIGEST_BYTES).digest()
 
 
-def said(data: bytes, form: int) -> str:
+def text_of(data: bytes, form: int) -> str:
     """The text of a head, from its bytes in the spool and its form. UnicodeDecodeError: the bytes are no UTF-8."""
     text = data.decode("utf-8", "surrogatepass")
     if form == IN_MARKUP:
@@ -84,7 +84,7 @@ def read_heads(places: HeadPlaces, read: Callable[[int, int], bytes | None]) -> 
 
 def _text(head: Head, read: Callable[[int, int], bytes | None]) -> str:
     data = read(head.start, head.stop)
-    return "" if data is None else said(data, head.form)
+    return "" if data is None else text_of(data, head.form)
 
 
 def pack_heads(heads: list[HeadPlaces]) -> bytes:

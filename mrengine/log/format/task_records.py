@@ -19,22 +19,26 @@ from mrengine.log.format.values import Plain, Unstorable
 from mrengine.records import Usage
 
 __all__ = [
+    "CALL_FIELDS",
     "CONTINUATION",
-    "DIGEST_AT",
+    "DIGEST_BYTES",
     "FIRST",
     "FROM_INSTANCE",
+    "INTENT_FIELDS",
     "READ_FACTS",
     "READ_POSITION",
     "REASK",
-    "REUSABLE",
-    "REUSABLE_AT",
+    "TRUE",
     "AttemptRecord",
     "CallRecord",
     "CarryRecord",
     "FailureRecord",
     "IntentRecord",
     "ResultRecord",
+    "capped",
     "check_outcome",
+    "digest_in",
+    "is_reusable",
     "pack_attempt",
     "pack_call",
     "pack_carry",
@@ -73,8 +77,12 @@ _COUNTS = frozenset({int, bool})
 _USAGE = tuple(Usage.__dataclass_fields__)  # in the order of the format
 _INTENT = struct.Struct(">BB16sBdBQBQBQ")
 _CALL = struct.Struct(">BB16sBdBQBQBQBQBQBQBdBB")
-# Offsets in the payload of a CALL, for those who index calls without unpacking them; 0xC3 is msgpack's true.
-DIGEST_AT, REUSABLE_AT, REUSABLE = HEAD_BYTES + 2, 112, 0xC3
+# The same fields in a whole payload, without msgpack's tags: a million calls are counted without unpacking them.
+INTENT_FIELDS = struct.Struct(">22x2x16sxdxQxQxQ")  # digest, at, input, output, bound tokens
+CALL_FIELDS = struct.Struct(">22x2x16sxdxQxQxQxQxQxQxdBB")  # digest, at, six counts, cost, reusable, estimated
+DIGEST_BYTES = 16
+TRUE, _FALSE = 0xC3, 0xC2  # of msgpack
+_DIGEST_AT, _REUSABLE_AT = HEAD_BYTES + 2, CALL_FIELDS.size - 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,11 +202,21 @@ class CarryRecord:
     offset: int
 
 
+def digest_in(payload: bytes) -> bytes:
+    """The digest of a REQUEST, INTENT or CALL, without unpacking it."""
+    return payload[_DIGEST_AT : _DIGEST_AT + DIGEST_BYTES]
+
+
+def is_reusable(payload: bytes) -> bool:
+    """Whether a CALL may answer an identical call, without unpacking it."""
+    return payload[_REUSABLE_AT] == TRUE
+
+
 def pack_intent(record: IntentRecord) -> bytes:
     """The payload of an INTENT."""
     r = record
     tokens = 0xCF, r.input_tokens, 0xCF, r.output_tokens, 0xCF, r.bound_tokens
-    fixed = _INTENT.pack(0xC4, 16, r.digest, 0xCB, r.at, *tokens)
+    fixed = _INTENT.pack(0xC4, DIGEST_BYTES, r.digest, 0xCB, r.at, *tokens)
     return head(9, r.round, r.chunk_id, r.model_index) + fixed + pack(r.model)
 
 
@@ -214,10 +232,10 @@ def pack_call(record: CallRecord) -> bytes:
     counts = [u.input_tokens, u.output_tokens, u.cached_tokens]
     counts += [u.cache_write_tokens, u.reasoning_tokens, u.cache_write_1h_tokens]
     tokens = (part for count in counts for part in (0xCF, count))
-    flags = (0xC3 if flag else 0xC2 for flag in (r.reusable, u.estimated))
-    fixed = _CALL.pack(0xC4, 16, r.digest, 0xCB, r.at, *tokens, 0xCB, cost, *flags)
+    flags = (TRUE if flag else _FALSE for flag in (r.reusable, u.estimated))
+    fixed = _CALL.pack(0xC4, DIGEST_BYTES, r.digest, 0xCB, r.at, *tokens, 0xCB, cost, *flags)
     rest = b"".join(map(pack, (r.model, r.finish_reason, r.latency_ms, r.text, r.turn)))
-    return _capped(head(19, r.round, r.chunk_id, r.model_index) + fixed + rest, "the answer of a call")
+    return capped(head(19, r.round, r.chunk_id, r.model_index) + fixed + rest, "the answer of a call")
 
 
 def unpack_call(payload: bytes) -> CallRecord:
@@ -246,7 +264,7 @@ def pack_result_values(round_: int, chunk_id: int, model_index: int, flags: int,
     if usage is not None:
         values = (*values[:6], [getattr(usage, name) for name in _USAGE], *values[7:])
     rest = pack(values)[1:]  # without its own header: 11 elements are a fixarray
-    return _capped(head(15, round_, chunk_id, model_index) + bytes((flags,)) + rest, "result")
+    return capped(head(15, round_, chunk_id, model_index) + bytes((flags,)) + rest, "result")
 
 
 def unpack_result(payload: bytes) -> ResultRecord:
@@ -337,7 +355,8 @@ def _build(make: Callable[..., _T], values: list[Any], name: str) -> _T:
         raise bad_record(name) from None
 
 
-def _capped(payload: bytes, path: str) -> bytes:
+def capped(payload: bytes, path: str) -> bytes:
+    """The same payload. Unstorable: it is above the cap."""
     if len(payload) > MAX_PAYLOAD_BYTES:
         raise Unstorable(path, f"{len(payload):,} bytes; at most {MAX_PAYLOAD_BYTES:,} are stored")
     return payload

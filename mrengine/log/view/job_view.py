@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from hashlib import blake2b
-from types import TracebackType
 from typing import Any
 
 from mrengine.log.file.reader import LogReader, open_log
@@ -177,5 +176,5 @@ class ResumeEngine:
     def __enter__(self) -> ResumeEngine:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
+    def __exit__(self, *exc_info: object) -> None:
         self.close()
