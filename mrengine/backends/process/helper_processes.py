@@ -17,7 +17,7 @@ from mrengine.backends.process.private_folder import SocketPlace
 from mrengine.backends.process.selector import Selector
 from mrengine.budget.server import NO_THREAD, BudgetConfig, serve
 from mrengine.engine.protocol import BROKEN, NOTE, Message
-from mrengine.errors import LogError
+from mrengine.errors import ConfigError, LogError
 
 __all__ = ["HelperProcesses"]
 
@@ -36,7 +36,7 @@ class HelperProcesses:
         self._manager: ChildProcess | None = None
         self._authkey = secrets.token_bytes(32)
         self._terms: Callable[[], BudgetConfig] | None = None
-        self._servers: dict[str, _Served] = {}
+        self._servers: dict[str, _ServedModel] = {}
 
     # the Manager
 
@@ -114,7 +114,7 @@ class HelperProcesses:
         """Start an embedded model's server when it is first asked for; ``notify(name, url, key)`` once it is up."""
         served = self._servers.get(name)
         if served is None:
-            served = self._servers[name] = _Served(name, context_window, self._selector)
+            served = self._servers[name] = _ServedModel(name, context_window, self._selector)
         served.ask(notify)
 
     def close(self) -> None:
@@ -136,7 +136,7 @@ def _serve_budget(life_fd: int, address: str, authkey: bytes, terms: BudgetConfi
     serve(address, authkey, terms)
 
 
-class _Served:
+class _ServedModel:
     """The server of one embedded model. It is started again when it dies; its address stays."""
 
     def __init__(self, name: str, context_window: int | None, selector: Selector) -> None:
@@ -156,7 +156,6 @@ class _Served:
             self._start()
 
     def _start(self) -> None:
-        from mrengine.errors import ConfigError
         from mrengine.providers.local.embedded import model_server
 
         try:
@@ -168,8 +167,6 @@ class _Served:
         self._selector.watch(self._server.ready_fd, self._on_ready)
 
     def _on_ready(self) -> list[Message]:
-        from mrengine.errors import ConfigError
-
         self._selector.forget(self._server.ready_fd)
         try:
             url, key = self._server.address(1.0)

@@ -15,7 +15,7 @@ LONGEST = 8192  # bytes; a longer line comes in pieces
 
 
 class OutputPipe:
-    """Workers write to ``write_fd``; ``read()`` returns lines, packed for the host as [logger, level, text]."""
+    """Workers write to ``write_fd``; each line becomes a LINE message, packed for the host as [logger, level, text]."""
 
     def __init__(self, logger: str, level: int) -> None:
         self.fd, self.write_fd = os.pipe()
@@ -23,17 +23,17 @@ class OutputPipe:
         self._logger, self._level = logger, level
         self._rest = b""
 
-    def read(self) -> list[bytes]:
+    def read(self) -> list[Message]:
         """The whole lines that have arrived."""
         return self._lines() if self._fill() else []
 
-    def last(self) -> list[bytes]:
+    def last(self) -> list[Message]:
         """All lines that have arrived, with a last one that has no end."""
-        lines: list[bytes] = []
+        lines: list[Message] = []
         while self._fill():
             lines += self._lines()
         rest, self._rest = self._rest, b""
-        return lines + self._packed([rest])
+        return lines + self._messages([rest])
 
     def _fill(self) -> bool:
         try:
@@ -43,25 +43,21 @@ class OutputPipe:
         self._rest += data
         return bool(data)
 
-    def _lines(self) -> list[bytes]:
+    def _lines(self) -> list[Message]:
         *lines, self._rest = self._rest.split(b"\n")
         if len(self._rest) > LONGEST:
             whole = _cut(self._rest, (len(self._rest) - 1) // LONGEST * LONGEST)
             lines.append(self._rest[:whole])
             self._rest = self._rest[whole:]
-        return self._packed(lines)
+        return self._messages(lines)
 
-    def _packed(self, lines: list[bytes]) -> list[bytes]:
+    def _messages(self, lines: list[bytes]) -> list[Message]:
         return [
-            msgpack.packb([self._logger, self._level, piece.decode("utf-8", "replace")])
+            (-1, LINE, -1, -1, msgpack.packb([self._logger, self._level, piece.decode("utf-8", "replace")]))
             for line in lines
             if line.strip()
             for piece in _pieces(line)
         ]
-
-    def messages(self) -> list[Message]:
-        """``read()`` as messages."""
-        return [(-1, LINE, -1, -1, line) for line in self.read()]
 
     def close(self) -> None:
         """Close both ends."""

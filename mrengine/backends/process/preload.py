@@ -55,7 +55,7 @@ def preload(kinds: Sequence[str], modules: Sequence[str], failed: Callable[[str,
 
     ``failed(module, why)`` is told of those that were not imported: a worker that needs one imports it by itself.
     """
-    from mrengine.providers.warm_up import preload as preload_kinds
+    from mrengine.providers.connect import preload as preload_kinds
 
     preload_kinds(kinds)
     for name in _ROAD if kinds else ():

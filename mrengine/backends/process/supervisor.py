@@ -218,9 +218,7 @@ class Supervisor:
         # What still runs belongs to the round that is over: the next one would take its outcomes for its own.
         if self._rounds.in_flight or self._host_gone or ended.state == "log":
             self._pool.end_workers(SHORT_S)
-        self._pass_on(self._pool.poll(0.0))
-        for line in self._pool.last_lines():
-            self._connection.line(line)
+        self._pass_on([*self._pool.poll(0.0), *self._pool.last_lines()])
         self._connection.note_dropped()
         self._connection.send(framing.END, msgpack.packb([ended.state, ended.facts]))
 

@@ -15,7 +15,7 @@ def test_long_lines_come_in_pieces_and_whole() -> None:
     said: list[str] = []
     for part in (b"a" * (2 * LONGEST + 5) + b"\n", ("b" + "é" * LONGEST).encode(), b"c\nd\n\n"):
         os.write(pipe.write_fd, part)
-        for packed in pipe.read():
+        for *_, packed in pipe.read():
             name, level, text = msgpack.unpackb(packed)
             assert (name, level) == ("map_fn", 20)
             assert len(text) <= LONGEST
@@ -30,6 +30,6 @@ def test_what_was_printed_last_needs_no_end() -> None:
     pipe = OutputPipe("map_fn", 20)
     written = b"".join(b"%d\n" % n for n in range(8000)) + b"the end"
     assert os.write(pipe.write_fd, written) == len(written)
-    assert [msgpack.unpackb(packed)[2] for packed in pipe.last()][-2:] == ["7999", "the end"]
+    assert [msgpack.unpackb(packed)[2] for *_, packed in pipe.last()][-2:] == ["7999", "the end"]
     assert pipe.last() == []
     pipe.close()
