@@ -13,9 +13,8 @@ from typing import Any
 
 import httpx2
 
-from mrengine.providers.http.client import HttpClient, Response
+from mrengine.providers.http.client import Response, client_of
 from mrengine.providers.http.headers import Headers
-from mrengine.providers.http.proxies import resolve
 from mrengine.providers.http.url_provider import ASK_S, OnBytes, RemoteProvider
 from mrengine.providers.models.model import Model
 from mrengine.records import ModelSpec, Request
@@ -102,8 +101,7 @@ class _Transport(httpx2.BaseTransport):
         url = httpx2.URL(base_url)
         query = url.query.decode("ascii")
         origin = f"{url.scheme}://{url.netloc.decode('ascii')}" + (f"?{query}" if query else "")
-        route = resolve(base_url, verify=model.spec.verify, proxy=model.spec.proxy)
-        self._client = HttpClient(origin, route=route, slots=slots)
+        self._client = client_of(model.spec, origin, slots=slots)
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
         """Send one request, within the time that the SDK was given for it, and only ever to the origin."""

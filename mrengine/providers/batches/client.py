@@ -148,11 +148,9 @@ class BatchClient(ABC):
         self.model, self._folder = model, folder
         self._headers = Headers(replace(model, kind="http"))  # no SDK adds its key
         # Here, so that a host without batches loads no TLS: under uWSGI it may not even be there.
-        from mrengine.providers.http.client import HttpClient
-        from mrengine.providers.http.proxies import resolve
+        from mrengine.providers.http.client import client_of
 
-        route = resolve(model.base_url, verify=model.spec.verify, proxy=model.spec.proxy)
-        self._client = HttpClient(model.base_url, route=route)
+        self._client = client_of(model.spec, model.base_url)
 
     # what differs between vendors
 

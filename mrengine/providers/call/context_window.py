@@ -9,9 +9,8 @@ from typing import Any
 
 from mrengine.providers.call import error_map
 from mrengine.providers.call.structured import in_words
-from mrengine.providers.http.client import HttpClient, Response
+from mrengine.providers.http.client import Response, client_of
 from mrengine.providers.http.headers import Headers
-from mrengine.providers.http.proxies import resolve
 from mrengine.providers.models import resolution
 from mrengine.providers.models.model import Model
 from mrengine.records import Request
@@ -85,8 +84,7 @@ def ask_windows(models: tuple[Model, ...]) -> list[int]:
 
 
 def _ask(model: Model) -> int | None:
-    base_url = model.base_url or ""
-    client = HttpClient(base_url, route=resolve(base_url, verify=model.spec.verify, proxy=model.spec.proxy))
+    client = client_of(model.spec, model.base_url or "")
     try:
         headers = Headers(replace(model, kind="http")).current  # as "http", so that the key comes without an SDK
         return ask_window(lambda path: client.send(client.head("GET", path, headers), None, timeout_s=ASK_S), model)

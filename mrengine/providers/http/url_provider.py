@@ -19,9 +19,9 @@ from mrengine.providers.call.context_window import ask_window, check, size, spok
 from mrengine.providers.call.structured import unboxed
 from mrengine.providers.http import no_answer
 from mrengine.providers.http.apis import NotAnAnswer, Refused, api
-from mrengine.providers.http.client import HttpClient, Response
+from mrengine.providers.http.client import Response, client_of
 from mrengine.providers.http.headers import Headers
-from mrengine.providers.http.proxies import Route, resolve
+from mrengine.providers.http.proxies import Route
 from mrengine.providers.http.quirks import Quirks, adapted, learned
 from mrengine.providers.http.rate_limit_headers import observed
 from mrengine.providers.http.streams import Shown, events_in, is_stream, without_comments
@@ -209,8 +209,7 @@ class HttpProvider(RemoteProvider):
         self, model: Model, headers: Headers, *, base_url: str, slots: int = 1, route: Route | None = None
     ) -> None:
         super().__init__(model, headers)
-        route = route or resolve(base_url, verify=model.spec.verify, proxy=model.spec.proxy)
-        self._client = HttpClient(base_url, route=route, slots=slots)
+        self._client = client_of(model.spec, base_url, slots=slots, route=route)
         self._heads: tuple[int, bytes] = (-1, b"")
 
     def send(

@@ -41,16 +41,15 @@ STOP_S = 5.0
 MOST_THREADS = 8  # more do not help a model this small
 
 
-def model_server(name: str, *, context_window: int | None = None, **settings: Any) -> ModelServer:
+def model_server(name: str, *, context_window: int | None = None) -> ModelServer:
     """The server, not yet started, of "local" or "local:/path/to/model.gguf".
 
     The model's file must be there already (``model_file.ensure``, in the host): ConfigError if it is not.
-    ``context_window`` is in tokens; ``settings`` are those of ``ModelServer``.
+    ``context_window`` is in tokens.
     """
     path = locate(name)
     alias, sampling = ("local", _SAMPLING) if is_embedded(name) else (path.name, {})
-    window = context_window or CONTEXT_WINDOW
-    return ModelServer(path, alias=alias, context_window=window, sampling=sampling, **settings)
+    return ModelServer(path, alias=alias, context_window=context_window or CONTEXT_WINDOW, sampling=sampling)
 
 
 class ModelServer:
