@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mrengine.log.format.packing import array, bad_record, check_types, head, pack, task
-from mrengine.log.format.task_records import DIGEST_BYTES, capped
+from mrengine.log.format.task_records import DIGEST_BYTES, TaskRecord, capped
 from mrengine.log.format.values import Plain
 
 __all__ = [
@@ -33,7 +33,7 @@ _BATCH_TYPES = _INT, _NUMBER, _STR, _STR, _STR, _STR, {bytes}, {dict}
 
 
 @dataclass(frozen=True, slots=True)
-class RequestRecord:
+class RequestRecord(TaskRecord):
     """A call that a parked task needs, in no vendor's form. ``digest``: 16 bytes, of the turn.
 
     ``bound_tokens``: an upper bound of its input tokens. ``cache`` and ``prefix``: as in a Request. ``prefix_digest``
@@ -43,9 +43,6 @@ class RequestRecord:
 
     # The whole question stands here: the host sends it in a batch, perhaps in a later process, without its task.
 
-    round: int
-    chunk_id: int
-    model_index: int
     digest: bytes
     at: float
     input_tokens: int

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
-from mrengine.log.format.packing import array, bad_record, pack
+from mrengine.log.format.packing import array, bad_record, check_types, pack
 from mrengine.log.format.values import Plain
 
 __all__ = [
@@ -273,7 +273,7 @@ def pack_round(record: RoundRecord) -> bytes:
 def unpack_round(payload: bytes) -> RoundRecord:
     """Unpack a ROUND."""
     values = array(payload, 5, "ROUND")
-    _check(values, (int, float, int, str, dict), "ROUND")
+    check_types(values, ({int}, {float}, {int}, {str}, {dict}), "ROUND")
     return RoundRecord(*values)
 
 
@@ -286,7 +286,7 @@ def pack_note(record: NoteRecord) -> bytes:
 def unpack_note(payload: bytes) -> NoteRecord:
     """Unpack a NOTE."""
     values = array(payload, 6, "NOTE")
-    _check(values, (int, float, str, int, int, dict), "NOTE")
+    check_types(values, ({int}, {float}, {str}, {int}, {int}, {dict}), "NOTE")
     return NoteRecord(*values)
 
 
@@ -298,10 +298,5 @@ def pack_close(record: CloseRecord) -> bytes:
 def unpack_close(payload: bytes) -> CloseRecord:
     """Unpack a CLOSE."""
     values = array(payload, 3, "CLOSE")
-    _check(values, (float, str, dict), "CLOSE")
+    check_types(values, ({float}, {str}, {dict}), "CLOSE")
     return CloseRecord(*values)
-
-
-def _check(values: list[Any], kinds: tuple[type, ...], name: str) -> None:
-    if not all(isinstance(value, kind) for value, kind in zip(values, kinds, strict=True)):
-        raise bad_record(name)

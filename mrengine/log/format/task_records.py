@@ -35,6 +35,7 @@ __all__ = [
     "FailureRecord",
     "IntentRecord",
     "ResultRecord",
+    "TaskRecord",
     "capped",
     "check_outcome",
     "digest_in",
@@ -86,7 +87,16 @@ _DIGEST_AT, _REUSABLE_AT = HEAD_BYTES + 2, CALL_FIELDS.size - 2
 
 
 @dataclass(frozen=True, slots=True)
-class IntentRecord:
+class TaskRecord:
+    """The task that a record is about."""
+
+    round: int
+    chunk_id: int
+    model_index: int
+
+
+@dataclass(frozen=True, slots=True)
+class IntentRecord(TaskRecord):
     """A call that is about to be made. ``digest``: 16 bytes, of the call.
 
     ``input_tokens`` is an estimate, ``bound_tokens`` an upper bound of it; ``output_tokens`` is the limit of the call.
@@ -94,9 +104,6 @@ class IntentRecord:
 
     # Without a CALL behind it, an intent tells that the call may have been billed: it counts as spent.
 
-    round: int
-    chunk_id: int
-    model_index: int
     digest: bytes
     at: float
     input_tokens: int
@@ -106,7 +113,7 @@ class IntentRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class CallRecord:
+class CallRecord(TaskRecord):
     """The outcome of a call. ``reusable``: its text may answer an identical call.
 
     Calls that failed, or had ``reuse=False``, are not reusable and only settle their intent. ``turn``: ``FIRST``,
@@ -114,9 +121,6 @@ class CallRecord:
     answer was found there, and no call was made.
     """
 
-    round: int
-    chunk_id: int
-    model_index: int
     digest: bytes
     at: float
     usage: Usage
@@ -156,12 +160,9 @@ class ResultRecord(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class FailureRecord:
+class FailureRecord(TaskRecord):
     """A task without a result. ``facts``: plain values, such as waits, causes and the models' ``answers``."""
 
-    round: int
-    chunk_id: int
-    model_index: int
     document_id: str
     model: str | None
     worker_id: int
@@ -180,12 +181,9 @@ class FailureRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class AttemptRecord:
+class AttemptRecord(TaskRecord):
     """An attempt that ended without an outcome. ``kind``: "crash", "hang" or "retry"; ``cause``: one line."""
 
-    round: int
-    chunk_id: int
-    model_index: int
     at: float
     attempt: int
     kind: str
@@ -193,12 +191,9 @@ class AttemptRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class CarryRecord:
+class CarryRecord(TaskRecord):
     """A task that takes over the result of an earlier epoch. ``offset``: that of the RESULT."""
 
-    round: int
-    chunk_id: int
-    model_index: int
     offset: int
 
 
