@@ -27,6 +27,7 @@ __all__ = [
     "announce",
     "default_models",
     "job_options",
+    "json_option",
     "model_option",
     "priced",
     "private_option",
@@ -43,6 +44,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 state_option = click.option(
     "--state-dir", type=click.Path(file_okay=False), default=None, help="Where jobs are kept (MRENGINE_STATE_DIR)."
 )
+json_option = click.option("--json", "as_json", is_flag=True, help="As JSON.")
 private_option = click.option(
     "--allow-private", is_flag=True, help="Fetch URLs of the own network and of this machine, too."
 )
