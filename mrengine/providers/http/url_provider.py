@@ -15,7 +15,7 @@ from typing import Any
 
 from mrengine.errors import ModelError
 from mrengine.providers.call import error_map
-from mrengine.providers.call.context_window import ask_window, check, size, spoken
+from mrengine.providers.call.context_window import ask_window, check, size, texts_of
 from mrengine.providers.call.structured import unboxed
 from mrengine.providers.http import no_answer
 from mrengine.providers.http.apis import NotAnAnswer, Refused, api
@@ -145,7 +145,7 @@ class RemoteProvider(ABC):
         if 200 <= status < 300:
             return self._read(response, request)
         raise no_answer.sampled_badly(self._name, status, body) or error_map.from_status(
-            status, response.headers, body, model=self._name, hidden=self._headers.hidden, texts=spoken(request)
+            status, response.headers, body, model=self._name, hidden=self._headers.hidden, texts=texts_of(request)
         )
 
     def _answered(self, body: bytes, times: tuple[float, float], on_data: OnBytes) -> Response:
@@ -165,7 +165,7 @@ class RemoteProvider(ABC):
         try:
             data = self._data(response)
             inner = no_answer.inner_error(
-                data, response.headers, model=self._name, hidden=self._headers.hidden, texts=spoken(request)
+                data, response.headers, model=self._name, hidden=self._headers.hidden, texts=texts_of(request)
             )
             if inner is not None:
                 raise inner
