@@ -24,20 +24,9 @@ from mrengine.records import Batch, Budget, ModelSpec, Price, RateLimit
 from mrengine.settings import Settings
 
 __all__ = [
-    "announce",
-    "default_models",
-    "job_options",
-    "json_option",
-    "model_option",
-    "priced",
-    "private_option",
-    "resume_options",
-    "runner_settings",
-    "seconds_of",
-    "slots_option",
-    "state_option",
-    "workers_option",
-]
+    "announce", "default_models", "job_options", "json_option", "model_option", "priced", "private_option",
+    "resume_options", "runner_settings", "seconds_of", "slots_option", "state_option", "workers_option",
+]  # fmt: skip
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 

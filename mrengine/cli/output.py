@@ -22,20 +22,9 @@ from mrengine.cli.terms import in_cli_terms
 from mrengine.log.format.values import Unstorable, normalise
 
 __all__ = [
-    "StdoutClosed",
-    "as_json",
-    "echo",
-    "log_to_stderr",
-    "print_json",
-    "print_value",
-    "printable",
-    "record_of",
-    "rounded",
-    "say",
-    "some_of",
-    "writable_folder",
-    "write_whole",
-]
+    "StdoutClosed", "as_json", "echo", "log_to_stderr", "print_json", "print_value", "printable", "record_of",
+    "rounded", "say", "some_of", "writable_folder", "write_whole",
+]  # fmt: skip
 
 
 SHOWN = 5  # names in a message

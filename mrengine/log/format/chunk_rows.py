@@ -12,21 +12,9 @@ from mrengine.log.format.job_records import DocumentRow
 from mrengine.log.format.packing import HEAD_BYTES, bad_record
 
 __all__ = [
-    "KINDS",
-    "MAX_ROWS",
-    "ROW_BYTES",
-    "ChunkRow",
-    "Segment",
-    "chunks_segment",
-    "heads_in",
-    "pack_chunks",
-    "pack_row",
-    "pack_whole",
-    "rows_array",
-    "stands_in",
-    "unpack_chunks",
-    "unpack_row",
-]
+    "KINDS", "MAX_ROWS", "ROW_BYTES", "ChunkRow", "Segment", "chunks_segment", "heads_in", "pack_chunks",
+    "pack_row", "pack_whole", "rows_array", "stands_in", "unpack_chunks", "unpack_row",
+]  # fmt: skip
 
 ROW_BYTES = 64
 MAX_ROWS = (1 << 20) // ROW_BYTES  # a CHUNKS record holds at most 1 MiB of rows

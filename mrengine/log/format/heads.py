@@ -14,20 +14,9 @@ from mrengine.log.format.packing import bad_record, pack, unpack
 from mrengine.records import title_of
 
 __all__ = [
-    "AS_IT_STANDS",
-    "IN_MARKUP",
-    "IN_WORDS",
-    "NO_HEADS",
-    "WITH_NEWLINE",
-    "Head",
-    "HeadPlaces",
-    "Heads",
-    "digest_of",
-    "pack_heads",
-    "read_heads",
-    "text_of",
-    "unpack_heads",
-]
+    "AS_IT_STANDS", "IN_MARKUP", "IN_WORDS", "NO_HEADS", "WITH_NEWLINE", "Head", "HeadPlaces", "Heads", "digest_of",
+    "pack_heads", "read_heads", "text_of", "unpack_heads",
+]  # fmt: skip
 
 _DIGEST_BYTES = 16
 Heads = tuple[tuple[str, ...], str]  # a chunk's headings, and its table header

@@ -14,29 +14,11 @@ from mrengine.log.format.packing import array, bad_record, check_types, pack
 from mrengine.log.format.values import Plain
 
 __all__ = [
-    "READING",
-    "CloseRecord",
-    "DocumentRow",
-    "DocumentsDigest",
-    "DocumentsRecord",
-    "JobRecord",
-    "NoteRecord",
-    "ReadRecord",
-    "RoundRecord",
-    "batch_documents",
-    "pack_close",
-    "pack_documents",
-    "pack_job",
-    "pack_note",
-    "pack_read",
-    "pack_round",
-    "unpack_close",
-    "unpack_documents",
-    "unpack_job",
-    "unpack_note",
-    "unpack_read",
+    "READING", "CloseRecord", "DocumentRow", "DocumentsDigest", "DocumentsRecord", "JobRecord", "NoteRecord",
+    "ReadRecord", "RoundRecord", "batch_documents", "pack_close", "pack_documents", "pack_job", "pack_note",
+    "pack_read", "pack_round", "unpack_close", "unpack_documents", "unpack_job", "unpack_note", "unpack_read",
     "unpack_round",
-]
+]  # fmt: skip
 
 MAX_BATCH_BYTES = 1 << 20
 READING = "reading"  # a key of JOB's settings: the documents are still being read

@@ -12,18 +12,9 @@ import msgpack
 from mrengine.errors import LogError
 
 __all__ = [
-    "HEAD_BYTES",
-    "array",
-    "bad_record",
-    "check_types",
-    "full_key",
-    "head",
-    "key",
-    "pack",
-    "stamp",
-    "task",
+    "HEAD_BYTES", "array", "bad_record", "check_types", "full_key", "head", "key", "pack", "stamp", "task",
     "unpack",
-]
+]  # fmt: skip
 
 HEAD_BYTES = 22
 _MAX_ITEMS = 1 << 24

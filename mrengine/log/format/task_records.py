@@ -19,42 +19,12 @@ from mrengine.log.format.values import Plain, Unstorable
 from mrengine.records import Usage
 
 __all__ = [
-    "CALL_FIELDS",
-    "CONTINUATION",
-    "DIGEST_BYTES",
-    "FIRST",
-    "FROM_INSTANCE",
-    "INTENT_FIELDS",
-    "READ_FACTS",
-    "READ_POSITION",
-    "REASK",
-    "TRUE",
-    "AttemptRecord",
-    "CallRecord",
-    "CarryRecord",
-    "FailureRecord",
-    "IntentRecord",
-    "ResultRecord",
-    "TaskRecord",
-    "capped",
-    "check_outcome",
-    "digest_in",
-    "is_reusable",
-    "pack_attempt",
-    "pack_call",
-    "pack_carry",
-    "pack_failure",
-    "pack_intent",
-    "pack_result",
-    "pack_result_values",
-    "result_flags",
-    "unpack_attempt",
-    "unpack_call",
-    "unpack_carry",
-    "unpack_failure",
-    "unpack_intent",
-    "unpack_result",
-]
+    "CALL_FIELDS", "CONTINUATION", "DIGEST_BYTES", "FIRST", "FROM_INSTANCE", "INTENT_FIELDS", "READ_FACTS",
+    "READ_POSITION", "REASK", "TRUE", "AttemptRecord", "CallRecord", "CarryRecord", "FailureRecord", "IntentRecord",
+    "ResultRecord", "TaskRecord", "capped", "check_outcome", "digest_in", "is_reusable", "pack_attempt",
+    "pack_call", "pack_carry", "pack_failure", "pack_intent", "pack_result", "pack_result_values", "result_flags",
+    "unpack_attempt", "unpack_call", "unpack_carry", "unpack_failure", "unpack_intent", "unpack_result",
+]  # fmt: skip
 
 # What a CALL answers: the prompt; the question after an answer that was refused; a request for the rest of a cut one.
 FIRST, REASK, CONTINUATION = 0, 1, 2

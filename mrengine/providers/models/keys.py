@@ -10,15 +10,8 @@ from urllib.parse import urlsplit
 from mrengine.errors import ConfigError
 
 __all__ = [
-    "AZURE",
-    "VARIABLE",
-    "check_variables",
-    "is_at",
-    "key_in",
-    "key_variables",
-    "variables_in",
-    "vendor_variable",
-]
+    "AZURE", "VARIABLE", "check_variables", "is_at", "key_in", "key_variables", "variables_in", "vendor_variable",
+]  # fmt: skip
 
 # Hosts, with all those below them, and the variables that hold the keys of their vendors.
 _HOSTS = (
