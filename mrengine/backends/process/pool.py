@@ -13,7 +13,7 @@ import msgpack
 from mrengine import posix
 from mrengine.backends.process import framing
 from mrengine.backends.process.helper_processes import HelperProcesses
-from mrengine.backends.process.output_pipe import OutputPipe
+from mrengine.backends.process.printed import OutputPipe
 from mrengine.backends.process.private_folder import SocketPlace
 from mrengine.backends.process.selector import Selector
 from mrengine.backends.process.worker import WorkerHandle, WorkerSetup

@@ -25,7 +25,7 @@ from typing import Any, NoReturn, Protocol
 import msgpack
 
 from mrengine import posix
-from mrengine.backends.process import framing, standard_streams
+from mrengine.backends.process import framing, printed
 from mrengine.backends.process.scoreboard import Scoreboard
 from mrengine.engine import protocol as m
 from mrengine.log.format import codec
@@ -162,7 +162,7 @@ class Slots:
                 self.check()
             if kind == FAILURE:
                 self._probe()
-            standard_streams.flush()  # what the task printed leaves before its outcome
+            printed.flush()  # what the task printed leaves before its outcome
             slot.say(Parcel(kind, chunk, model, payload))
         else:
             self._outbox.emit(kind, chunk, model, payload)
@@ -172,7 +172,7 @@ class Slots:
         # Now, while the guilty task is among those that the scoreboard shows.
         self._looked = _now()
         self._outbox.check()
-        standard_streams.restore()
+        printed.restore()
         if patched():
             self._outbox.end(GREENLETS)
         for fd, known in self.files:

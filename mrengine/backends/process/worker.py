@@ -23,7 +23,7 @@ from time import monotonic as _now
 import msgpack
 
 from mrengine import posix, proc
-from mrengine.backends.process import framing, leaving, standard_streams
+from mrengine.backends.process import framing, leaving, printed
 from mrengine.backends.process.child import ChildProcess
 from mrengine.backends.process.orphans import Orphans
 from mrengine.backends.process.scoreboard import Scoreboard
@@ -196,7 +196,7 @@ def worker_main(
     os.dup2(err_fd, 2)
     # A copy of another worker's pipe would keep that open after its owner died, and its end would go unnoticed.
     posix.close_all_but({0, 1, 2, life_fd, dispatch_fd, outbox_fd})
-    standard_streams.open_streams()
+    printed.open_streams()
     leaving.begin()
     outbox = Outbox(outbox_fd, scoreboard)
     own = [(fd, posix.identity(fd)) for fd in (life_fd, dispatch_fd)]

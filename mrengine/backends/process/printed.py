@@ -1,17 +1,65 @@
-"""The pipe that workers print to; it is cut into lines for the host's logger."""
+"""What workers print, from both ends: their standard streams, and the pipe that cuts it into lines for the host.
+
+A worker opens its streams again, for the tasks that follow, where one task has closed them.
+"""
 
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
+from contextlib import suppress
+from typing import Literal, TextIO
 
 import msgpack
 
+from mrengine import posix
 from mrengine.engine.protocol import LINE, Message
 
-__all__ = ["OutputPipe"]
+__all__ = ["OutputPipe", "flush", "open_streams", "restore"]
 
 LONGEST = 8192  # bytes; a longer line comes in pieces
+_spare: dict[int, int] = {}  # copies of 1 and 2
+
+
+def open_streams() -> None:
+    """Open the streams of a new worker, whose descriptors 1 and 2 are the supervisor's pipes."""
+    _spare.update({fd: os.dup(fd) for fd in (1, 2)})
+    sys.stdin, sys.stdout, sys.stderr = _text(0, "r"), _text(1, "w"), _text(2, "w")  # nothing comes from the first
+
+
+def restore() -> None:
+    """Open descriptors again that were closed."""
+    # One that refers to something else is left alone: C code is silenced in that way for a moment.
+    for fd, spare in _spare.items():
+        if posix.identity(fd) == (-1, -1):
+            with suppress(OSError):  # the copy was closed, too
+                os.dup2(spare, fd)
+
+
+def flush() -> None:
+    """Write what a task has printed, also a line without an end, so that it leaves before the outcome."""
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except Exception:  # noqa: BLE001  # one of them was closed, or replaced by user code: which?
+        _flush_each()
+
+
+def _flush_each() -> None:
+    for fd, name in ((1, "stdout"), (2, "stderr")):
+        stream = getattr(sys, name)
+        try:
+            stream.flush()
+        except Exception:  # noqa: BLE001  # closed, or replaced by user code
+            if _spare and getattr(stream, "closed", False) is True:
+                restore()
+                with suppress(OSError):  # it cannot be opened again: print() fails there, and nothing else
+                    setattr(sys, name, _text(fd, "w"))
+
+
+def _text(fd: int, mode: Literal["r", "w"]) -> TextIO:
+    return open(fd, mode, buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)
 
 
 class OutputPipe:
