@@ -165,6 +165,19 @@ def test_rows_as_they_came_are_the_rows() -> None:
             packed_documents(packing.pack(strange))
 
 
+@pytest.mark.parametrize("digest", [2**62, float("inf"), "digest", None])
+def test_totals_that_are_none_are_damage_and_take_no_memory(digest: Any) -> None:
+    """``bytes(2**62)`` would ask for as many."""
+    for damaged in ([1, 2, digest], [1, float("inf"), b"d" * 16]):
+        with pytest.raises(LogError):
+            job_records.unpack_read(packing.pack([damaged, {}, 0]))
+        fields = packing.unpack(pack_job(job()))
+        with pytest.raises(LogError):
+            unpack_job(packing.pack([*fields[:5], damaged, *fields[6:]]))
+    with pytest.raises(LogError):
+        unpack_documents(packing.pack([float("inf"), [], 0]))
+
+
 def test_what_cannot_be_packed_leaves_nothing_behind() -> None:
     """A packer serves its thread for ever: half a record must not begin the next one, nor a large one keep its room."""
     with pytest.raises(TypeError):
