@@ -50,7 +50,7 @@ class HostConnection:
         self._queue: deque[bytes] = deque()
         self.rest = memoryview(b"")  # of the frame that is being sent
         self._durable: int | None = None
-        self._beaten = 0.0
+        self._beat_at = 0.0
         self.dropped = 0
         self.broken = False
 
@@ -106,8 +106,8 @@ class HostConnection:
     def beat(self) -> None:
         """Send a sign of life, at most one a second."""
         now = time.monotonic()
-        if now - self._beaten >= BEAT_S and not self.waiting:
-            self._beaten = now
+        if now - self._beat_at >= BEAT_S and not self.waiting:
+            self._beat_at = now
             self._put(framing.frame(framing.BEAT))
 
     def flush(self) -> None:

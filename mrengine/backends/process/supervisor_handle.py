@@ -131,8 +131,8 @@ class SupervisorHandle:
         self.pid = self._process.pid
         self._host = os.getpid()
         self._reader = framing.FrameReader(self._socket.fileno())
-        self._below = _Below(self._process, self._mark)
-        self._abandoned = weakref.finalize(self, self._below.abandoned, self._socket)
+        self._leftovers = _Leftovers(self._process, self._mark)
+        self._abandoned = weakref.finalize(self, self._leftovers.abandoned, self._socket)
         self._abandoned.atexit = False  # the supervisor notices the host's end, and lets calls in flight finish
         self._heard_at = time.monotonic()
         self._introduce()
@@ -184,7 +184,7 @@ class SupervisorHandle:
     def _is_its_own(self, kind: int, payload: bytes) -> bool:
         """Frames for this object alone."""
         if kind == framing.FOLDER:
-            self._below.folder = payload.decode()
+            self._leftovers.folder = payload.decode()
         return kind in (framing.BEAT, framing.FOLDER)
 
     @property
@@ -231,14 +231,14 @@ class SupervisorHandle:
             self.kill()
             self._process.wait()
         until = time.monotonic() + 1.0
-        while self._below.folder is None and not self.gone and time.monotonic() < until:
+        while self._leftovers.folder is None and not self.gone and time.monotonic() < until:
             self.receive(0.0)  # it may have been killed before its last frames were read
         self._socket.close()
-        self._below.clear_up()
+        self._leftovers.clear_up()
         self._abandoned.detach()
 
 
-class _Below:
+class _Leftovers:
     """The processes that a supervisor starts, and its private folder, for the host to clear up."""
 
     def __init__(self, process: subprocess.Popen[bytes], mark: str) -> None:
