@@ -35,10 +35,10 @@ KIND_NAMES = (
 
 _made = tuple.__new__  # a NamedTuple's own constructor takes twice as long, and there is one for each record
 _HEADER = struct.Struct("<8sHH8sB100s387x")
-_FRAME = struct.Struct("<4sIIQB")
+FRAME = struct.Struct("<4sIIQB")  # mark, CRC, length, watermark, kind; the payload follows
 FRAME_HEAD = struct.Struct("<4s4xI8xB")  # the part of it that tells where the next frame begins: mark, length, kind
 _COVERED = struct.Struct("<IQB")  # what the CRC covers before the payload
-_CRC_AT = 8
+COVERED_AT = 8
 _PAYLOAD_AT = _COVERED.size
 
 
@@ -144,13 +144,13 @@ def decode_frame(block: bytes, at: int, offset: int, prefix: bytes, seed: int) -
     if available < OVERHEAD_BYTES:
         return OVERHEAD_BYTES
     length: int
-    mark, crc, length, watermark, kind = _FRAME.unpack_from(block, at)
+    mark, crc, length, watermark, kind = FRAME.unpack_from(block, at)
     if mark != prefix or length > MAX_PAYLOAD_BYTES or not HEADER_BYTES <= watermark <= offset:
         return 0
     end = OVERHEAD_BYTES + length
     if available < end:
         return end
-    covered = block[at + _CRC_AT : at + end]
+    covered = block[at + COVERED_AT : at + end]
     if crc32(covered, (seed + offset) & 0xFFFFFFFF) != crc:
         return 0
     return _made(Frame, (offset, kind, covered[_PAYLOAD_AT:], watermark))

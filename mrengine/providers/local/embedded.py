@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 import secrets
-import select
 import subprocess
 import sys
 import time
@@ -18,6 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from mrengine import posix
 from mrengine.errors import ConfigError
 from mrengine.providers.local import server_main
 from mrengine.providers.local.model_file import is_embedded, locate
@@ -131,8 +131,7 @@ class ModelServer:
         deadline = time.monotonic() + timeout_s
         line = b""
         while not line.endswith(b"\n"):
-            ready, _, _ = select.select([self.ready_fd], [], [], max(0.0, deadline - time.monotonic()))
-            if not ready:
+            if not posix.readable((self.ready_fd,), max(0.0, deadline - time.monotonic())):
                 self.stop()
                 raise ConfigError(f"{self.path.name} was not served within {timeout_s:g} s", setting="models")
             block = os.read(self.ready_fd, 65536)
