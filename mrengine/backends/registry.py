@@ -32,7 +32,7 @@ _OWN = {
 
 
 def backend_names() -> list[str]:
-    """All that there are."""
+    """The names of all backends."""
     return list(dict.fromkeys((*_OWN, *_registered())))
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from codecs import getincrementaldecoder
 from contextlib import suppress
 from typing import Literal, TextIO
 
@@ -18,7 +18,7 @@ from mrengine.engine.protocol import LINE, Message
 
 __all__ = ["OutputPipe", "flush", "open_streams", "restore"]
 
-LONGEST = 8192  # bytes; a longer line comes in pieces
+LONGEST = 8192  # characters; a longer line comes in pieces
 _spare: dict[int, int] = {}  # copies of 1 and 2
 
 
@@ -69,7 +69,8 @@ class OutputPipe:
         self.fd, self.write_fd = os.pipe()
         os.set_blocking(self.fd, False)
         self._logger, self._level = logger, level
-        self._rest = b""
+        self._decoder = getincrementaldecoder("utf-8")("replace")  # a read may end within a character
+        self._rest = ""
 
     def read(self) -> list[Message]:
         """The whole lines that have arrived."""
@@ -80,7 +81,7 @@ class OutputPipe:
         lines: list[Message] = []
         while self._fill():
             lines += self._lines()
-        rest, self._rest = self._rest, b""
+        rest, self._rest = self._rest + self._decoder.decode(b"", True), ""
         return lines + self._messages([rest])
 
     def _fill(self) -> bool:
@@ -88,39 +89,22 @@ class OutputPipe:
             data = os.read(self.fd, 1 << 16)
         except BlockingIOError:
             return False
-        self._rest += data
+        self._rest += self._decoder.decode(data)
         return bool(data)
 
     def _lines(self) -> list[Message]:
-        *lines, self._rest = self._rest.split(b"\n")
+        *lines, self._rest = self._rest.split("\n")
         if len(self._rest) > LONGEST:
-            whole = _cut(self._rest, (len(self._rest) - 1) // LONGEST * LONGEST)
+            whole = (len(self._rest) - 1) // LONGEST * LONGEST
             lines.append(self._rest[:whole])
             self._rest = self._rest[whole:]
         return self._messages(lines)
 
-    def _messages(self, lines: list[bytes]) -> list[Message]:
-        return [
-            (-1, LINE, -1, -1, msgpack.packb([self._logger, self._level, piece.decode("utf-8", "replace")]))
-            for line in lines
-            if line.strip()
-            for piece in _pieces(line)
-        ]
+    def _messages(self, lines: list[str]) -> list[Message]:
+        pieces = (line[at : at + LONGEST] for line in lines if line.strip() for at in range(0, len(line), LONGEST))
+        return [(-1, LINE, -1, -1, msgpack.packb([self._logger, self._level, piece])) for piece in pieces]
 
     def close(self) -> None:
         """Close both ends."""
         os.close(self.fd)
         os.close(self.write_fd)
-
-
-def _pieces(line: bytes) -> Iterator[bytes]:
-    while len(line) > LONGEST:
-        at = _cut(line, LONGEST)
-        yield line[:at]
-        line = line[at:]
-    yield line
-
-
-def _cut(line: bytes, at: int) -> int:
-    """The nearest place before ``at`` that is not inside a character."""
-    return next((cut for cut in range(at, at - 4, -1) if line[cut] & 0xC0 != 0x80), at)

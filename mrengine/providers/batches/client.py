@@ -222,7 +222,7 @@ class BatchClient(ABC):
         first = next(iter(self.answers(batch)), None)
         if first is None and batch.done:
             # The files of a batch that just ended may still be incomplete: looked at later, they are whole.
-            message = f"{self.model.name}: the answers of a batch came by halves"
+            message = f"{self.model.name}: the answers of a batch are not complete yet"
             raise ModelUnavailable(message, model=self.model.name, status=200)
         return None if first is None else first.custom_id
 
