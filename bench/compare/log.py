@@ -26,6 +26,7 @@ from mrengine.log.file.reader import LogReader
 from mrengine.log.file.wal import WriteAheadLog
 from mrengine.log.format import codec, task_records
 from mrengine.log.format.chunk_rows import MAX_ROWS, ChunkRow, pack_chunks, pack_row
+from mrengine.log.format.job_records import CloseRecord, JobRecord, RoundRecord, pack_close, pack_job, pack_round
 from mrengine.records import Usage
 
 TEXT = "The patient was seen on the ward and is well. " * 20
@@ -102,14 +103,14 @@ def commits(group: int, count: int, turns: int, folder: Path) -> Iterator[dict[s
 def build(folder: Path, chunks: int) -> None:
     """A finished job of this many chunks, a call and a result each; synced once."""
     with WriteAheadLog.create(folder / "log", "bench") as wal:
-        job = task_records.JobRecord(
+        job = JobRecord(
             "bench", 1.7e9, 0, "0", "3.11", (1, 1, bytes(16)), {}, (("m", ""),), False, "v", "bench:f", None
         )
-        wal.append(codec.JOB, task_records.pack_job(job))
+        wal.append(codec.JOB, pack_job(job))
         row = pack_row(ChunkRow(0, "prose", 350, 5900, 0, 24000, 0, 24000, bytes(16)))
         for first in range(0, chunks, MAX_ROWS):
             wal.append(codec.CHUNKS, pack_chunks(0, first, row * min(MAX_ROWS, chunks - first)))
-        wal.append(codec.ROUND, task_records.pack_round(task_records.RoundRecord(0, 1.7e9, chunks)))
+        wal.append(codec.ROUND, pack_round(RoundRecord(0, 1.7e9, chunks)))
         for chunk in range(chunks):
             digest, at = blake2b(chunk.to_bytes(8, "big"), digest_size=16).digest(), 1.7e9 + chunk / 50
             call = task_records.CallRecord(
@@ -119,7 +120,7 @@ def build(folder: Path, chunks: int) -> None:
             wal.append(codec.RESULT, result(chunk))
             if not chunk % 1000:
                 wal.write()
-        wal.append(codec.CLOSE, task_records.pack_close(task_records.CloseRecord(1.7e9, "done")))
+        wal.append(codec.CLOSE, pack_close(CloseRecord(1.7e9, "done")))
         wal.commit()
 
 

@@ -9,6 +9,7 @@ own instead, and with it a place for the engine. One that has ``at(address)`` ca
 from __future__ import annotations
 
 from collections.abc import Callable
+from pkgutil import resolve_name
 from typing import Any
 
 from mrengine.engine.protocol import Backend
@@ -22,30 +23,17 @@ GROUP = "mrengine.backends"
 MakeBackend = Callable[[int, int], Backend]
 
 
-def _process() -> MakeBackend:
-    from mrengine.backends.process.pool import ProcessPool
-
-    return ProcessPool
-
-
-def _sequential() -> MakeBackend:
-    from mrengine.backends.sequential import SequentialBackend
-
-    return SequentialBackend
-
-
-def _ray() -> MakeBackend:
-    from mrengine.backends.ray.backend import RayBackend
-
-    return RayBackend
-
-
-_OWN: dict[str, Callable[[], MakeBackend]] = {"process": _process, "sequential": _sequential, "ray": _ray}
+# By the form of entry points: only the one that is used is imported.
+_OWN = {
+    "process": "mrengine.backends.process.pool:ProcessPool",
+    "sequential": "mrengine.backends.sequential:SequentialBackend",
+    "ray": "mrengine.backends.ray.backend:RayBackend",
+}
 
 
 def backend_names() -> list[str]:
-    """All that there are."""
-    return [*_OWN, *(name for name in _registered() if name not in _OWN)]
+    """The names of all backends."""
+    return list(dict.fromkeys((*_OWN, *_registered())))
 
 
 def _registered() -> dict[str, Any]:
@@ -69,7 +57,8 @@ def find_backend(name: str, address: str | None = None) -> MakeBackend:
 
 def _found(name: str) -> MakeBackend:
     if name in _OWN:
-        return _OWN[name]()
+        own: MakeBackend = resolve_name(_OWN[name])
+        return own
     point = _registered().get(name)
     if point is None:
         known = ", ".join(map(repr, backend_names()))

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import click
 
-from mrengine.cli.options import state_option
+from mrengine.cli.options import json_option, state_option
 from mrengine.cli.output import echo, print_json, say
 from mrengine.config import answers_file
 from mrengine.errors import ConfigError
@@ -32,7 +32,7 @@ def answers() -> None:
 @answers.command()
 @state_option
 @_file
-@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@json_option
 def stats(state_dir: str | None, file: str | None, as_json: bool) -> None:
     """Say how many answers there are, their size, and when they were last used."""
     store = _read(_path(file, state_dir), shared_answers.stats)

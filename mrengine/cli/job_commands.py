@@ -13,7 +13,7 @@ import click
 from mrengine.cli.exits import DONE, FAILED
 from mrengine.cli.job_ids import find_job, job_argument, jobs_argument
 from mrengine.cli.job_views import Following, page, table
-from mrengine.cli.options import seconds_of, state_option
+from mrengine.cli.options import json_option, seconds_of, state_option
 from mrengine.cli.outcomes import print_failures
 from mrengine.cli.output import echo, print_json, record_of, rounded, say
 from mrengine.config import jobs_folder
@@ -39,7 +39,7 @@ table_option = click.option(
 
 @click.command()
 @state_option
-@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@json_option
 def jobs(state_dir: str | None, as_json: bool) -> None:
     """List the jobs of the state folder, the oldest first."""
     statuses = _statuses(state_dir)
@@ -77,7 +77,7 @@ def _record(status: JobStatus) -> dict[str, Any]:
 )
 @click.option("--failures", is_flag=True, help="The chunks that failed, why, and what the models had answered.")
 @state_option
-@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@json_option
 def show(job_id: str, follow: bool, failures: bool, state_dir: str | None, as_json: bool) -> None:
     """Show what a job has done."""
     job, last = find_job(job_id, state_dir), None
@@ -179,7 +179,7 @@ def _job_at(place: str, state_dir: str | None) -> Job:
 @click.command()
 @job_argument
 @state_option
-@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@json_option
 def verify(job_id: str, state_dir: str | None, as_json: bool) -> int:
     """Check every byte of a job's log. Exit code 1: damage, and where."""
     job = find_job(job_id, state_dir)

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
+from mrengine.cli.output import some_of
 from mrengine.config import jobs_folder
 from mrengine.errors import ConfigError, JobNotFound, MrengineError
 from mrengine.jobs import Job, list_jobs
@@ -16,7 +17,6 @@ from mrengine.providers.models.resolution import plugins
 __all__ = ["complete_models", "find_job", "job_argument", "jobs_argument"]
 
 Command = TypeVar("Command", bound=Callable[..., Any])
-SHOWN = 5
 OTHER_MODELS = ("local", "fake", "http://", "https://")
 
 
@@ -27,9 +27,8 @@ def find_job(typed: str, state_dir: str | None) -> Job:
         return exact
     jobs = [job for job in list_jobs(state_dir) if job.job_id.startswith(typed)]
     if len(jobs) > 1:
-        more = f" and {len(jobs) - SHOWN} more" if len(jobs) > SHOWN else ""
-        shown = ", ".join(job.job_id for job in jobs[:SHOWN])
-        raise ConfigError(f"{len(jobs)} jobs begin with {typed!r}: {shown}{more}; type more of the id", setting="JOB")
+        shown = some_of([job.job_id for job in jobs])
+        raise ConfigError(f"{len(jobs)} jobs begin with {typed!r}: {shown}; type more of the id", setting="JOB")
     if not jobs:
         message = f"there is no job {typed!r} in {jobs_folder(state_dir)}, and no id that begins with it"
         raise JobNotFound(f"{message}; 'mrengine jobs' lists them", job_id=typed)

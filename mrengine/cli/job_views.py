@@ -13,7 +13,7 @@ from typing import Any
 from mrengine.cli.terms import in_cli_terms
 from mrengine.errors import MrengineError
 from mrengine.log.format import codec
-from mrengine.log.format.task_records import unpack_note
+from mrengine.log.format.job_records import unpack_note
 from mrengine.log.view.batch_ledger import UNDER_WAY
 from mrengine.log.view.job_view import ResumeEngine
 from mrengine.progress.meter import Meter, describe

@@ -24,25 +24,16 @@ from mrengine.records import Batch, Budget, ModelSpec, Price, RateLimit
 from mrengine.settings import Settings
 
 __all__ = [
-    "announce",
-    "default_models",
-    "job_options",
-    "model_option",
-    "priced",
-    "private_option",
-    "resume_options",
-    "runner_settings",
-    "seconds_of",
-    "slots_option",
-    "state_option",
-    "workers_option",
-]
+    "announce", "default_models", "job_options", "json_option", "model_option", "priced", "private_option",
+    "resume_options", "runner_settings", "seconds_of", "slots_option", "state_option", "workers_option",
+]  # fmt: skip
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 state_option = click.option(
     "--state-dir", type=click.Path(file_okay=False), default=None, help="Where jobs are kept (MRENGINE_STATE_DIR)."
 )
+json_option = click.option("--json", "as_json", is_flag=True, help="As JSON.")
 private_option = click.option(
     "--allow-private", is_flag=True, help="Fetch URLs of the own network and of this machine, too."
 )

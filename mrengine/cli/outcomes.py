@@ -9,7 +9,7 @@ from typing import Any
 
 import mrengine
 from mrengine.cli.exits import DONE, TOO_MANY_FAILED, ended, place_of
-from mrengine.cli.output import StdoutClosed, echo, print_json, print_value, record_of, rounded, say
+from mrengine.cli.output import StdoutClosed, echo, print_json, print_value, record_of, rounded, say, some_of
 from mrengine.cli.terms import in_cli_terms
 from mrengine.errors import JobError
 from mrengine.outputs.run_result import RunResult
@@ -134,8 +134,7 @@ def print_diff(diff: JobDiff, as_json: bool) -> None:
     for what in ("added", "removed", "changed"):
         names: tuple[str, ...] = getattr(diff, what)
         if names:
-            more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-            echo(f"{what + ':':<15}{', '.join(names[:SHOWN])}{more}")
+            echo(f"{what + ':':<15}{some_of(names)}")
     for line in diff.assumed:
         echo(f"assumed:       {line}")
 

@@ -12,6 +12,7 @@ import os
 import re
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,21 +22,12 @@ from mrengine.cli.terms import in_cli_terms
 from mrengine.log.format.values import Unstorable, normalise
 
 __all__ = [
-    "StdoutClosed",
-    "as_json",
-    "echo",
-    "log_to_stderr",
-    "print_json",
-    "print_value",
-    "printable",
-    "record_of",
-    "rounded",
-    "say",
-    "writable_folder",
-    "write_whole",
-]
+    "StdoutClosed", "as_json", "echo", "log_to_stderr", "print_json", "print_value", "printable", "record_of",
+    "rounded", "say", "some_of", "writable_folder", "write_whole",
+]  # fmt: skip
 
 
+SHOWN = 5  # names in a message
 # Ends of lines to str.splitlines and some editors; JSON leaves them as they are, and JSON Lines should be read by all.
 LINE_ENDS = {ord(end): f"\\u{ord(end):04x}" for end in "\x85\u2028\u2029"}
 
@@ -131,6 +123,12 @@ def record_of(outcome: Any) -> dict[str, Any]:
 def rounded(cost_usd: float | None) -> float | None:
     """US dollars without the noise of binary fractions; a billionth is less than any token costs."""
     return None if cost_usd is None else round(cost_usd, 9)
+
+
+def some_of(names: Sequence[str]) -> str:
+    """The first names of a list, and how many more there are."""
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return f"{', '.join(names[:SHOWN])}{more}"
 
 
 def writable_folder(folder: Path) -> Path:

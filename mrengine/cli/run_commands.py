@@ -17,6 +17,7 @@ from mrengine.cli.options import (
     announce,
     default_models,
     job_options,
+    json_option,
     priced,
     resume_options,
     runner_settings,
@@ -238,7 +239,7 @@ def chunk(source: str, target_tokens: int, overlap_tokens: int, encoding: str, s
 @click.option("--text-column", default=None, metavar="NAME", help="As in the run: every row of a table is one.")
 @click.option("--id-column", default=None, metavar="NAME", help="As in the run.")
 @state_option
-@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@json_option
 def diff(
     job_id: str,
     sources: tuple[str, ...],

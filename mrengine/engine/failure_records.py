@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 
-from mrengine.log.format import task_records
+from mrengine.log.format import job_records, task_records
 from mrengine.log.format.values import Plain
 
 __all__ = ["FailureRecords", "RestartLimiter", "allowed_deaths"]
@@ -44,7 +44,7 @@ class FailureRecords:
 
     def note(self, name: str, fields: Mapping[str, Plain], worker: int, chunk: int) -> bytes:
         """Pack an event, for reports."""
-        return task_records.pack_note(task_records.NoteRecord(self._round, self._wall(), name, worker, chunk, fields))
+        return job_records.pack_note(job_records.NoteRecord(self._round, self._wall(), name, worker, chunk, fields))
 
     def refused(self, chunk: int, model: int, worker: int, attempts: int, cause: str) -> bytes:
         """Pack the failure of a task that its model did not answer, as the task itself reported."""

@@ -200,7 +200,7 @@ class BatchCoordinator:
         client = self._clients.client(batch.record.model)
         since = str(batch.record.facts.get("since") or "")
         try:
-            for seen in client.found(token=batch.record.token, since=since, known=known, requests=batch.requests):
+            for seen in client.candidates(token=batch.record.token, since=since, known=known, requests=batch.requests):
                 if seen.token is not None:
                     return seen  # the provider keeps metadata, and has compared the token
                 if not seen.over:

@@ -10,16 +10,9 @@ from typing import Any
 
 from mrengine.errors import LogError
 from mrengine.host.head_finder import HeadFinder, Read
+from mrengine.log.file.row_reader import ChunkTable
 from mrengine.log.format import codec
-from mrengine.log.format.chunk_rows import (
-    MAX_ROWS,
-    ROW_BYTES,
-    ChunkRow,
-    ChunkTable,
-    pack_chunks,
-    pack_row,
-    pack_whole,
-)
+from mrengine.log.format.chunk_rows import MAX_ROWS, ROW_BYTES, ChunkRow, pack_chunks, pack_row, pack_whole
 from mrengine.log.format.heads import NO_HEADS, HeadPlaces
 from mrengine.log.format.job_records import DocumentRow
 from mrengine.private import open_file

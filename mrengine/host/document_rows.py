@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from itertools import chain, islice
 from typing import Any
 
-from mrengine.log.format.chunk_rows import Batch, DocumentNames
+from mrengine.log.file.row_reader import Batch, DocumentNames
 from mrengine.log.format.job_records import DocumentRow, DocumentsDigest, document_row
 from mrengine.log.view.job_view import ResumeEngine
 

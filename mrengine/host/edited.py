@@ -11,7 +11,6 @@ from typing import Any
 
 from mrengine.chunking.chunker import Chunker
 from mrengine.chunking.guide import Guide, OldChunk, guide
-from mrengine.log.format.chunk_rows import ChunkTable
 from mrengine.log.format.job_records import DocumentRow, JobRecord
 from mrengine.log.view.job_view import ResumeEngine
 from mrengine.records import Chunk
@@ -68,9 +67,8 @@ def _versions(
 
 
 def _rows(stored: ResumeEngine, wanted: set[int]) -> dict[int, list[Any]]:
-    assert stored.epoch is not None
     rows: dict[int, list[Any]] = {}
-    for row in ChunkTable(stored.reader.fd, stored.epoch.segments.get(0, [])):
+    for row in stored.chunk_table():
         if row.document in wanted:
             rows.setdefault(row.document, []).append(row)
     return rows

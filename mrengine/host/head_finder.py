@@ -16,7 +16,7 @@ from mrengine.log.format.heads import (
     HeadPlaces,
     Heads,
     digest_of,
-    said,
+    text_of,
 )
 
 __all__ = ["HeadFinder", "Read"]
@@ -90,7 +90,7 @@ class HeadFinder:
 
 def _says(data: bytes, form: int, title: str) -> bool:
     with suppress(UnicodeDecodeError):  # a character that the block's edge has cut
-        return said(data, form) == title
+        return text_of(data, form) == title
     return False
 
 

@@ -15,7 +15,7 @@ from mrengine.host.intake import spool_unnamed
 from mrengine.host.job_identity import Plan
 from mrengine.host.stored import stored_job
 from mrengine.log.format import codec
-from mrengine.log.format.chunk_rows import ROW_BYTES, ChunkTable, unpack_chunks, unpack_row
+from mrengine.log.format.chunk_rows import ROW_BYTES, unpack_chunks, unpack_row
 from mrengine.log.format.job_records import DocumentRow
 from mrengine.log.format.packing import key
 from mrengine.log.format.task_records import unpack_result
@@ -53,9 +53,7 @@ def diff(folder: Path, job_id: str, document: Any) -> JobDiff:
 def _asked(plan: Plan, stored: ResumeEngine, spool: Path) -> list[int]:
     """The tokens of each chunk that has to be asked; 0 for a chunk whose result is kept."""
     if not plan.differences(stored):
-        assert stored.epoch is not None
-        table = ChunkTable(stored.reader.fd, stored.epoch.segments.get(0, []))
-        tokens = [row.tokens for row in table]
+        tokens = [row.tokens for row in stored.chunk_table()]
         pending = {chunk for chunk, _ in stored.pending()}
         return [count if chunk in pending else 0 for chunk, count in enumerate(tokens)]
     # The records that a run would append, with what it would carry over: both go the same way, so they agree.
@@ -74,7 +72,7 @@ def _price(stored: ResumeEngine) -> float | None:
     assert stored.epoch is not None
     index = stored.index(0)
     done = [slot for slot in range(index.total) if index.result(slot)]
-    table = ChunkTable(stored.reader.fd, stored.epoch.segments.get(0, []))
+    table = stored.chunk_table()
     cost = tokens = 0.0
     for slot in done[:: max(1, len(done) // SAMPLE)]:
         with suppress(LogError):

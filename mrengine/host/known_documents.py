@@ -11,7 +11,7 @@ from mrengine.errors import JobMismatch, LogError
 from mrengine.host.intake import Intake
 from mrengine.host.row_stream import Pace
 from mrengine.host.table_checks import first_row, is_there
-from mrengine.log.format.chunk_rows import ChunkTable, DocumentNames
+from mrengine.log.file.row_reader import ChunkTable, DocumentNames
 from mrengine.log.format.job_records import DocumentRow
 from mrengine.log.view.job_view import ResumeEngine
 from mrengine.sources.spool import Text

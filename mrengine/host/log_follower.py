@@ -16,8 +16,8 @@ from mrengine.errors import LogError
 from mrengine.host.run_summary import SummaryBuilder
 from mrengine.host.stage_times import StageTimes
 from mrengine.job.driver import Note, PrintedLine, Update
+from mrengine.log.file.row_reader import document_of
 from mrengine.log.format import codec
-from mrengine.log.format.chunk_rows import document_of
 from mrengine.log.format.codec import Frame
 from mrengine.log.format.packing import key
 from mrengine.log.format.task_records import (

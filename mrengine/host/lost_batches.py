@@ -89,7 +89,7 @@ class LostBatches:
                 self._adopt(place, ledger, model, seen)
         self._unsure[model] = unsure
         live = {one.record.name for one in ledger.under_way()}
-        client.sweep(mine, tokens=tokens, seen=own, live=live)
+        client.sweep(mine, tokens=tokens, batches=own, live=live)
 
     def _prove(self, place: BatchLog, ledger: BatchLedger, model: str) -> None:
         """Adopt or dismiss the unsure batches that are over, by their results."""

@@ -16,7 +16,8 @@ from typing import Any
 
 from mrengine.errors import LogError
 from mrengine.host.document_rows import DocumentRows
-from mrengine.log.format.chunk_rows import ChunkRow, ChunkTable, DocumentNames, rows_array, stands_in
+from mrengine.log.file.row_reader import ChunkTable, DocumentNames
+from mrengine.log.format.chunk_rows import ChunkRow, rows_array, stands_in
 from mrengine.log.format.heads import read_heads
 from mrengine.log.format.job_records import DocumentRow
 from mrengine.log.view.job_view import ResumeEngine

@@ -14,10 +14,11 @@ from mrengine.errors import LogError
 from mrengine.log.file.call_index import CallIndex
 from mrengine.log.file.lock import JobLock
 from mrengine.log.file.reader import LogReader
+from mrengine.log.file.row_reader import ChunkTable, DocumentNames, document_of
 from mrengine.log.file.wal import Durability, WriteAheadLog
 from mrengine.log.file.worker_journal import discard, journaled_answers
 from mrengine.log.format import codec
-from mrengine.log.format.chunk_rows import ChunkTable, DocumentNames, Segment, document_of
+from mrengine.log.format.chunk_rows import Segment
 from mrengine.log.format.codec import Frame
 from mrengine.log.format.job_records import unpack_round
 from mrengine.log.format.packing import key, stamp

@@ -1,7 +1,7 @@
 """Models and the calls to them: how each is asked, what its answers and failures mean, and when to ask again.
 
-``models`` resolves names and specs, ``warm_up`` imports before the fork, ``connect`` makes a provider in a worker,
-``call`` retries, continues and validates, ``http`` and ``sdk`` send. The contract of a provider stands here.
+``models`` resolves names and specs, ``connect`` imports before the fork and makes a provider in a worker, ``call``
+retries, continues and validates, ``http`` and ``sdk`` send. The contract of a provider stands here.
 """
 
 from __future__ import annotations

@@ -6,20 +6,20 @@ leave over the ``http`` provider's own connections (docs/decisions/providers-one
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Mapping
 from typing import Any
 
 import httpx2
 
-from mrengine.providers.http.client import HttpClient, Response
+from mrengine.providers.http.client import Response, client_of
 from mrengine.providers.http.headers import Headers
-from mrengine.providers.http.proxies import resolve
 from mrengine.providers.http.url_provider import ASK_S, OnBytes, RemoteProvider
 from mrengine.providers.models.model import Model
-from mrengine.records import ModelSpec
+from mrengine.records import ModelSpec, Request
 
-__all__ = ["SdkProvider", "offline"]
+__all__ = ["SdkProvider", "warm_up"]
 
 # ``on_data`` of this thread's call, by this way since an SDK passes no extra argument on to its transport.
 _watching = threading.local()
@@ -101,8 +101,7 @@ class _Transport(httpx2.BaseTransport):
         url = httpx2.URL(base_url)
         query = url.query.decode("ascii")
         origin = f"{url.scheme}://{url.netloc.decode('ascii')}" + (f"?{query}" if query else "")
-        route = resolve(base_url, verify=model.spec.verify, proxy=model.spec.proxy)
-        self._client = HttpClient(origin, route=route, slots=slots)
+        self._client = client_of(model.spec, origin, slots=slots)
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
         """Send one request, within the time that the SDK was given for it, and only ever to the origin."""
@@ -119,7 +118,16 @@ class _Transport(httpx2.BaseTransport):
         self._client.close()
 
 
-def offline(kind: str, transport: httpx2.BaseTransport) -> RemoteProvider:
-    """A provider over the caller's transport, with which its SDK is warmed up."""
-    model = Model(0, kind, kind, kind, kind, kind, ModelSpec(kind))
-    return SdkProvider(model, Headers(model, key=_NO_KEY), base_url="http://127.0.0.1", transport=transport)
+_ANSWERS = {
+    "openai": {"choices": [{"message": {"role": "assistant", "content": "ok"}, "finish_reason": "stop"}]},
+    "anthropic": {"content": [{"type": "text", "text": "ok"}], "stop_reason": "end_turn"},
+}
+
+
+def warm_up(kind: str) -> None:
+    """Make one whole call over a mock transport: much of an SDK is built lazily, by the first call. ImportError."""
+    answer = httpx2.Response(200, content=json.dumps(_ANSWERS[kind]), headers={"content-type": "application/json"})
+    model, transport = Model(0, kind, kind, kind, kind, kind, ModelSpec(kind)), httpx2.MockTransport(lambda _: answer)
+    provider = SdkProvider(model, Headers(model, key=_NO_KEY), base_url="http://127.0.0.1", transport=transport)
+    provider.complete(Request(kind, "warm"))
+    provider.close()

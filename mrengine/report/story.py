@@ -15,10 +15,10 @@ from typing import Any, NamedTuple
 
 from mrengine.errors import JobNotFound, LogError
 from mrengine.log.file.recovery import drain
-from mrengine.log.format import batch_records, codec, task_records
+from mrengine.log.format import batch_records, codec, job_records, task_records
 from mrengine.log.format.codec import Frame
 from mrengine.log.view.job_view import ResumeEngine
-from mrengine.log.view.results import OutcomeIndex
+from mrengine.log.view.outcome_index import OutcomeIndex
 from mrengine.records import Usage
 
 __all__ = ["DONE", "FAILED", "LOST", "BatchSpan", "Failure", "Run", "Story", "read_story"]
@@ -146,7 +146,7 @@ class Story:
     granted_at: array[float] = field(default_factory=lambda: array("d"))
     granted: array[int] = field(default_factory=lambda: array("q"))
     granted_to: array[int] = field(default_factory=lambda: array("i"))
-    notes: list[task_records.NoteRecord] = field(default_factory=list)
+    notes: list[job_records.NoteRecord] = field(default_factory=list)
     batches: list[BatchSpan] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
     spending: dict[str, Spending] = field(default_factory=dict)
@@ -171,15 +171,15 @@ class _Reader:
         self._orphans: list[int] = []  # lost attempts whose worker is unknown
         self._redone: list[tuple[int, int, int, float, float]] = []  # chunk, round, worker; first call, new start
         self._take: dict[int, tuple[Callable[[bytes], Any], Callable[[Any], None]]] = {
-            codec.ROUND: (task_records.unpack_round, self._round),
+            codec.ROUND: (job_records.unpack_round, self._round),
             codec.INTENT: (task_records.unpack_intent, self._intent),
             codec.CALL: (task_records.unpack_call, self._call),
             codec.RESULT: (task_records.unpack_result, self._result),
             codec.FAILURE: (task_records.unpack_failure, self._failure),
             codec.ATTEMPT: (task_records.unpack_attempt, self._attempt),
-            codec.NOTE: (task_records.unpack_note, self._note),
+            codec.NOTE: (job_records.unpack_note, self._note),
             codec.BATCH: (batch_records.unpack_batch, self._batch),
-            codec.CLOSE: (task_records.unpack_close, self._close),
+            codec.CLOSE: (job_records.unpack_close, self._close),
         }
 
     def add(self, frame: Frame) -> None:
@@ -197,7 +197,7 @@ class _Reader:
         if story.runs and story.runs[-1].state == "interrupted":
             story.runs[-1].ended = max(story.runs[-1].ended, record.at)
 
-    def _round(self, record: task_records.RoundRecord) -> None:
+    def _round(self, record: job_records.RoundRecord) -> None:
         runs = self.story.runs
         if record.closes and runs:
             return  # it says that the round of the run that goes on has all its chunks
@@ -288,7 +288,7 @@ class _Reader:
             if abs(near[0] - at) < SAME_S:
                 self.story.tasks.worker[index] = near[1]
 
-    def _note(self, record: task_records.NoteRecord) -> None:
+    def _note(self, record: job_records.NoteRecord) -> None:
         if len(self.story.notes) < MOST_NOTES:
             self.story.notes.append(record)
 
@@ -298,11 +298,11 @@ class _Reader:
             span = BatchSpan(record.number, record.model, 0, record.at, record.at)
             self._batches[record.number] = span
             self.story.batches.append(span)
-        span.requests = max(span.requests, len(record.digests) // batch_records.DIGEST_BYTES)
+        span.requests = max(span.requests, len(record.digests) // task_records.DIGEST_BYTES)
         span.ended = max(span.began, record.at)  # of its records the last one counts
         span.state = record.state if record.state in ("ended", "failed", "lost") else "open"
 
-    def _close(self, record: task_records.CloseRecord) -> None:
+    def _close(self, record: job_records.CloseRecord) -> None:
         if self.story.runs:
             run = self.story.runs[-1]
             reason = record.summary.get("reason")

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from urllib.parse import parse_qs
 
 from mrengine.testing.batch_bodies import RequestLine, openai_line, shown_file, shown_message_batch, shown_openai
-from mrengine.testing.bodies import key_of
+from mrengine.testing.bodies import error, key_of
 
 __all__ = ["BatchProvider", "BatchRules", "Run"]
 
@@ -393,5 +393,4 @@ def _json(value: Any) -> Answer:
 
 
 def _error(status: int, code: str, message: str) -> Answer:
-    body = {"type": "error", "error": {"message": message, "type": code, "code": code, "param": None}}
-    return status, json.dumps(body).encode()
+    return status, error(code, message)

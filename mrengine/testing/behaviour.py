@@ -20,6 +20,10 @@ from mrengine.testing.prompt_cache import Billed, PromptCache, TooManyMarks, dol
 __all__ = ["Behaviour", "Bucket", "Reply", "Simulator"]
 
 BATCHED_S = 0.001  # the least time of a request in a batch: those beside it do not read what it writes to the cache
+# Paths of the batch APIs; with or without a query, which lists have.
+_BATCHES = re.compile(r"/(?:files|batches)(?:[/?]|$)")
+# Faults that come in the place of an answer, after its latency.
+_LATE = frozenset({"non_json", "empty", "wrong_shape", "garbage", "reset", "truncate", *ODD})
 Latency = float | tuple[float, float] | Callable[[random.Random], float]
 
 
@@ -137,7 +141,7 @@ class Simulator:
         if not path.endswith(("/chat/completions", "/messages")):
             return self._plain(404, bodies.error("not_found", "no such path"))
         digest = blake2b(body, digest_size=12).digest()
-        request = bodies.read(path, body)
+        request = bodies.read("anthropic" if path.endswith("/messages") else "openai", body)
         if request is None:
             return self._plain(400, bodies.error("invalid_request_error", "the body is not a request"))
         self._keep(headers, request)
@@ -165,7 +169,7 @@ class Simulator:
         for name, value in body.items():
             direct |= {name: value} | ({"stream": False} if name == "messages" else {})
         sent = json.dumps(direct, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
-        request = bodies.read("/messages" if shape == "anthropic" else "/chat/completions", sent)
+        request = bodies.read(shape, sent)
         if request is None:
             return 400, bodies.error("invalid_request_error", "the body is not a request")
         refused = self._refused(request)
@@ -181,7 +185,7 @@ class Simulator:
         return 200, bodies.answer(request, text, cut, tokens, usage=show)
 
     def _words(self, shape: str, body: Mapping[str, Any]) -> int:
-        request = bodies.read("/messages" if shape == "anthropic" else "/chat/completions", json.dumps(body).encode())
+        request = bodies.read(shape, json.dumps(body).encode())
         return 0 if request is None else request.words
 
     def _keep(self, headers: Mapping[str, str], request: bodies.ApiRequest) -> None:
@@ -389,11 +393,3 @@ class Simulator:
         if self.behaviour.interim:
             data = b"HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\n" + data
         return Reply(data, delay_s, "keep", status)
-
-
-# Paths of the batch APIs; with or without a query, which lists have.
-_BATCHES = re.compile(r"/(?:files|batches)(?:[/?]|$)")
-
-
-# Faults that come in the place of an answer, after its latency.
-_LATE = frozenset({"non_json", "empty", "wrong_shape", "garbage", "reset", "truncate", *ODD})

@@ -37,8 +37,8 @@ class ApiRequest:
         return f"An answer to prompt {digest} of {self.words} words."
 
 
-def read(path: str, body: bytes) -> ApiRequest | None:
-    """Parse a Chat Completions or Messages request; None: it is neither."""
+def read(shape: str, body: bytes) -> ApiRequest | None:
+    """Parse a request to Chat Completions ("openai") or Messages ("anthropic"); None: it is none."""
     try:
         data = json.loads(body)
         messages = [(m["role"], _text(m["content"])) for m in data["messages"]]
@@ -47,7 +47,6 @@ def read(path: str, body: bytes) -> ApiRequest | None:
         return None
     texts = [text for _, text in messages]
     texts += [_text(data["system"])] if data.get("system") else []  # Anthropic's stands beside the messages
-    shape = "anthropic" if path.endswith("/messages") else "openai"
     schema, param = _schema(data, shape)
     answered = sum(len(text.split()) for role, text in messages if role == "assistant") if schema is None else 0
     return ApiRequest(

@@ -12,15 +12,16 @@ demand.
 from __future__ import annotations
 
 import os
+import struct
 import subprocess
 import sys
 import threading
-from typing import Any
+from typing import IO, Any
 
 from mrengine.testing.behaviour import Behaviour
 from mrengine.testing.counts import Stats
 
-__all__ = ["LLMServer", "Stats"]
+__all__ = ["LLMServer", "Stats", "pack", "unpack"]
 
 _START_S = 20.0
 
@@ -93,8 +94,6 @@ class LLMServer:
         self.close()
 
     def _ask(self, what: str, argument: Any) -> Any:
-        from mrengine.testing.pipes import receive, send
-
         # A read from a pipe has no timeout: a server that hangs is killed, which ends the read.
         watchdog = threading.Timer(_START_S, self._process.kill)
         watchdog.start()
@@ -102,10 +101,45 @@ class LLMServer:
             with self._lock:  # a question and its answer belong together, whichever threads ask
                 if self._process.stdin is None or self._process.stdout is None:
                     raise RuntimeError("the test server has no pipes")
-                send(self._process.stdin, (what, argument))
-                answer = receive(self._process.stdout)
+                self._process.stdin.write(pack((what, argument)))
+                self._process.stdin.flush()
+                answer = _receive(self._process.stdout)
         finally:
             watchdog.cancel()
         if isinstance(answer, str) and answer.startswith("error: "):
             raise RuntimeError(f"the test server: {answer}")
         return answer
+
+
+# Messages over the private pipes between a test and its server: ``u32 length``, cloudpickle.
+
+
+def pack(message: Any) -> bytes:
+    """One framed message. Functions travel by value: a test's own are in no module that the server could import."""
+    import cloudpickle
+
+    data: bytes = cloudpickle.dumps(message)
+    return struct.pack("<I", len(data)) + data
+
+
+def unpack(buffer: bytes) -> tuple[Any, bytes] | None:
+    """The first message of a buffer, and what follows it; None: it is not complete yet."""
+    import pickle
+
+    if len(buffer) < 4:
+        return None
+    (length,) = struct.unpack_from("<I", buffer)
+    if len(buffer) < 4 + length:
+        return None
+    message = pickle.loads(buffer[4 : 4 + length])  # noqa: S301  # from our own parent, over its pipe
+    return message, buffer[4 + length :]
+
+
+def _receive(pipe: IO[bytes]) -> Any:
+    """Read a message. Raises EOFError when the other side is gone."""
+    head = pipe.read(4)
+    # A short read means the end: the pipe is buffered, and read() waits for all that it was asked for.
+    message = unpack(head + pipe.read(struct.unpack("<I", head)[0])) if len(head) == 4 else None
+    if message is None:
+        raise EOFError("the test server has ended")
+    return message[0]

@@ -12,7 +12,7 @@ import time
 from typing import Any, cast
 
 from mrengine.testing.behaviour import Reply, Simulator
-from mrengine.testing.pipes import pack, unpack
+from mrengine.testing.llm_server import pack, unpack
 
 __all__ = ["main"]
 

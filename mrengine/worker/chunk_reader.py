@@ -11,17 +11,9 @@ from typing import Any
 
 from mrengine.errors import LogError
 from mrengine.log.file.reader import LogReader
+from mrengine.log.file.row_reader import Batch, ChunkTable, DocumentNames, document_of
 from mrengine.log.format import codec
-from mrengine.log.format.chunk_rows import (
-    Batch,
-    ChunkRow,
-    ChunkTable,
-    DocumentNames,
-    Segment,
-    chunks_segment,
-    document_of,
-    stands_in,
-)
+from mrengine.log.format.chunk_rows import ChunkRow, Segment, chunks_segment, stands_in
 from mrengine.log.format.codec import Frame
 from mrengine.log.format.document_facts import Facts, pages_between, unpack_facts, without_pages
 from mrengine.log.format.heads import NO_HEADS, Heads, read_heads

@@ -30,7 +30,7 @@ def _keys(model: Model, env: Mapping[str, str]) -> list[str]:
     found = []
     for lane in (model, *model.lanes):
         with suppress(MrengineError):  # a key that is missing fails the call itself, with a better message
-            found.append((lane.key_env and keys.checked(lane.key_env, env)) or "")
+            found.append((lane.key_env and keys.key_in(lane.key_env, env)) or "")
     return sorted(found)
 
 

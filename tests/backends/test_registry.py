@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.metadata
 from importlib.metadata import EntryPoint
-from typing import Any
 
 import pytest
 
@@ -74,12 +73,20 @@ def test_what_cannot_be_found_says_where_it_was_looked_for(
     assert refused.value.setting == "backend"
 
 
+class Clustered:
+    """A backend that can run on a cluster that is there."""
+
+    @staticmethod
+    def at(address: str) -> tuple[str, str]:
+        """What was asked for."""
+        return "at", address
+
+
 def test_an_address_is_for_those_that_take_one(registered: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     """The sequential backend is what a clustered job falls back to for a look: it ignores one."""
     assert find_backend("sequential", "ray://there") is SequentialBackend
     with pytest.raises(ConfigError, match="takes no address") as refused:
         find_backend("process", "ray://there")
     assert refused.value.setting == "address"
-    made: Any = type("Clustered", (), {"at": staticmethod(lambda address: ("at", address))})
-    monkeypatch.setitem(registry._OWN, "clustered", lambda: made)
+    monkeypatch.setitem(registry._OWN, "clustered", f"{__name__}:Clustered")
     assert find_backend("clustered", "there") == ("at", "there")

@@ -15,6 +15,7 @@ from mrengine.engine.protocol import RoundSettings
 from mrengine.engine.worker_monitor import HANG_GRACE_S, SETTLED_S, UNCLAIMED_S
 from mrengine.errors import LogError
 from mrengine.log.format import codec, task_records
+from mrengine.log.format.job_records import NoteRecord, unpack_note
 
 
 class Clock:
@@ -67,11 +68,11 @@ class Journal:
         self.durable_to = 0
         self.failed: set[int] = set()
         self.error: LogError | None = None
-        self.notes: list[task_records.NoteRecord] = []
+        self.notes: list[NoteRecord] = []
 
     def append(self, kind: int, payload: bytes) -> int:
         if kind == codec.NOTE:
-            self.notes.append(task_records.unpack_note(payload))
+            self.notes.append(unpack_note(payload))
             return self.size
         self.events.append(("append", kind))
         if kind == codec.FAILURE:

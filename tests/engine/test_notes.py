@@ -9,7 +9,7 @@ import pytest
 
 from mrengine.engine.failure_records import FailureRecords
 from mrengine.engine.notes import LOGGED, Notes
-from mrengine.log.format.task_records import unpack_note
+from mrengine.log.format.job_records import unpack_note
 
 
 class Ends:

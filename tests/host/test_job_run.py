@@ -15,7 +15,7 @@ import pytest
 
 from mrengine import Document, Job, MapReduceRunner, tree_reduce
 from mrengine.backends.process.driver import ProcessDriver
-from mrengine.backends.process.supervisor_handle import _Below
+from mrengine.backends.process.supervisor_handle import _Leftovers
 from mrengine.errors import JobFailed, JobNotFound, LogError, ModelRefused, SupervisorDied
 from mrengine.testing import fake
 from tests.system.processes import wait_for
@@ -149,14 +149,14 @@ def test_a_supervisor_that_never_starts_is_named_with_its_exit_code(monkeypatch:
 def test_an_interrupt_of_the_clearing_up_leaves_the_runner_free(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C while the pool ends: the same runner runs again."""
     runner = MapReduceRunner(workers=1)
-    clear_up = _Below.clear_up
+    clear_up = _Leftovers.clear_up
 
-    def strike(process: _Below) -> None:
+    def strike(process: _Leftovers) -> None:
         clear_up(process)
         signal.raise_signal(signal.SIGINT)
 
     with monkeypatch.context() as patch:
-        patch.setattr(_Below, "clear_up", strike)
+        patch.setattr(_Leftovers, "clear_up", strike)
         with pytest.raises(KeyboardInterrupt):
             runner.run("text", one)
     assert runner.run("text", one).summary.processed_chunks == 1

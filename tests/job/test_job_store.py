@@ -13,12 +13,12 @@ from mrengine.job.job_store import JobStore
 from mrengine.log.file.reader import LogReader
 from mrengine.log.file.wal import WriteAheadLog
 from mrengine.log.format import codec
-from mrengine.log.format.job_records import READING
-from mrengine.log.format.task_records import (
+from mrengine.log.format.chunk_rows import pack_chunks
+from mrengine.log.format.job_records import (
+    READING,
     DocumentRow,
     DocumentsRecord,
     RoundRecord,
-    pack_chunks,
     pack_documents,
     pack_round,
 )

@@ -10,8 +10,23 @@ from mrengine.log.file.wal import WriteAheadLog
 from mrengine.log.format import codec
 from mrengine.log.format import task_records as r
 from mrengine.log.format.batch_records import BatchRecord, RequestRecord, pack_batch, pack_request
-from mrengine.log.format.chunk_rows import MAX_ROWS, ChunkRow, pack_row
-from mrengine.log.format.job_records import READING, ReadRecord, pack_read
+from mrengine.log.format.chunk_rows import MAX_ROWS, ChunkRow, pack_chunks, pack_row
+from mrengine.log.format.job_records import (
+    READING,
+    CloseRecord,
+    DocumentRow,
+    DocumentsRecord,
+    JobRecord,
+    NoteRecord,
+    ReadRecord,
+    RoundRecord,
+    pack_close,
+    pack_documents,
+    pack_job,
+    pack_note,
+    pack_read,
+    pack_round,
+)
 from mrengine.log.format.packing import stamp
 from mrengine.records import Usage
 
@@ -29,10 +44,10 @@ def job(
     version: str = "v1",
     documents: tuple[int, int, bytes] = (1, 10, b"d" * 16),
     **changes: object,
-) -> r.JobRecord:
+) -> JobRecord:
     """A JOB."""
     fields = {"chunking": {"target_tokens": 6000}, "python": "3.11", "map_name": "app:f", **changes}
-    return r.JobRecord(
+    return JobRecord(
         job_id="j", at=1.0, epoch=epoch, version="0.1", documents=documents, models=tuple(models),
         all_models=all_models, map_version=version, map_source=None, **fields,  # type: ignore[arg-type]
     )  # fmt: skip
@@ -89,7 +104,7 @@ def begin(
     wal: WriteAheadLog,
     texts: Sequence[str] = "abc",
     *,
-    record: r.JobRecord | None = None,
+    record: JobRecord | None = None,
     documents: Sequence[str] = ("doc",),
     of: Sequence[int] | None = None,
     round_: bool = True,
@@ -97,16 +112,16 @@ def begin(
     """JOB, DOCUMENTS, CHUNKS and ROUND of a job with one chunk a text; ``of``: the document of each."""
     record = record or job()
     record = replace(record, documents=(len(documents), *record.documents[1:]))
-    wal.append(codec.JOB, r.pack_job(record))
-    rows = tuple(r.DocumentRow(name, digest(name), 0, 10, 10) for name in documents)
-    wal.append(codec.DOCUMENTS, r.pack_documents(r.DocumentsRecord(0, rows, record.epoch)))
+    wal.append(codec.JOB, pack_job(record))
+    rows = tuple(DocumentRow(name, digest(name), 0, 10, 10) for name in documents)
+    wal.append(codec.DOCUMENTS, pack_documents(DocumentsRecord(0, rows, record.epoch)))
     of = of or [0] * len(texts)
     table = [row(of[i], text, i, i + 1) for i, text in enumerate(texts)]
     for first in range(0, len(table), MAX_ROWS):
         rows = b"".join(table[first : first + MAX_ROWS])
-        wal.append(codec.CHUNKS, stamp(r.pack_chunks(0, first, rows), record.epoch))
+        wal.append(codec.CHUNKS, stamp(pack_chunks(0, first, rows), record.epoch))
     if round_:
-        wal.append(codec.ROUND, r.pack_round(r.RoundRecord(0, 1.5, len(texts), "v1")))
+        wal.append(codec.ROUND, pack_round(RoundRecord(0, 1.5, len(texts), "v1")))
 
 
 def every_kind(wal: WriteAheadLog) -> list[int]:
@@ -126,8 +141,8 @@ def every_kind(wal: WriteAheadLog) -> list[int]:
     wal.append(codec.CARRY, r.pack_carry(r.CarryRecord(0, 2, 0, ends[0])))
     wal.append(codec.REQUEST, request("q1", 1))
     wal.append(codec.BATCH, batch(1, "intent", "q1"))
-    wal.append(codec.NOTE, r.pack_note(r.NoteRecord(0, 2.6, "worker:crashed", 1, -1, {"exitcode": -9})))
+    wal.append(codec.NOTE, pack_note(NoteRecord(0, 2.6, "worker:crashed", 1, -1, {"exitcode": -9})))
     ends.append(wal.commit())
-    wal.append(codec.CLOSE, r.pack_close(r.CloseRecord(9.0, "done", {"n": 1})))
+    wal.append(codec.CLOSE, pack_close(CloseRecord(9.0, "done", {"n": 1})))
     ends.append(wal.commit())
     return ends

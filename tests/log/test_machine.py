@@ -26,6 +26,8 @@ from mrengine.log.file.lock import JobLock
 from mrengine.log.file.wal import WriteAheadLog
 from mrengine.log.format import codec
 from mrengine.log.format import task_records as r
+from mrengine.log.format.chunk_rows import pack_chunks
+from mrengine.log.format.job_records import CloseRecord, DocumentRow, RoundRecord, pack_close, pack_round
 from mrengine.log.format.packing import stamp
 from mrengine.log.view.carry_over import carried
 from mrengine.log.view.job_view import ResumeEngine
@@ -124,14 +126,14 @@ class JobMachine(RuleBasedStateMachine):
         of = [names.index(name) for name, _, _ in places]
         carries = []
         if self.epochs:
-            rows = [r.DocumentRow(name, digest(name), 0, 1, 1) for name in names]
+            rows = [DocumentRow(name, digest(name), 0, 1, 1) for name in names]
             table = b"".join(row(of[i], text, i, i + 1) for i, text in enumerate(texts))
             with ResumeEngine(self.folder) as engine:
-                carries = list(carried(engine, record, rows, [r.pack_chunks(0, 0, table)] if texts else []))
+                carries = list(carried(engine, record, rows, [pack_chunks(0, 0, table)] if texts else []))
         begin(self.wal, texts, record=record, documents=names, of=of, round_=False)
         for payload in carries:
             self.wal.append(codec.CARRY, stamp(payload, len(self.epochs)))
-        self.wal.append(codec.ROUND, r.pack_round(r.RoundRecord(0, 1.0, len(texts), self.plan.version)))
+        self.wal.append(codec.ROUND, pack_round(RoundRecord(0, 1.0, len(texts), self.plan.version)))
         self.wal.commit()
         self.epochs.append(Epoch(self.plan.copy(), self.what_fits()))
 
@@ -214,7 +216,7 @@ class JobMachine(RuleBasedStateMachine):
         """A run ends in order."""
         self.acknowledge()
         assert self.wal is not None
-        self.wal.append(codec.CLOSE, r.pack_close(r.CloseRecord(2.0, "stopped")))
+        self.wal.append(codec.CLOSE, pack_close(CloseRecord(2.0, "stopped")))
         self.wal.commit()
         self.stop()
 

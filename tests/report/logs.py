@@ -9,6 +9,7 @@ from pathlib import Path
 from mrengine.log.file.wal import WriteAheadLog
 from mrengine.log.format import codec
 from mrengine.log.format import task_records as r
+from mrengine.log.format.job_records import CloseRecord, NoteRecord, RoundRecord, pack_close, pack_note, pack_round
 from mrengine.records import Usage
 from tests.log.sample import begin, digest, job
 
@@ -38,7 +39,7 @@ def write(
     rng, facts = random.Random(5), {"workers": workers, "slots": slots, "limits": {text: 60_000}}
     for run in range(runs):
         at = began + run * HOUR
-        wal.append(codec.ROUND, r.pack_round(r.RoundRecord(0, at, chunks, "v1", facts)))
+        wal.append(codec.ROUND, pack_round(RoundRecord(0, at, chunks, "v1", facts)))
         free = [at + 0.5] * (workers * slots)
         mine = range(run * chunks // runs, (run + 1) * chunks // runs)
         for chunk in mine:
@@ -48,16 +49,18 @@ def write(
             _task(wal, chunk, slot // slots, start, end, text, fails=chunk in failed)
             wal.commit() if chunk % 1000 == 999 else None
         wal.append(
-            codec.NOTE, r.pack_note(r.NoteRecord(0, at + 1, "worker:crashed", 1, -1, {"cause": text, "exitcode": -9}))
+            codec.NOTE,
+            pack_note(NoteRecord(0, at + 1, "worker:crashed", 1, -1, {"cause": text, "exitcode": -9})),
         )
         note = {"model": text, "wait_s": 1.0, "error": text, "status": 429, "chunk_id": 1, "attempt": 1}
-        wal.append(codec.NOTE, r.pack_note(r.NoteRecord(0, at + 2, "call:retry", 0, 1, note)))
+        wal.append(codec.NOTE, pack_note(NoteRecord(0, at + 2, "call:retry", 0, 1, note)))
         wal.append(
-            codec.NOTE, r.pack_note(r.NoteRecord(0, at + 2, "budget:wait", 0, 2, {"model": text, "wait_ms": 500.0}))
+            codec.NOTE,
+            pack_note(NoteRecord(0, at + 2, "budget:wait", 0, 2, {"model": text, "wait_ms": 500.0})),
         )
         if close:
             state = "done" if run == runs - 1 else "stopped"
-            wal.append(codec.CLOSE, r.pack_close(r.CloseRecord(max(free), state, {"reason": text})))
+            wal.append(codec.CLOSE, pack_close(CloseRecord(max(free), state, {"reason": text})))
     wal.commit()
     wal.close()
 

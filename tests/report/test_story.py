@@ -15,6 +15,7 @@ from mrengine.log.file.wal import WriteAheadLog
 from mrengine.log.format import codec
 from mrengine.log.format import task_records as r
 from mrengine.log.format.batch_records import BatchRecord, pack_batch
+from mrengine.log.format.job_records import CloseRecord, NoteRecord, RoundRecord, pack_close, pack_note, pack_round
 from mrengine.report import numbers
 from mrengine.report.charts import Axis
 from mrengine.report.gantt import batch_rows, lanes
@@ -101,15 +102,15 @@ def test_waits_and_lost_attempts_stand_on_the_rows_where_they_were(tmp_path: Pat
     wal = WriteAheadLog.open(tmp_path / "j" / "log")
     at = read_story(tmp_path / "j").now + 1
     facts = {"workers": 2, "slots": 1, "limits": {}}
-    wal.append(codec.ROUND, r.pack_round(r.RoundRecord(0, at, 12, "v1", facts)))
+    wal.append(codec.ROUND, pack_round(RoundRecord(0, at, 12, "v1", facts)))
     wal.append(codec.INTENT, r.pack_intent(r.IntentRecord(0, 3, 0, b"d" * 16, at + 1, 10, 10, 10, "other")))
     waited = {"model": "other", "wait_ms": 400.0}
-    wal.append(codec.NOTE, r.pack_note(r.NoteRecord(0, at + 1, "budget:waited", 1, 3, waited)))
+    wal.append(codec.NOTE, pack_note(NoteRecord(0, at + 1, "budget:waited", 1, 3, waited)))
     crash = {"cause": "signal 9", "exitcode": -9}
-    wal.append(codec.NOTE, r.pack_note(r.NoteRecord(0, at + 3, "worker:crashed", 1, -1, crash)))
+    wal.append(codec.NOTE, pack_note(NoteRecord(0, at + 3, "worker:crashed", 1, -1, crash)))
     wal.append(codec.ATTEMPT, r.pack_attempt(r.AttemptRecord(0, 3, 0, at + 3, 1, "crash", "signal 9")))
     wal.append(codec.INTENT, r.pack_intent(r.IntentRecord(0, 4, 0, b"e" * 16, at + 3, 10, 10, 10, "other")))
-    wal.append(codec.CLOSE, r.pack_close(r.CloseRecord(at + 4, "stopped", {})))
+    wal.append(codec.CLOSE, pack_close(CloseRecord(at + 4, "stopped", {})))
     wal.commit()
     wal.close()
     story = read_story(tmp_path / "j")
@@ -148,7 +149,7 @@ def test_a_limit_and_its_refusals_are_one_cause(tmp_path: Path) -> None:
     wal = WriteAheadLog.open(tmp_path / "j" / "log")
     waits = {"budget:waited": {"wait_ms": 400 * busy}, "call:retry": {"wait_s": 0.3 * busy, "status": 429}}
     for name, fields in waits.items():
-        wal.append(codec.NOTE, r.pack_note(r.NoteRecord(0, story.now, name, 0, 3, fields)))
+        wal.append(codec.NOTE, pack_note(NoteRecord(0, story.now, name, 0, 3, fields)))
     wal.commit()
     wal.close()
     story = read_story(tmp_path / "j")
@@ -168,8 +169,8 @@ def test_records_of_kinds_to_come_and_notes_of_any_form_break_nothing(tmp_path: 
     for name in ("budget:waited", "budget:wait", "call:retry", "worker:crashed", "batch:sent"):
         for value in ("x", None, -1.0, 1e300, {"a": 1}):
             fields = {"wait_ms": value, "wait_s": value, "chunk_id": value, "cause": value}
-            wal.append(codec.NOTE, r.pack_note(r.NoteRecord(0, 5.0, name, -1, -1, fields)))
-    wal.append(codec.CLOSE, r.pack_close(r.CloseRecord(1.0, "stopped", {"reason": 3})))
+            wal.append(codec.NOTE, pack_note(NoteRecord(0, 5.0, name, -1, -1, fields)))
+    wal.append(codec.CLOSE, pack_close(CloseRecord(1.0, "stopped", {"reason": 3})))
     wal.commit()
     wal.close()
     story = read_story(tmp_path / "j")
@@ -184,13 +185,16 @@ def test_time_at_a_batch_is_no_idle_time_and_batches_have_their_rows(tmp_path: P
     before = numbers.shares(read_story(tmp_path / "j"))
     wal = WriteAheadLog.open(tmp_path / "j" / "log")
     at = read_story(tmp_path / "j").now + 100
-    wal.append(codec.ROUND, r.pack_round(r.RoundRecord(0, at, 4, "v1", {"workers": 1, "slots": 1, "limits": {}})))
+    wal.append(
+        codec.ROUND,
+        pack_round(RoundRecord(0, at, 4, "v1", {"workers": 1, "slots": 1, "limits": {}})),
+    )
     for number, begins, ends in ((1, 10, 50), (2, 20, 60), (3, 80, None)):
         record = BatchRecord(number, at + begins, "intent", "<any>", "token", digests=b"d" * 16 * number)
         wal.append(codec.BATCH, pack_batch(record))
         if ends is not None:
             wal.append(codec.BATCH, pack_batch(BatchRecord(number, at + ends, "ended", "<any>", "token", "name")))
-    wal.append(codec.CLOSE, r.pack_close(r.CloseRecord(at + 100, "stopped", {})))
+    wal.append(codec.CLOSE, pack_close(CloseRecord(at + 100, "stopped", {})))
     wal.commit()
     wal.close()
     story = read_story(tmp_path / "j")
@@ -212,7 +216,7 @@ def test_a_call_that_is_on_its_way_is_no_idle_slot(tmp_path: Path) -> None:
     wal = WriteAheadLog.open(tmp_path / "j" / "log")
     at = read_story(tmp_path / "j").now
     wal.append(codec.INTENT, r.pack_intent(r.IntentRecord(0, 9, 0, b"d" * 16, at, 10, 10, 10, "other")))
-    wal.append(codec.NOTE, r.pack_note(r.NoteRecord(0, at + 50, "budget:wait", 0, 9, {"model": "other"})))
+    wal.append(codec.NOTE, pack_note(NoteRecord(0, at + 50, "budget:wait", 0, 9, {"model": "other"})))
     wal.commit()
     wal.close()
     story = read_story(tmp_path / "j", state="running")

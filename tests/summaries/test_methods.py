@@ -26,7 +26,8 @@ from mrengine.chunking.fitted import FittedChunker
 from mrengine.chunking.tokens.tokenizer import count
 from mrengine.errors import ConfigError
 from mrengine.log.format import codec
-from mrengine.log.format.task_records import unpack_call, unpack_close, unpack_intent, unpack_result
+from mrengine.log.format.job_records import unpack_close
+from mrengine.log.format.task_records import unpack_call, unpack_intent, unpack_result
 from mrengine.log.view.job_view import ResumeEngine
 from mrengine.records import ChunkResult
 from mrengine.testing import fake

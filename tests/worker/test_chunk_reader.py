@@ -12,8 +12,8 @@ from mrengine import Chunk
 from mrengine.errors import LogError
 from mrengine.log.file.wal import WriteAheadLog
 from mrengine.log.format import codec
-from mrengine.log.format.chunk_rows import ChunkRow
-from mrengine.log.format.task_records import DocumentRow, DocumentsRecord, pack_chunks, pack_documents
+from mrengine.log.format.chunk_rows import ChunkRow, pack_chunks
+from mrengine.log.format.job_records import DocumentRow, DocumentsRecord, pack_documents
 from mrengine.worker.chunk_reader import ChunkReader, TrackedChunk, read_bytes
 from tests.log.sample import begin, digest, result, row
 

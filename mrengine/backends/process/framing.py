@@ -28,37 +28,10 @@ from zlib import crc32
 from mrengine.engine.protocol import Start
 
 __all__ = [
-    "APPEND",
-    "BEAT",
-    "CLOSE",
-    "CRASH",
-    "DROP",
-    "DURABLE",
-    "END",
-    "ENDPOINT",
-    "EXTEND",
-    "FINISH",
-    "FINISHED",
-    "FOLDER",
-    "LEAVE",
-    "LINE",
-    "NOTE",
-    "OPEN",
-    "OPENED",
-    "REFUSED",
-    "RESTART",
-    "RUN",
-    "SETUP",
-    "STOP",
-    "SYNC",
-    "TASKS",
-    "FrameReader",
-    "TaggedReader",
-    "frame",
-    "pack_tasks",
-    "tagged",
-    "unpack_tasks",
-]
+    "APPEND", "BEAT", "CLOSE", "CRASH", "DROP", "DURABLE", "END", "ENDPOINT", "EXTEND", "FINISH", "FINISHED",
+    "FOLDER", "LEAVE", "LINE", "NOTE", "OPEN", "OPENED", "REFUSED", "RESTART", "RUN", "SETUP", "STOP", "SYNC",
+    "TASKS", "FrameReader", "TaggedReader", "frame", "pack_tasks", "tagged", "unpack_tasks",
+]  # fmt: skip
 
 # host → supervisor
 OPEN, RESTART, APPEND, SYNC, RUN, STOP, FINISH, CLOSE, EXTEND = 1, 2, 3, 4, 5, 6, 7, 8, 9

@@ -17,7 +17,7 @@ from mrengine.backends.process.private_folder import SocketPlace
 from mrengine.backends.process.selector import Selector
 from mrengine.budget.server import NO_THREAD, BudgetConfig, serve
 from mrengine.engine.protocol import BROKEN, NOTE, Message
-from mrengine.errors import LogError
+from mrengine.errors import ConfigError, LogError
 
 __all__ = ["HelperProcesses"]
 
@@ -35,34 +35,34 @@ class HelperProcesses:
         self._managers: deque[float] = deque(maxlen=MANAGERS)
         self._manager: ChildProcess | None = None
         self._authkey = secrets.token_bytes(32)
-        self._terms: Callable[[], BudgetConfig] | None = None
-        self._servers: dict[str, _Served] = {}
+        self._budget: Callable[[], BudgetConfig] | None = None
+        self._servers: dict[str, _ServedModel] = {}
 
     # the Manager
 
-    def manager(self, terms: Callable[[], BudgetConfig], folder: str) -> tuple[str, bytes]:
+    def manager(self, budget: Callable[[], BudgetConfig], folder: str) -> tuple[str, bytes]:
         """Start the Manager for the job in ``folder``, at the level that its log implies; its address and key.
 
         OSError: it cannot be started.
         """
         self._end_manager()
-        self._terms = terms
+        self._budget = budget
         self._sockets.choose(folder)
         self._start_manager()
         return self._sockets.address, self._authkey
 
     def _start_manager(self) -> None:
-        assert self._terms is not None
+        assert self._budget is not None
         self._sockets.restore()
         self._bound_by = time.monotonic() + BIND_S
-        args = (self._sockets.address, self._authkey, self._terms())
+        args = (self._sockets.address, self._authkey, self._budget())
         self._manager = ChildProcess(_serve_budget, args, "mrengine-manager", daemon=True)
         self._selector.watch(self._manager.life, self._on_manager_gone)
 
     def _on_manager_gone(self) -> list[Message]:
         """Start another Manager at the same address. Workers reconnect to it by themselves."""
         code = self._end_manager()
-        if self._terms is None:
+        if self._budget is None:
             return []  # no job needs it
         if len(self._managers) == MANAGERS and time.monotonic() - self._managers[0] < 60:
             why = ": the system has no room for its threads" if code == NO_THREAD else ""
@@ -76,7 +76,7 @@ class HelperProcesses:
 
     def forget_job(self) -> None:
         """End the job: until the next one, a Manager that dies is not replaced."""
-        self._terms = None
+        self._budget = None
         self._sockets.vacate()
 
     def look_after(self) -> list[Message]:
@@ -93,14 +93,14 @@ class HelperProcesses:
         if os.path.lexists(self._sockets.address):
             self._bound_by = 0.0
             return False
-        return self._terms is not None and time.monotonic() > self._bound_by
+        return self._budget is not None and time.monotonic() > self._bound_by
 
     def _end_manager(self) -> int | None:
         """End the Manager, if there is one; its exit code."""
         manager, self._manager = self._manager, None
         if manager is None:
             return None
-        if self._terms is not None:
+        if self._budget is not None:
             self._sockets.vacate()
         self._selector.forget(manager.life)
         posix.kill_process(manager.pid)
@@ -114,7 +114,7 @@ class HelperProcesses:
         """Start an embedded model's server when it is first asked for; ``notify(name, url, key)`` once it is up."""
         served = self._servers.get(name)
         if served is None:
-            served = self._servers[name] = _Served(name, context_window, self._selector)
+            served = self._servers[name] = _ServedModel(name, context_window, self._selector)
         served.ask(notify)
 
     def close(self) -> None:
@@ -129,14 +129,14 @@ def _broken(cause: str) -> list[Message]:
     return [(-1, BROKEN, -1, -1, cause.encode())]
 
 
-def _serve_budget(life_fd: int, address: str, authkey: bytes, terms: BudgetConfig) -> None:
+def _serve_budget(life_fd: int, address: str, authkey: bytes, config: BudgetConfig) -> None:
     """Run the Manager, in its process."""
     # A copy of a worker's pipe or of the host's socket would keep that open after its owner's end.
     posix.close_all_but({0, 1, 2, life_fd})
-    serve(address, authkey, terms)
+    serve(address, authkey, config)
 
 
-class _Served:
+class _ServedModel:
     """The server of one embedded model. It is started again when it dies; its address stays."""
 
     def __init__(self, name: str, context_window: int | None, selector: Selector) -> None:
@@ -156,7 +156,6 @@ class _Served:
             self._start()
 
     def _start(self) -> None:
-        from mrengine.errors import ConfigError
         from mrengine.providers.local.embedded import model_server
 
         try:
@@ -168,8 +167,6 @@ class _Served:
         self._selector.watch(self._server.ready_fd, self._on_ready)
 
     def _on_ready(self) -> list[Message]:
-        from mrengine.errors import ConfigError
-
         self._selector.forget(self._server.ready_fd)
         try:
             url, key = self._server.address(1.0)

@@ -5,7 +5,6 @@ It also runs the processes beside the workers: the budget manager, and servers o
 
 from __future__ import annotations
 
-import select
 import time
 from collections.abc import Sequence
 
@@ -14,7 +13,7 @@ import msgpack
 from mrengine import posix
 from mrengine.backends.process import framing
 from mrengine.backends.process.helper_processes import HelperProcesses
-from mrengine.backends.process.output_pipe import OutputPipe
+from mrengine.backends.process.printed import OutputPipe
 from mrengine.backends.process.private_folder import SocketPlace
 from mrengine.backends.process.selector import Selector
 from mrengine.backends.process.worker import WorkerHandle, WorkerSetup
@@ -48,7 +47,7 @@ class ProcessPool:
         self._setup = b""
         self._answers: CallIndex | None = None
         self._look_at = 0.0
-        self.keep_alive = True  # whether a dead worker is replaced
+        self._replacing = True  # whether a new worker takes the place of a dead one
 
     @staticmethod
     def driver(*, drain_s: float) -> Driver:
@@ -108,10 +107,6 @@ class ProcessPool:
         if handle is not None:
             handle.kill()
 
-    def pids(self) -> list[int]:
-        """The workers' pids, by number; 0 where there is none."""
-        return [handle.pid if handle is not None else 0 for handle in self._handles]
-
     # life and death
 
     def set_up(self, setup: RoundSetup) -> list[Message]:
@@ -125,7 +120,7 @@ class ProcessPool:
         self._answers = setup.answers
         worker_setup = WorkerSetup(setup.worker, setup.files, *manager, setup.path)
         self._setup = framing.frame(framing.SETUP, worker_setup.pack())
-        self.keep_alive = True
+        self._replacing = True
         messages: list[Message] = []
         for index, handle in enumerate(self._handles):
             if handle is None:
@@ -152,7 +147,7 @@ class ProcessPool:
     def _open_pipes(self) -> None:
         self._pipes = [OutputPipe("map_fn", 20), OutputPipe("map_fn", 30)]  # stdout: INFO, stderr: WARNING
         for pipe in self._pipes:
-            self._selector.watch(pipe.fd, pipe.messages)
+            self._selector.watch(pipe.fd, pipe.read)
 
     def _write(self, worker: int, data: bytes) -> None:
         handle = self._handles[worker]
@@ -176,7 +171,7 @@ class ProcessPool:
         if self._handles[handle.index] is not handle:
             return []
         messages = self._reap(handle)
-        if self.keep_alive:
+        if self._replacing:
             messages += self._fork(handle.index, handle.scoreboard.calls)
         return messages
 
@@ -187,11 +182,14 @@ class ProcessPool:
     def _look_after(self) -> list[Message]:
         """Kill workers that live on with a broken pipe or a lost thread, and find deaths that no event reports."""
         # Without pidfds, a worker's child may keep the pipe open whose end would report the worker's death.
-        for handle in self._handles:
-            if handle is not None:
-                handle.end_if_half_dead()
-        dead = [handle for handle in self._handles if handle is not None and handle.dead]
-        return [*self._helpers.look_after(), *(said for handle in dead for said in self._on_death(handle))]
+        for handle in self._present():
+            handle.end_if_half_dead()
+        dead = [handle for handle in self._present() if handle.dead]
+        return [*self._helpers.look_after(), *(message for handle in dead for message in self._on_death(handle))]
+
+    def _present(self) -> list[WorkerHandle]:
+        """The workers that are not reaped yet."""
+        return [handle for handle in self._handles if handle is not None]
 
     def _reap(self, handle: WorkerHandle) -> list[Message]:
         # Before reap() closes them: the next worker's pipes may get the same numbers.
@@ -199,25 +197,23 @@ class ProcessPool:
             self._selector.forget(fd)
         self._handles[handle.index] = None
         last, death = handle.reap()
-        posix.kill_orphans(self.pids())  # orphaned grandchildren were reparented to this process
+        posix.kill_orphans(
+            {other.pid for other in self._present()}
+        )  # orphaned grandchildren became children of this process
         return [*last, (handle.index, DIED, -1, -1, death)]
 
-    def end_workers(self, within_s: float = FINISH_S) -> list[Message]:
-        """Ask all workers to leave, wait for them, then kill what is left; their last messages."""
-        self.keep_alive = False  # the time is bounded, as exit handlers of user code may never return
-        messages: list[Message] = []
-        handles = [handle for handle in self._handles if handle is not None]
+    def end_workers(self, within_s: float = FINISH_S) -> None:
+        """Ask all workers to leave, wait for them, then kill what is left. Their last messages are dropped."""
+        self._replacing = False
+        handles = self._present()
         for handle in handles:
             handle.send(framing.frame(framing.LEAVE))
-        until = time.monotonic() + within_s
+        until = time.monotonic() + within_s  # bounded, as exit handlers of user code may never return
         for handle in handles:
-            waiting = select.poll()
-            waiting.register(handle.life, select.POLLIN)
-            waiting.poll(max(0.0, until - time.monotonic()) * 1e3)
-            messages += self._reap(handle)
-        return messages
+            posix.readable((handle.life,), max(0.0, until - time.monotonic()))
+            self._reap(handle)
 
-    def last_lines(self) -> list[bytes]:
+    def last_lines(self) -> list[Message]:
         """Printed lines that are not read yet, with a last one that has no newline."""
         return [line for pipe in self._pipes for line in pipe.last()]
 

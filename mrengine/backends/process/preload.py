@@ -53,9 +53,9 @@ def while_alive(host: int) -> Iterator[None]:
 def preload(kinds: Sequence[str], modules: Sequence[str], failed: Callable[[str, str], None]) -> None:
     """Import modules that every worker would import by itself, of installed packages alone.
 
-    ``failed(module, why)`` is told of those that were not imported: a worker that needs one imports it by itself.
+    ``failed(module, why)`` is called for each that was not imported: a worker that needs it imports it by itself.
     """
-    from mrengine.providers.warm_up import preload as preload_kinds
+    from mrengine.providers.connect import preload as preload_kinds
 
     preload_kinds(kinds)
     for name in _ROAD if kinds else ():

@@ -53,7 +53,7 @@ class Scoreboard:
         self._memory[:] = bytes(len(self._memory))
         self.wipe()
 
-    def serve(self, slot: int, thread: int) -> None:
+    def note_thread(self, slot: int, thread: int) -> None:
         """Note the thread, by the system's number for it, that serves a slot until the worker ends."""
         self._words[slot * _WORDS + 4] = thread
 
@@ -102,7 +102,7 @@ class Scoreboard:
         sent, settled = self._words[self._slots * _WORDS : self._slots * _WORDS + 2]
         return max(0, sent - settled)
 
-    def last_words(self, cause: str) -> None:
+    def note_cause(self, cause: str) -> None:
         """Note why the worker ends itself; the first cause counts."""
         if not self.cause:
             data = cause.encode("utf-8", "replace")[: _CAUSE_BYTES - 1]

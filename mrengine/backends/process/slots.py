@@ -25,7 +25,7 @@ from typing import Any, NoReturn, Protocol
 import msgpack
 
 from mrengine import posix
-from mrengine.backends.process import framing, standard_streams
+from mrengine.backends.process import framing, printed
 from mrengine.backends.process.scoreboard import Scoreboard
 from mrengine.engine import protocol as m
 from mrengine.log.format import codec
@@ -85,14 +85,14 @@ class _Slot:
         self.began = 0.0  # when its task did; 0: it has not
         self._strays = 0  # since a task has ended
 
-    def say(self, parcel: Parcel) -> None:
+    def send(self, parcel: Parcel) -> None:
         """Send the outcome of the task; the first one counts."""
         self._claim.append(parcel)
         self._outbox.send(self._claim[1])
 
-    def live(self) -> None:
+    def serve(self) -> None:
         """Run tasks for ever."""
-        self._scoreboard.serve(self._index, get_native_id())
+        self._scoreboard.note_thread(self._index, get_native_id())
         stray: BaseException | None = None
         while True:
             try:
@@ -141,13 +141,13 @@ class Slots:
         """Start the threads that do not run yet. RuntimeError: the system has no room for so many."""
         for slot in self._slots[len(self._threads) :]:
             name = f"mrengine-slot-{len(self._threads)}"
-            thread = threading.Thread(target=self._live, args=(slot,), name=name, daemon=True)
+            thread = threading.Thread(target=self._serve, args=(slot,), name=name, daemon=True)
             thread.start()
             self._threads.append(thread)
 
-    def _live(self, slot: _Slot) -> None:
+    def _serve(self, slot: _Slot) -> None:
         self._by_thread[get_ident()] = slot
-        slot.live()
+        slot.serve()
 
     def put(self, task: m.Start) -> None:
         """Queue a task."""
@@ -162,8 +162,8 @@ class Slots:
                 self.check()
             if kind == FAILURE:
                 self._probe()
-            standard_streams.flush()  # what the task printed leaves before its outcome
-            slot.say(Parcel(kind, chunk, model, payload))
+            printed.flush()  # what the task printed leaves before its outcome
+            slot.send(Parcel(kind, chunk, model, payload))
         else:
             self._outbox.emit(kind, chunk, model, payload)
 
@@ -172,7 +172,7 @@ class Slots:
         # Now, while the guilty task is among those that the scoreboard shows.
         self._looked = _now()
         self._outbox.check()
-        standard_streams.restore()
+        printed.restore()
         if patched():
             self._outbox.end(GREENLETS)
         for fd, known in self.files:
@@ -277,7 +277,7 @@ class Outbox:
 
     def end(self, cause: str) -> NoReturn:
         """End the worker; the supervisor reads why from its scoreboard."""
-        self._scoreboard.last_words(cause)
+        self._scoreboard.note_cause(cause)
         os._exit(1)
 
     def forget(self) -> None:

@@ -50,7 +50,7 @@ class HostConnection:
         self._queue: deque[bytes] = deque()
         self.rest = memoryview(b"")  # of the frame that is being sent
         self._durable: int | None = None
-        self._beaten = 0.0
+        self._beat_at = 0.0
         self.dropped = 0
         self.broken = False
 
@@ -106,8 +106,8 @@ class HostConnection:
     def beat(self) -> None:
         """Send a sign of life, at most one a second."""
         now = time.monotonic()
-        if now - self._beaten >= BEAT_S and not self.waiting:
-            self._beaten = now
+        if now - self._beat_at >= BEAT_S and not self.waiting:
+            self._beat_at = now
             self._put(framing.frame(framing.BEAT))
 
     def flush(self) -> None:
@@ -218,9 +218,7 @@ class Supervisor:
         # What still runs belongs to the round that is over: the next one would take its outcomes for its own.
         if self._rounds.in_flight or self._host_gone or ended.state == "log":
             self._pool.end_workers(SHORT_S)
-        self._pass_on(self._pool.poll(0.0))
-        for line in self._pool.last_lines():
-            self._connection.line(line)
+        self._pass_on([*self._pool.poll(0.0), *self._pool.last_lines()])
         self._connection.note_dropped()
         self._connection.send(framing.END, msgpack.packb([ended.state, ended.facts]))
 

@@ -131,8 +131,8 @@ class SupervisorHandle:
         self.pid = self._process.pid
         self._host = os.getpid()
         self._reader = framing.FrameReader(self._socket.fileno())
-        self._below = _Below(self._process, self._mark)
-        self._abandoned = weakref.finalize(self, self._below.abandoned, self._socket)
+        self._leftovers = _Leftovers(self._process, self._mark)
+        self._abandoned = weakref.finalize(self, self._leftovers.abandoned, self._socket)
         self._abandoned.atexit = False  # the supervisor notices the host's end, and lets calls in flight finish
         self._heard_at = time.monotonic()
         self._introduce()
@@ -141,15 +141,6 @@ class SupervisorHandle:
         home = str(Path(__file__).resolve().parents[3])
         facts = json.dumps({"home": home, "path": host_path(), "host": os.getpid()}).encode()
         self._send_all(struct.pack("<I", len(facts)) + facts)
-
-    @property
-    def runtime(self) -> str | None:
-        """Its private folder, for whoever ends last to remove; "": it has none; None: it has not reported one yet."""
-        return self._below.runtime
-
-    @runtime.setter
-    def runtime(self, folder: str) -> None:
-        self._below.runtime = folder
 
     def send(self, kind: int, payload: bytes = b"") -> bool:
         """Send a frame; False when the supervisor is gone."""
@@ -193,7 +184,7 @@ class SupervisorHandle:
     def _is_its_own(self, kind: int, payload: bytes) -> bool:
         """Frames for this object alone."""
         if kind == framing.FOLDER:
-            self.runtime = payload.decode()
+            self._leftovers.folder = payload.decode()
         return kind in (framing.BEAT, framing.FOLDER)
 
     @property
@@ -240,19 +231,19 @@ class SupervisorHandle:
             self.kill()
             self._process.wait()
         until = time.monotonic() + 1.0
-        while self.runtime is None and not self.gone and time.monotonic() < until:
+        while self._leftovers.folder is None and not self.gone and time.monotonic() < until:
             self.receive(0.0)  # it may have been killed before its last frames were read
         self._socket.close()
-        self._below.clear_up()
+        self._leftovers.clear_up()
         self._abandoned.detach()
 
 
-class _Below:
+class _Leftovers:
     """The processes that a supervisor starts, and its private folder, for the host to clear up."""
 
     def __init__(self, process: subprocess.Popen[bytes], mark: str) -> None:
         self.process, self._mark, self._host = process, mark, os.getpid()
-        self.runtime: str | None = None
+        self.folder: str | None = None  # the private one; "": it has none; None: it has not reported one yet
 
     def abandoned(self, connection: socket.socket) -> None:
         """Kill a supervisor whose handle nobody holds any more, and clear up."""
@@ -273,8 +264,8 @@ class _Below:
             time.sleep(0.002)
         for pid in sorted(foreign):
             log.warning("process %d, which map_fn has left, belongs to another user: it cannot be ended from here", pid)
-        if self.runtime:
-            shutil.rmtree(self.runtime, ignore_errors=True)
+        if self.folder:
+            shutil.rmtree(self.folder, ignore_errors=True)
 
     def _left(self) -> list[int]:
         left = proc.session_members(self.process.pid)

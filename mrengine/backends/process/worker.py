@@ -23,7 +23,7 @@ from time import monotonic as _now
 import msgpack
 
 from mrengine import posix, proc
-from mrengine.backends.process import framing, leaving, standard_streams
+from mrengine.backends.process import framing, leaving, printed
 from mrengine.backends.process.child import ChildProcess
 from mrengine.backends.process.orphans import Orphans
 from mrengine.backends.process.scoreboard import Scoreboard
@@ -79,7 +79,7 @@ class _Worker:
         self._made = made  # calls that its predecessor had sent, and whose end the budget did not know when it died
         self._slots = Slots(slots, scoreboard, outbox, self)
         self._stopping = threading.Event()
-        self._executor: TaskRunner | None = None
+        self._runner: TaskRunner | None = None
         self._initialized = b""  # the initializer that has run in this process
         self._orphans = Orphans()
 
@@ -92,8 +92,8 @@ class _Worker:
         elif kind == framing.SETUP:
             self._set_up(payload)
         elif kind == framing.ENDPOINT:
-            if self._executor is not None:
-                self._executor.endpoint_came(*msgpack.unpackb(payload))
+            if self._runner is not None:
+                self._runner.endpoint_came(*msgpack.unpackb(payload))
         elif kind == framing.DROP:
             self._stopping.set()
         elif kind == framing.LEAVE:
@@ -108,7 +108,7 @@ class _Worker:
             self.close()
             self._stopping = threading.Event()
             logging.getLogger().setLevel(config.log_level)
-            self._executor = TaskRunner(
+            self._runner = TaskRunner(
                 config,
                 self._index,
                 self._count,
@@ -130,7 +130,7 @@ class _Worker:
             return
         if not self._outbox.own:
             leave()  # a fork that came back from an import, or from the initializer
-        self._orphans.know()  # children that imports and the initializer started are theirs to wait for
+        self._orphans.spare_present()  # children that imports and the initializer started are theirs to wait for
         self._outbox.emit(m.READY, -1, -1)
 
     def _ports(self, setup: WorkerSetup) -> WorkerPorts:
@@ -140,20 +140,20 @@ class _Worker:
 
     def run(self, task: m.Start) -> None:
         """Run a task in a slot, or drop it while the round stops."""
-        executor = self._executor
-        if executor is None or self._stopping.is_set():
+        runner = self._runner
+        if runner is None or self._stopping.is_set():
             self._slots.emit(m.DROPPED, task.chunk, task.model)
         else:
-            executor.run(task)
+            runner.run(task)
             self._orphans.reap_between_tasks()
 
     def fail(self, task: m.Start, error: BaseException) -> None:
         """Report the failure of a task whose slot could not report its outcome."""
-        executor = self._executor
-        if executor is None:
+        runner = self._runner
+        if runner is None:
             self._slots.emit(m.DROPPED, task.chunk, task.model)
         else:
-            executor.fail(task, error)
+            runner.fail(task, error)
 
     def look_after(self) -> None:
         """Look for harm that no event reports: ended threads, descriptors that a task closed, dead orphans."""
@@ -169,9 +169,9 @@ class _Worker:
 
     def close(self) -> None:
         """Close what the last round has opened."""
-        if self._executor is not None:
-            self._executor.close()
-            self._executor = None
+        if self._runner is not None:
+            self._runner.close()
+            self._runner = None
 
 
 def worker_main(
@@ -196,7 +196,7 @@ def worker_main(
     os.dup2(err_fd, 2)
     # A copy of another worker's pipe would keep that open after its owner died, and its end would go unnoticed.
     posix.close_all_but({0, 1, 2, life_fd, dispatch_fd, outbox_fd})
-    standard_streams.open_streams()
+    printed.open_streams()
     leaving.begin()
     outbox = Outbox(outbox_fd, scoreboard)
     own = [(fd, posix.identity(fd)) for fd in (life_fd, dispatch_fd)]
@@ -273,8 +273,8 @@ class WorkerHandle:
         self.pid, self.life = self._child.pid, self._child.life
         self._reader = framing.TaggedReader(self.outbox)
         self._ended_for = ""  # why it was killed from here
-        self._cut_at: float | None = None  # when one of its pipes was seen to be closed
-        self._maimed_at: float | None = None  # when one of its slots' threads was seen to be gone
+        self._closed_at: float | None = None  # when one of its pipes was seen to be closed
+        self._thread_lost_at: float | None = None  # when one of its slots' threads was seen to be gone
         self._killed_at: float | None = None
         self._unsent: deque[memoryview] = deque()
 
@@ -284,12 +284,12 @@ class WorkerHandle:
         if self._reader.broken:
             self.end("something else than the worker wrote into its pipe to the supervisor")
         if self._reader.ended:
-            self._cut()
+            self._note_closed()
         return messages
 
-    def _cut(self) -> None:
-        if self._cut_at is None:
-            self._cut_at = time.monotonic()
+    def _note_closed(self) -> None:
+        if self._closed_at is None:
+            self._closed_at = time.monotonic()
 
     def end_if_half_dead(self) -> None:
         """Kill a worker whose pipe or thread has ended while its process lives on."""
@@ -298,9 +298,9 @@ class WorkerHandle:
         now = time.monotonic()
         if self._killed_at is not None:
             posix.reap_traced(self.pid)
-        if self._maimed_at is None and posix.has_lost(self.pid, self.scoreboard.threads):
-            self._maimed_at = now
-        for since, cause in ((self._cut_at, CLOSED), (self._maimed_at, THREAD_ENDED)):
+        if self._thread_lost_at is None and posix.has_lost(self.pid, self.scoreboard.threads):
+            self._thread_lost_at = now
+        for since, cause in ((self._closed_at, CLOSED), (self._thread_lost_at, THREAD_ENDED)):
             if since is not None and now >= since + DYING_S and not self.dead:
                 self.end(cause)
 
@@ -330,7 +330,7 @@ class WorkerHandle:
                 return False
             except BrokenPipeError:
                 self._unsent.clear()
-                self._cut()
+                self._note_closed()
                 return True
             if sent < len(data):
                 self._unsent[0] = data[sent:]

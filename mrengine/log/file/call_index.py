@@ -10,7 +10,7 @@ import mmap
 
 from mrengine.log.file.reader import LogReader
 from mrengine.log.format.codec import CALL
-from mrengine.log.format.task_records import DIGEST_AT, REUSABLE, REUSABLE_AT
+from mrengine.log.format.task_records import digest_in, is_reusable
 from mrengine.log.view.call_totals import CallTotals
 
 __all__ = ["CallIndex"]
@@ -62,8 +62,8 @@ class CallIndex:
 
     def add_call(self, payload: bytes, offset: int) -> None:
         """Add a durable CALL record, if it may answer another call."""
-        if payload[REUSABLE_AT] == REUSABLE:
-            self.add(payload[DIGEST_AT : DIGEST_AT + 16], offset)
+        if is_reusable(payload):
+            self.add(digest_in(payload), offset)
 
     def lookup(self, digest: bytes, reader: LogReader) -> int | None:
         """The offset of the CALL with this digest, checked against the record. LogError: it cannot be read."""
@@ -72,7 +72,7 @@ class CallIndex:
             return None
         frame = reader.frame(offset)
         # Two digests may begin with the same eight bytes. The table has the newer one; the other call is made again.
-        return offset if frame.kind == CALL and frame.payload[DIGEST_AT : DIGEST_AT + 16] == digest else None
+        return offset if frame.kind == CALL and digest_in(frame.payload) == digest else None
 
     def close(self) -> None:
         """Free the memory; idempotent."""

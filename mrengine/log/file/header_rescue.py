@@ -6,11 +6,12 @@ begins with the first four bytes of the salt. The other four follow from both.
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable
 from zlib import crc32
 
 from mrengine.log.format.codec import (
+    COVERED_AT,
+    FRAME,
     HEADER_BYTES,
     KIND_NAMES,
     OVERHEAD_BYTES,
@@ -23,8 +24,6 @@ from mrengine.log.format.codec import (
 __all__ = ["rescued_header"]
 
 _ALL = 0xFFFFFFFF
-_FRAME = struct.Struct("<4sIIQB")
-_COVERED_AT = 8
 _LONGEST = 1 << 16  # running a CRC backwards is slow, and shorter frames imply as much
 _LOOKED_AT = 4096  # sectors: give up after two megabytes without a short frame
 _TABLE = [crc32(bytes([n]), _ALL) ^ _ALL for n in range(256)]  # the table of zlib's CRC
@@ -53,20 +52,20 @@ def _implied(read: Read, offset: int, size: int) -> tuple[bytes, int] | None:
     head = read(OVERHEAD_BYTES, offset)
     if len(head) < OVERHEAD_BYTES:
         return None
-    prefix, crc, length, watermark, kind = _FRAME.unpack(head)
+    prefix, crc, length, watermark, kind = FRAME.unpack(head)
     end = offset + OVERHEAD_BYTES + length
     if not any(prefix) or length > _LONGEST or end > size or kind >= len(KIND_NAMES):
         return None
     if not HEADER_BYTES <= watermark <= offset:
         return None
     # Nothing can be checked here: any CRC fits some start value.
-    covered = head[_COVERED_AT:] + read(length, offset + OVERHEAD_BYTES)
+    covered = head[COVERED_AT:] + read(length, offset + OVERHEAD_BYTES)
     return prefix, (_started_at(crc, covered) - offset) & _ALL
 
 
 def _confirmed(read: Read, offset: int, size: int, prefix: bytes, seed: int) -> bool:
     """Whether the frame behind the one at ``offset`` is valid with this salt."""
-    length: int = _FRAME.unpack(read(OVERHEAD_BYTES, offset))[2]
+    length: int = FRAME.unpack(read(OVERHEAD_BYTES, offset))[2]
     after = offset + OVERHEAD_BYTES + length
     block = read(min(_LONGEST, size - after), after)
     return isinstance(decode_frame(block, 0, after, prefix, seed), Frame)

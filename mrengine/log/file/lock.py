@@ -53,7 +53,7 @@ class Owner:
     namespace: str = ""
 
     @property
-    def seen(self) -> bool:
+    def local(self) -> bool:
         """Whether the pid means the same process here: not in another container or boot, nor without /proc."""
         return self.start_time != 0 and (self.boot_id, self.namespace) == (proc.boot_id(), proc.pid_namespace())
 
@@ -61,19 +61,19 @@ class Owner:
     def draining(self) -> bool:
         """Whether the holder starts nothing new and ends within ``drain_s``."""
         # A holder whose host is dead will drain, though it may not have noticed yet.
-        orphan = self.seen and self.host != 0 and proc.start_time(self.host) != self.host_start_time
+        orphan = self.local and self.host != 0 and proc.start_time(self.host) != self.host_start_time
         return self.state == "draining" or orphan
 
     @property
     def alive(self) -> bool:
         """Whether the holder lives. False: only a child that it forked still has the lock open."""
-        return not self.seen or proc.start_time(self.pid) == self.start_time
+        return not self.local or proc.start_time(self.pid) == self.start_time
 
     def __str__(self) -> str:
         """The holder in words: "process 12", or "process 12 of another container"."""
         if self.state == "unknown":
             return "another process"
-        return f"process {self.pid}" if self.seen or not self.namespace else f"process {self.pid} of another container"
+        return f"process {self.pid}" if self.local or not self.namespace else f"process {self.pid} of another container"
 
 
 class JobLock:
@@ -100,7 +100,7 @@ class JobLock:
                 return True
             self._files.close(fd)
 
-    def mark_draining(self, drain_s: float = 0.0) -> None:
+    def mark_draining(self, drain_s: float) -> None:
         """Tell others that waiting is worthwhile: the host is gone, and calls in flight end within ``drain_s``."""
         self._write_owner("draining", drain_s)
 

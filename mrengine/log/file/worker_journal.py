@@ -17,7 +17,7 @@ from mrengine.log.file.disk import OsFiles
 from mrengine.log.file.reader import LogReader
 from mrengine.log.file.recovery import Source
 from mrengine.log.format.codec import CALL, HEADER_BYTES, Header, encode_frame, encode_header, new_salt
-from mrengine.log.format.task_records import DIGEST_AT, REUSABLE, REUSABLE_AT
+from mrengine.log.format.task_records import digest_in, is_reusable
 from mrengine.log.view.call_totals import CallTotals
 
 __all__ = ["RING_BYTES", "WorkerJournal", "answers_in", "discard", "journaled_answers"]
@@ -41,7 +41,7 @@ class WorkerJournal:
 
     def keep(self, payload: bytes) -> None:
         """Keep a CALL before it is sent to the supervisor, unless it may not be reused."""
-        if payload[REUSABLE_AT] != REUSABLE:
+        if not is_reusable(payload):
             return
         # Not synced: a write outlives all processes, and what a power cut may take is the log's business.
         with self._lock, suppress(OSError):  # without a journal the answer is as safe as the supervisor is
@@ -69,7 +69,7 @@ def journaled_answers(folder: Path, log: LogReader, call_totals: CallTotals) -> 
     candidates: dict[int, set[bytes]] = {}
     for path in _files(folder):
         for payload in answers_in(path):
-            candidates.setdefault(int.from_bytes(payload[DIGEST_AT : DIGEST_AT + 8], "little"), set()).add(payload)
+            candidates.setdefault(int.from_bytes(digest_in(payload)[:8], "little"), set()).add(payload)
     # Most answers in the journals are in the log already. Eight bytes of the digest find the candidates without reading
     # it; only those are compared.
     for prefix, offset in zip(call_totals.prefixes, call_totals.offsets, strict=True) if candidates else ():

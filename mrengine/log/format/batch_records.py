@@ -10,22 +10,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from mrengine.log.format.codec import MAX_PAYLOAD_BYTES
 from mrengine.log.format.packing import array, bad_record, check_types, head, pack, task
-from mrengine.log.format.task_records import DIGEST_AT
-from mrengine.log.format.values import Plain, Unstorable
+from mrengine.log.format.task_records import DIGEST_BYTES, TaskRecord, capped
+from mrengine.log.format.values import Plain
 
 __all__ = [
     "BatchRecord",
     "RequestRecord",
-    "digest_in",
     "pack_batch",
     "pack_request",
     "unpack_batch",
     "unpack_request",
 ]
 
-DIGEST_BYTES = 16
 _REQUEST = struct.Struct(">BB16sBdBQBQBQ")
 _NONE, _STR, _INT, _NUMBER = type(None), {str}, {int}, {int, float}
 _CACHED = {str, _NONE}, _INT, _STR, _INT, {bytes}
@@ -36,7 +33,7 @@ _BATCH_TYPES = _INT, _NUMBER, _STR, _STR, _STR, _STR, {bytes}, {dict}
 
 
 @dataclass(frozen=True, slots=True)
-class RequestRecord:
+class RequestRecord(TaskRecord):
     """A call that a parked task needs, in no vendor's form. ``digest``: 16 bytes, of the turn.
 
     ``bound_tokens``: an upper bound of its input tokens. ``cache`` and ``prefix``: as in a Request. ``prefix_digest``
@@ -46,9 +43,6 @@ class RequestRecord:
 
     # The whole question stands here: the host sends it in a batch, perhaps in a later process, without its task.
 
-    round: int
-    chunk_id: int
-    model_index: int
     digest: bytes
     at: float
     input_tokens: int
@@ -88,11 +82,6 @@ class BatchRecord:
     facts: Mapping[str, Plain] = field(default_factory=dict)
 
 
-def digest_in(payload: bytes) -> bytes:
-    """The digest of a REQUEST, INTENT or CALL, without unpacking it."""
-    return payload[DIGEST_AT : DIGEST_AT + DIGEST_BYTES]
-
-
 def pack_request(record: RequestRecord) -> bytes:
     """The payload of a REQUEST. Unstorable: the prompt is above the cap."""
     r = record
@@ -102,9 +91,7 @@ def pack_request(record: RequestRecord) -> bytes:
     rest = (r.model, r.prompt, r.system, r.temperature, schema, [list(turn) for turn in r.turns])
     cached = (r.cache, r.prefix, r.prefix_digest, r.prefix_tokens, r.owner)
     payload = head(19, r.round, r.chunk_id, r.model_index) + fixed + b"".join(map(pack, (*rest, *cached)))
-    if len(payload) > MAX_PAYLOAD_BYTES:
-        raise Unstorable("the request of a batch", f"{len(payload):,} bytes; at most {MAX_PAYLOAD_BYTES:,} are stored")
-    return payload
+    return capped(payload, "the request of a batch")
 
 
 def unpack_request(payload: bytes) -> RequestRecord:

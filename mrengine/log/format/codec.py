@@ -36,10 +36,10 @@ KIND_NAMES = (
 
 _made = tuple.__new__  # a NamedTuple's own constructor takes twice as long, and there is one for each record
 _HEADER = struct.Struct("<8sHH8sB100s387x")
-_FRAME = struct.Struct("<4sIIQB")
+FRAME = struct.Struct("<4sIIQB")  # mark, CRC, length, watermark, kind; the payload follows
 FRAME_HEAD = struct.Struct("<4s4xI8xB")  # the part of it that tells where the next frame begins: mark, length, kind
 _COVERED = struct.Struct("<IQB")  # what the CRC covers before the payload
-_CRC_AT = 8
+COVERED_AT = 8
 _PAYLOAD_AT = _COVERED.size
 
 
@@ -145,13 +145,13 @@ def decode_frame(block: bytes, at: int, offset: int, prefix: bytes, seed: int) -
     if available < OVERHEAD_BYTES:
         return OVERHEAD_BYTES
     length: int
-    mark, crc, length, watermark, kind = _FRAME.unpack_from(block, at)
+    mark, crc, length, watermark, kind = FRAME.unpack_from(block, at)
     if mark != prefix or length > MAX_PAYLOAD_BYTES or not HEADER_BYTES <= watermark <= offset:
         return 0
     end = OVERHEAD_BYTES + length
     if available < end:
         return end
-    covered = block[at + _CRC_AT : at + end]
+    covered = block[at + COVERED_AT : at + end]
     if crc32(covered, (seed + offset) & 0xFFFFFFFF) != crc:
         return 0
     return _made(Frame, (offset, kind, covered[_PAYLOAD_AT:], watermark))
@@ -163,7 +163,7 @@ def decode_frames(block: bytes, offset: int, prefix: bytes, seed: int) -> Genera
     Returns the length of them all, what ``decode_frame`` says of the bytes behind them, and the highest watermark.
     """
     # ``decode_frame`` written out: there may be a million frames, and calls would be a third of the time.
-    at, size, highest, unpack = 0, len(block), 0, _FRAME.unpack_from
+    at, size, highest, unpack = 0, len(block), 0, FRAME.unpack_from
     while at + OVERHEAD_BYTES <= size:
         mark, crc, length, watermark, kind = unpack(block, at)
         here = offset + at
@@ -172,7 +172,7 @@ def decode_frames(block: bytes, offset: int, prefix: bytes, seed: int) -> Genera
         end = at + OVERHEAD_BYTES + length
         if end > size:
             return at, end - at, highest
-        covered = block[at + _CRC_AT : end]
+        covered = block[at + COVERED_AT : end]
         if crc32(covered, (seed + here) & 0xFFFFFFFF) != crc:
             return at, 0, highest
         yield _made(Frame, (here, kind, covered[_PAYLOAD_AT:], watermark))

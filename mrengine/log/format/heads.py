@@ -14,20 +14,9 @@ from mrengine.log.format.packing import bad_record, pack, unpack
 from mrengine.records import title_of
 
 __all__ = [
-    "AS_IT_STANDS",
-    "IN_MARKUP",
-    "IN_WORDS",
-    "NO_HEADS",
-    "WITH_NEWLINE",
-    "Head",
-    "HeadPlaces",
-    "Heads",
-    "digest_of",
-    "pack_heads",
-    "read_heads",
-    "said",
-    "unpack_heads",
-]
+    "AS_IT_STANDS", "IN_MARKUP", "IN_WORDS", "NO_HEADS", "WITH_NEWLINE", "Head", "HeadPlaces", "Heads", "digest_of",
+    "pack_heads", "read_heads", "text_of", "unpack_heads",
+]  # fmt: skip
 
 _DIGEST_BYTES = 16
 Heads = tuple[tuple[str, ...], str]  # a chunk's headings, and its table header
@@ -61,7 +50,7 @@ def digest_of(heads: Heads) -> bytes:
     return blake2b(pack(heads), digest_size=_DIGEST_BYTES).digest()
 
 
-def said(data: bytes, form: int) -> str:
+def text_of(data: bytes, form: int) -> str:
     """The text of a head, from its bytes in the spool and its form. UnicodeDecodeError: the bytes are no UTF-8."""
     text = data.decode("utf-8", "surrogatepass")
     if form == IN_MARKUP:
@@ -84,7 +73,7 @@ def read_heads(places: HeadPlaces, read: Callable[[int, int], bytes | None]) -> 
 
 def _text(head: Head, read: Callable[[int, int], bytes | None]) -> str:
     data = read(head.start, head.stop)
-    return "" if data is None else said(data, head.form)
+    return "" if data is None else text_of(data, head.form)
 
 
 def pack_heads(heads: list[HeadPlaces]) -> bytes:

@@ -5,41 +5,28 @@ Their layout is in docs/log-format.md. Every ``unpack_x`` raises LogError(reason
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
-from mrengine.log.format.packing import array, bad_record, pack
+from mrengine.log.format.packing import array, bad_record, check_types, pack
 from mrengine.log.format.values import Plain
 
 __all__ = [
-    "READING",
-    "CloseRecord",
-    "DocumentRow",
-    "DocumentsDigest",
-    "DocumentsRecord",
-    "JobRecord",
-    "NoteRecord",
-    "ReadRecord",
-    "RoundRecord",
-    "batch_documents",
-    "pack_close",
-    "pack_documents",
-    "pack_job",
-    "pack_note",
-    "pack_read",
-    "pack_round",
-    "unpack_close",
-    "unpack_documents",
-    "unpack_job",
-    "unpack_note",
-    "unpack_read",
+    "READING", "CloseRecord", "DocumentRow", "DocumentsDigest", "DocumentsRecord", "JobRecord", "NoteRecord",
+    "ReadRecord", "RoundRecord", "batch_documents", "pack_close", "pack_documents", "pack_job", "pack_note",
+    "pack_read", "pack_round", "unpack_close", "unpack_documents", "unpack_job", "unpack_note", "unpack_read",
     "unpack_round",
-]
+]  # fmt: skip
 
 MAX_BATCH_BYTES = 1 << 20
 READING = "reading"  # a key of JOB's settings: the documents are still being read
+# Types of the fields of a JOB, in the order of JobRecord.
+_JOB_TYPES: tuple[Set[object], ...] = (
+    {str}, {int, float}, {int}, {str}, {str}, {list}, {dict}, {list}, {bool}, {str}, {str}, {str, dict, type(None)},
+    {dict},
+)  # fmt: skip
 
 
 class DocumentRow(NamedTuple):
@@ -195,13 +182,12 @@ def pack_job(record: JobRecord) -> bytes:
 def unpack_job(payload: bytes) -> JobRecord:
     """Unpack a JOB."""
     v = array(payload, 13, "JOB")
+    check_types(v, _JOB_TYPES, "JOB")
     try:
-        count, size, digest = v[5]
-        models = tuple((str(name), str(params)) for name, params in v[7])
-        v[5], v[7] = (int(count), int(size), bytes(digest)), models
-        return JobRecord(*v)
+        v[5], v[7] = _totals(v[5], "JOB"), tuple((str(name), str(params)) for name, params in v[7])
     except (TypeError, ValueError):
         raise bad_record("JOB") from None
+    return JobRecord(*v)
 
 
 def batch_documents(first: int, rows: Sequence[DocumentRow], *, epoch: int = 0) -> Iterator[bytes]:
@@ -226,20 +212,15 @@ def pack_documents(record: DocumentsRecord) -> bytes:
 
 def unpack_documents(payload: bytes) -> DocumentsRecord:
     """Unpack a DOCUMENTS."""
-    first, rows, epoch = array(payload, 3, "DOCUMENTS")
-    try:
-        # Further elements, of a later mrengine, are allowed in every array.
-        return DocumentsRecord(int(first), tuple(DocumentRow(*row[:6]) for row in rows), int(epoch))
-    except (TypeError, ValueError):
-        raise bad_record("DOCUMENTS") from None
+    first, rows, epoch = packed_documents(payload)
+    return DocumentsRecord(first, tuple(map(document_row, rows)), epoch)
 
 
 def packed_documents(payload: bytes) -> tuple[int, list[list[Any]], int]:
     """Unpack a DOCUMENTS, but leave its rows as lists, to be turned into ``DocumentRow`` by ``document_row``."""
     # A record has thousands of rows, of which most readers look at few: no object is made for the others.
-    first, rows, epoch = array(payload, 3, "DOCUMENTS")
-    if not (isinstance(first, int) and isinstance(rows, list) and isinstance(epoch, int)):
-        raise bad_record("DOCUMENTS")
+    first, rows, epoch = values = array(payload, 3, "DOCUMENTS")
+    check_types(values, ({int}, {list}, {int}), "DOCUMENTS")
     if not {list}.issuperset(map(type, rows)) or min(map(len, rows), default=5) < 5:
         raise bad_record("DOCUMENTS")
     return first, rows, epoch
@@ -257,12 +238,17 @@ def pack_read(record: ReadRecord) -> bytes:
 
 def unpack_read(payload: bytes) -> ReadRecord:
     """Unpack a READ."""
-    documents, settings, epoch = array(payload, 3, "READ")
-    try:
-        count, size, digest = documents
-        return ReadRecord((int(count), int(size), bytes(digest)), dict(settings), int(epoch))
-    except (TypeError, ValueError):
-        raise bad_record("READ") from None
+    documents, settings, epoch = values = array(payload, 3, "READ")
+    check_types(values, ({list}, {dict}, {int}), "READ")
+    return ReadRecord(_totals(documents, "READ"), settings, epoch)
+
+
+def _totals(values: list[Any], name: str) -> tuple[int, int, bytes]:
+    """The documents' count, bytes and digest."""
+    # By type, not by bytes(): of a number that stands there by damage, that would ask for as many bytes of memory.
+    check_types(values, ({int}, {int}, {bytes}), name)
+    count, size, digest = values
+    return count, size, digest
 
 
 def pack_round(record: RoundRecord) -> bytes:
@@ -273,7 +259,7 @@ def pack_round(record: RoundRecord) -> bytes:
 def unpack_round(payload: bytes) -> RoundRecord:
     """Unpack a ROUND."""
     values = array(payload, 5, "ROUND")
-    _check(values, (int, float, int, str, dict), "ROUND")
+    check_types(values, ({int}, {float}, {int}, {str}, {dict}), "ROUND")
     return RoundRecord(*values)
 
 
@@ -286,7 +272,7 @@ def pack_note(record: NoteRecord) -> bytes:
 def unpack_note(payload: bytes) -> NoteRecord:
     """Unpack a NOTE."""
     values = array(payload, 6, "NOTE")
-    _check(values, (int, float, str, int, int, dict), "NOTE")
+    check_types(values, ({int}, {float}, {str}, {int}, {int}, {dict}), "NOTE")
     return NoteRecord(*values)
 
 
@@ -298,10 +284,5 @@ def pack_close(record: CloseRecord) -> bytes:
 def unpack_close(payload: bytes) -> CloseRecord:
     """Unpack a CLOSE."""
     values = array(payload, 3, "CLOSE")
-    _check(values, (float, str, dict), "CLOSE")
+    check_types(values, ({float}, {str}, {dict}), "CLOSE")
     return CloseRecord(*values)
-
-
-def _check(values: list[Any], kinds: tuple[type, ...], name: str) -> None:
-    if not all(isinstance(value, kind) for value, kind in zip(values, kinds, strict=True)):
-        raise bad_record(name)

@@ -12,18 +12,9 @@ import msgpack
 from mrengine.errors import LogError
 
 __all__ = [
-    "HEAD_BYTES",
-    "array",
-    "bad_record",
-    "check_types",
-    "full_key",
-    "head",
-    "key",
-    "pack",
-    "stamp",
-    "task",
+    "HEAD_BYTES", "array", "bad_record", "check_types", "full_key", "head", "key", "pack", "stamp", "task",
     "unpack",
-]
+]  # fmt: skip
 
 HEAD_BYTES = 22
 _MAX_ITEMS = 1 << 24
@@ -73,12 +64,13 @@ def unpack(payload: bytes) -> Any:
         raise LogError(f"a record is not msgpack: {type(error).__name__}", reason="damaged") from None
 
 
-def array(payload: bytes, least: int, name: str, *, most: int | None = None) -> list[Any]:
-    """The first ``least`` elements of a payload, or up to ``most``. LogError: no array, or fewer elements."""
+def array(payload: bytes, size: int, name: str) -> list[Any]:
+    """The first ``size`` elements of a payload. LogError: no array, or fewer elements."""
+    # Further ones, of a later mrengine, are allowed.
     values = unpack(payload)
-    if not isinstance(values, list) or len(values) < least:
+    if not isinstance(values, list) or len(values) < size:
         raise bad_record(name)
-    return values[: least if most is None else most]
+    return values[:size]
 
 
 def bad_record(name: str) -> LogError:
@@ -116,9 +108,9 @@ def full_key(payload: bytes) -> tuple[int, int, int, int]:
         raise bad_record("task") from None
 
 
-def task(payload: bytes, least: int, name: str, *, most: int | None = None) -> list[Any]:
+def task(payload: bytes, size: int, name: str) -> list[Any]:
     """Like ``array``, for a record with a head; the round comes without the epoch."""
-    values = array(payload, least, name, most=most)
+    values = array(payload, size, name)
     if not isinstance(values[0], int):
         raise bad_record(name)
     values[0] &= 0xFFFF

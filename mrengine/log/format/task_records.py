@@ -2,7 +2,7 @@
 
 Workers pack records, and the supervisor appends the bytes as they are. The layout is in docs/log-format.md. Every
 ``unpack_x`` raises LogError(reason="damaged") and nothing else. ``at`` is in seconds since the epoch, ``model_index``
-an index into the job's models, -1: none. Names of ``job_records`` and ``chunk_rows`` can be imported from here, too.
+an index into the job's models, -1: none.
 """
 
 from __future__ import annotations
@@ -13,81 +13,19 @@ from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar
 
-from mrengine.log.format.chunk_rows import pack_chunks, unpack_chunks
 from mrengine.log.format.codec import MAX_PAYLOAD_BYTES, RESULT
-from mrengine.log.format.job_records import (
-    CloseRecord,
-    DocumentRow,
-    DocumentsRecord,
-    JobRecord,
-    NoteRecord,
-    RoundRecord,
-    pack_close,
-    pack_documents,
-    pack_job,
-    pack_note,
-    pack_round,
-    unpack_close,
-    unpack_documents,
-    unpack_job,
-    unpack_note,
-    unpack_round,
-)
 from mrengine.log.format.packing import HEAD_BYTES, bad_record, check_types, head, pack, task, unpack
 from mrengine.log.format.shapes import Shapes
 from mrengine.log.format.values import Plain, Unstorable
 from mrengine.records import Usage
 
 __all__ = [
-    "CONTINUATION",
-    "DIGEST_AT",
-    "FIRST",
-    "FROM_INSTANCE",
-    "READ_FACTS",
-    "READ_POSITION",
-    "REASK",
-    "REUSABLE",
-    "REUSABLE_AT",
-    "AttemptRecord",
-    "CallRecord",
-    "CarryRecord",
-    "CloseRecord",
-    "DocumentRow",
-    "DocumentsRecord",
-    "FailureRecord",
-    "IntentRecord",
-    "JobRecord",
-    "NoteRecord",
-    "ResultRecord",
-    "RoundRecord",
-    "check_outcome",
-    "pack_attempt",
-    "pack_call",
-    "pack_carry",
-    "pack_chunks",
-    "pack_close",
-    "pack_documents",
-    "pack_failure",
-    "pack_intent",
-    "pack_job",
-    "pack_note",
-    "pack_result",
-    "pack_result_values",
-    "pack_round",
-    "result_flags",
-    "unpack_attempt",
-    "unpack_call",
-    "unpack_carry",
-    "unpack_chunks",
-    "unpack_close",
-    "unpack_documents",
-    "unpack_failure",
-    "unpack_intent",
-    "unpack_job",
-    "unpack_note",
-    "unpack_result",
-    "unpack_round",
-]
+    "CALL_FIELDS", "CONTINUATION", "DIGEST_BYTES", "FIRST", "FROM_INSTANCE", "INTENT_FIELDS", "READ_FACTS",
+    "READ_POSITION", "REASK", "TRUE", "AttemptRecord", "CallRecord", "CarryRecord", "FailureRecord", "IntentRecord",
+    "ResultRecord", "TaskRecord", "capped", "check_outcome", "digest_in", "is_reusable", "pack_attempt",
+    "pack_call", "pack_carry", "pack_failure", "pack_intent", "pack_result", "pack_result_values", "result_flags",
+    "unpack_attempt", "unpack_call", "unpack_carry", "unpack_failure", "unpack_intent", "unpack_result",
+]  # fmt: skip
 
 # What a CALL answers: the prompt; the question after an answer that was refused; a request for the rest of a cut one.
 FIRST, REASK, CONTINUATION = 0, 1, 2
@@ -111,12 +49,25 @@ _COUNTS = frozenset({int, bool})
 _USAGE = tuple(Usage.__dataclass_fields__)  # in the order of the format
 _INTENT = struct.Struct(">BB16sBdBQBQBQ")
 _CALL = struct.Struct(">BB16sBdBQBQBQBQBQBQBdBB")
-# Offsets in the payload of a CALL, for those who index calls without unpacking them; 0xC3 is msgpack's true.
-DIGEST_AT, REUSABLE_AT, REUSABLE = HEAD_BYTES + 2, 112, 0xC3
+# The same fields in a whole payload, without msgpack's tags: a million calls are counted without unpacking them.
+INTENT_FIELDS = struct.Struct(">22x2x16sxdxQxQxQ")  # digest, at, input, output, bound tokens
+CALL_FIELDS = struct.Struct(">22x2x16sxdxQxQxQxQxQxQxdBB")  # digest, at, six counts, cost, reusable, estimated
+DIGEST_BYTES = 16
+TRUE, _FALSE = 0xC3, 0xC2  # of msgpack
+_DIGEST_AT, _REUSABLE_AT = HEAD_BYTES + 2, CALL_FIELDS.size - 2
 
 
 @dataclass(frozen=True, slots=True)
-class IntentRecord:
+class TaskRecord:
+    """The task that a record is about."""
+
+    round: int
+    chunk_id: int
+    model_index: int
+
+
+@dataclass(frozen=True, slots=True)
+class IntentRecord(TaskRecord):
     """A call that is about to be made. ``digest``: 16 bytes, of the call.
 
     ``input_tokens`` is an estimate, ``bound_tokens`` an upper bound of it; ``output_tokens`` is the limit of the call.
@@ -124,9 +75,6 @@ class IntentRecord:
 
     # Without a CALL behind it, an intent tells that the call may have been billed: it counts as spent.
 
-    round: int
-    chunk_id: int
-    model_index: int
     digest: bytes
     at: float
     input_tokens: int
@@ -136,7 +84,7 @@ class IntentRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class CallRecord:
+class CallRecord(TaskRecord):
     """The outcome of a call. ``reusable``: its text may answer an identical call.
 
     Calls that failed, or had ``reuse=False``, are not reusable and only settle their intent. ``turn``: ``FIRST``,
@@ -144,9 +92,6 @@ class CallRecord:
     answer was found there, and no call was made.
     """
 
-    round: int
-    chunk_id: int
-    model_index: int
     digest: bytes
     at: float
     usage: Usage
@@ -186,12 +131,9 @@ class ResultRecord(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class FailureRecord:
+class FailureRecord(TaskRecord):
     """A task without a result. ``facts``: plain values, such as waits, causes and the models' ``answers``."""
 
-    round: int
-    chunk_id: int
-    model_index: int
     document_id: str
     model: str | None
     worker_id: int
@@ -210,12 +152,9 @@ class FailureRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class AttemptRecord:
+class AttemptRecord(TaskRecord):
     """An attempt that ended without an outcome. ``kind``: "crash", "hang" or "retry"; ``cause``: one line."""
 
-    round: int
-    chunk_id: int
-    model_index: int
     at: float
     attempt: int
     kind: str
@@ -223,20 +162,27 @@ class AttemptRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class CarryRecord:
+class CarryRecord(TaskRecord):
     """A task that takes over the result of an earlier epoch. ``offset``: that of the RESULT."""
 
-    round: int
-    chunk_id: int
-    model_index: int
     offset: int
+
+
+def digest_in(payload: bytes) -> bytes:
+    """The digest of a REQUEST, INTENT or CALL, without unpacking it."""
+    return payload[_DIGEST_AT : _DIGEST_AT + DIGEST_BYTES]
+
+
+def is_reusable(payload: bytes) -> bool:
+    """Whether a CALL may answer an identical call, without unpacking it."""
+    return payload[_REUSABLE_AT] == TRUE
 
 
 def pack_intent(record: IntentRecord) -> bytes:
     """The payload of an INTENT."""
     r = record
     tokens = 0xCF, r.input_tokens, 0xCF, r.output_tokens, 0xCF, r.bound_tokens
-    fixed = _INTENT.pack(0xC4, 16, r.digest, 0xCB, r.at, *tokens)
+    fixed = _INTENT.pack(0xC4, DIGEST_BYTES, r.digest, 0xCB, r.at, *tokens)
     return head(9, r.round, r.chunk_id, r.model_index) + fixed + pack(r.model)
 
 
@@ -252,10 +198,10 @@ def pack_call(record: CallRecord) -> bytes:
     counts = [u.input_tokens, u.output_tokens, u.cached_tokens]
     counts += [u.cache_write_tokens, u.reasoning_tokens, u.cache_write_1h_tokens]
     tokens = (part for count in counts for part in (0xCF, count))
-    flags = (0xC3 if flag else 0xC2 for flag in (r.reusable, u.estimated))
-    fixed = _CALL.pack(0xC4, 16, r.digest, 0xCB, r.at, *tokens, 0xCB, cost, *flags)
+    flags = (TRUE if flag else _FALSE for flag in (r.reusable, u.estimated))
+    fixed = _CALL.pack(0xC4, DIGEST_BYTES, r.digest, 0xCB, r.at, *tokens, 0xCB, cost, *flags)
     rest = b"".join(map(pack, (r.model, r.finish_reason, r.latency_ms, r.text, r.turn)))
-    return _capped(head(19, r.round, r.chunk_id, r.model_index) + fixed + rest, "the answer of a call")
+    return capped(head(19, r.round, r.chunk_id, r.model_index) + fixed + rest, "the answer of a call")
 
 
 def unpack_call(payload: bytes) -> CallRecord:
@@ -284,7 +230,7 @@ def pack_result_values(round_: int, chunk_id: int, model_index: int, flags: int,
     if usage is not None:
         values = (*values[:6], [getattr(usage, name) for name in _USAGE], *values[7:])
     rest = pack(values)[1:]  # without its own header: 11 elements are a fixarray
-    return _capped(head(15, round_, chunk_id, model_index) + bytes((flags,)) + rest, "result")
+    return capped(head(15, round_, chunk_id, model_index) + bytes((flags,)) + rest, "result")
 
 
 def unpack_result(payload: bytes) -> ResultRecord:
@@ -379,7 +325,8 @@ def _build(make: Callable[..., _T], values: list[Any], name: str) -> _T:
         raise bad_record(name) from None
 
 
-def _capped(payload: bytes, path: str) -> bytes:
+def capped(payload: bytes, path: str) -> bytes:
+    """The same payload. Unstorable: it is above the cap."""
     if len(payload) > MAX_PAYLOAD_BYTES:
         raise Unstorable(path, f"{len(payload):,} bytes; at most {MAX_PAYLOAD_BYTES:,} are stored")
     return payload

@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from mrengine.log.format.batch_records import DIGEST_BYTES, BatchRecord, digest_in, unpack_batch, unpack_request
+from mrengine.log.format.batch_records import BatchRecord, unpack_batch, unpack_request
 from mrengine.log.format.codec import Frame
+from mrengine.log.format.job_records import unpack_close
 from mrengine.log.format.packing import full_key
-from mrengine.log.format.task_records import unpack_call, unpack_close
+from mrengine.log.format.task_records import DIGEST_BYTES, digest_in, unpack_call
 
 __all__ = ["UNDER_WAY", "WAITING", "BatchLedger", "Batched", "Wanted"]
 

@@ -11,17 +11,14 @@ from typing import NamedTuple
 
 from mrengine.log.format.codec import Frame
 from mrengine.log.format.packing import bad_record, key
+from mrengine.log.format.task_records import CALL_FIELDS, INTENT_FIELDS, TRUE
 from mrengine.records import Usage
 
 __all__ = ["CallTotals", "Spent"]
 
 RECENT_S = 60.0
 _SLACK_S = 60.0  # the clocks of workers differ, and calls arrive out of order
-# Only the fixed parts of records are read: a million calls are counted in seconds.
-_INTENT = struct.Struct(">22x2x16sxdxQxQxQ")
-_CALL = struct.Struct(">22x2x16sxdxQxQxQxQxQxQxdBB")
 _DIGEST_PREFIX = struct.Struct("<Q")
-_TRUE = 0xC3  # of msgpack
 _COUNTS = [name for name in Usage.__dataclass_fields__ if name != "estimated"]  # in the order of the format
 
 
@@ -91,8 +88,8 @@ class CallTotals:
     def intent(self, frame: Frame) -> None:
         """Count an INTENT: a call that is about to be made. LogError: the record is too short."""
         try:
-            digest, at, inputs, outputs, bound = _INTENT.unpack_from(frame.payload)
-            model = self._name(frame.payload, _INTENT.size)
+            digest, at, inputs, outputs, bound = INTENT_FIELDS.unpack_from(frame.payload)
+            model = self._name(frame.payload, INTENT_FIELDS.size)
         except (struct.error, IndexError, UnicodeDecodeError):
             raise bad_record("INTENT") from None
         mine = _Intent(at, model, inputs, outputs, bound, frame.offset, key(frame.payload))
@@ -102,8 +99,8 @@ class CallTotals:
     def call(self, frame: Frame) -> None:
         """Count a CALL: a call that was answered or settled. LogError: the record is too short."""
         try:
-            digest, at, *counts, cost, reusable, estimated = _CALL.unpack_from(frame.payload)
-            model = self._name(frame.payload, _CALL.size)
+            digest, at, *counts, cost, reusable, estimated = CALL_FIELDS.unpack_from(frame.payload)
+            model = self._name(frame.payload, CALL_FIELDS.size)
         except (struct.error, IndexError, UnicodeDecodeError):
             raise bad_record("CALL") from None
         # Identical calls have one digest, and their intents are alike: the answer settles the newest.
@@ -111,13 +108,13 @@ class CallTotals:
             self._open[digest].pop()
             if not self._open[digest]:
                 del self._open[digest]
-        if reusable == _TRUE:
+        if reusable == TRUE:
             self.prefixes.append(_DIGEST_PREFIX.unpack_from(digest)[0])
             self.offsets.append(frame.offset)
         total = self._totals.get(model)
         if total is None:
             total = self._totals[model] = _Total()
-        total.add(counts, cost, estimated == _TRUE)
+        total.add(counts, cost, estimated == TRUE)
         self._remember(at, model, counts[0], counts[1])
 
     def spent(self) -> dict[str, Spent]:
@@ -143,10 +140,10 @@ class CallTotals:
         since = sorted((intent.offset, intent.task) for intent in self._unanswered() if intent.offset >= offset)
         return {task: at for at, task in since}
 
-    def recent_usage(self, *, now: float, window_s: float = RECENT_S) -> dict[str, list[tuple[float, int, int, int]]]:
-        """{model: [(at, requests, input tokens, output tokens)…]} of the last ``window_s`` (at most 60), in order."""
+    def recent_usage(self, *, now: float) -> dict[str, list[tuple[float, int, int, int]]]:
+        """{model: [(at, requests, input tokens, output tokens)…]} of the last minute, in order."""
         # Unanswered calls are among them: the provider may have counted them against its limits.
-        since = now - min(window_s, RECENT_S)
+        since = now - RECENT_S
         used: dict[str, list[tuple[float, int, int, int]]] = {}
         unanswered = (intent[:4] for intent in self._unanswered())
         for at, model, inputs, outputs in sorted([*self._recent, *unanswered]):

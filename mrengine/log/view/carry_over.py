@@ -9,16 +9,8 @@ from hashlib import blake2b
 
 from mrengine.errors import LogError
 from mrengine.log.file.reader import LogReader
-from mrengine.log.format.chunk_rows import (
-    ROW_BYTES,
-    ChunkRow,
-    ChunkTable,
-    DocumentNames,
-    heads_in,
-    stands_in,
-    unpack_chunks,
-    unpack_row,
-)
+from mrengine.log.file.row_reader import ChunkTable, DocumentNames
+from mrengine.log.format.chunk_rows import ROW_BYTES, ChunkRow, heads_in, stands_in, unpack_chunks, unpack_row
 from mrengine.log.format.heads import NO_HEADS, HeadPlaces
 from mrengine.log.format.job_records import DocumentRow, JobRecord
 from mrengine.log.format.packing import key

@@ -7,15 +7,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from hashlib import blake2b
-from types import TracebackType
 from typing import Any
 
 from mrengine.log.file.reader import LogReader, open_log
 from mrengine.log.file.recovery import Recovery
-from mrengine.log.format.chunk_rows import ChunkTable, DocumentNames
+from mrengine.log.file.row_reader import ChunkTable, DocumentNames
 from mrengine.log.format.codec import HEADER_BYTES, Frame
+from mrengine.log.view.outcome_index import OutcomeIndex
 from mrengine.log.view.replay import Epoch, Replay
-from mrengine.log.view.results import OutcomeIndex, Results
+from mrengine.log.view.results import Results
 from mrengine.records import ChunkFailure
 
 __all__ = ["ResumeEngine"]
@@ -177,5 +177,5 @@ class ResumeEngine:
     def __enter__(self) -> ResumeEngine:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
+    def __exit__(self, *exc_info: object) -> None:
         self.close()

@@ -9,26 +9,28 @@ from typing import Any
 
 from mrengine.errors import LogError
 from mrengine.log.file.repair import REPAIRED
+from mrengine.log.file.row_reader import Batch
 from mrengine.log.format import codec
-from mrengine.log.format.chunk_rows import Batch, Segment, chunks_segment
+from mrengine.log.format.chunk_rows import Segment, chunks_segment
 from mrengine.log.format.codec import HEADER_BYTES, OVERHEAD_BYTES, Frame
-from mrengine.log.format.job_records import READING, ReadRecord, document_row, packed_documents, unpack_read
-from mrengine.log.format.packing import full_key, key
-from mrengine.log.format.task_records import (
-    RESULT_SHAPES,
+from mrengine.log.format.job_records import (
+    READING,
     CloseRecord,
     JobRecord,
+    ReadRecord,
     RoundRecord,
-    check_outcome,
-    unpack_attempt,
-    unpack_carry,
+    document_row,
+    packed_documents,
     unpack_close,
     unpack_job,
+    unpack_read,
     unpack_round,
 )
+from mrengine.log.format.packing import full_key, key
+from mrengine.log.format.task_records import RESULT_SHAPES, check_outcome, unpack_attempt, unpack_carry
 from mrengine.log.view.batch_ledger import BatchLedger
 from mrengine.log.view.call_totals import CallTotals
-from mrengine.log.view.results import OutcomeIndex
+from mrengine.log.view.outcome_index import OutcomeIndex
 
 __all__ = ["Epoch", "Replay"]
 

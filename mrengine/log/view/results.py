@@ -1,10 +1,10 @@
-"""The outcomes of a round: an index of where each stands in the log, and lazy sequences of results and failures."""
+"""The results and failures of a round as sequences that read each from the log when it is looked at."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
 from array import array
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Generic, TypeVar, overload
@@ -12,146 +12,25 @@ from typing import Any, Generic, TypeVar, overload
 from mrengine.errors import LogError
 from mrengine.html_views import rows_html
 from mrengine.log.file.reader import LogReader
-from mrengine.log.format.chunk_rows import ChunkTable, DocumentNames, document_of
-from mrengine.log.format.codec import CARRY, FAILURE, HEADER_BYTES, RESULT, Frame
+from mrengine.log.format.codec import FAILURE, RESULT
 from mrengine.log.format.instances import instance_of
-from mrengine.log.format.packing import bad_record
 from mrengine.log.format.task_records import (
     FROM_INSTANCE,
     FailureRecord,
     ResultRecord,
-    unpack_carry,
     unpack_failure,
     unpack_result,
 )
-from mrengine.log.view.chunk_facts import ChunkFacts, Inputs
+from mrengine.log.view.chunk_facts import ChunkFacts
+from mrengine.log.view.outcome_index import OutcomeIndex
+from mrengine.log.view.replay import Epoch
 from mrengine.records import ChunkFailure, ChunkResult, Usage
 
-__all__ = ["UNREADABLE", "Failures", "OutcomeIndex", "Results", "failure_of", "result_of"]
+__all__ = ["UNREADABLE", "Failures", "Results", "failure_of", "result_of"]
 
 UNREADABLE = "the record of its outcome cannot be read: the next run of the job runs it again"
 
-# A slot is eight bytes: the offset of its outcome, and a bit for a FAILURE; 0: there is none yet. So a million outcomes
-# take 8 MB, in a process whose memory each forked worker copies.
-_FAILED = 1 << 63
-_OFFSET = _FAILED - 1
-
 _T = TypeVar("_T")
-_NONE: Mapping[str, Any] = {}
-
-
-class OutcomeIndex:
-    """The outcomes of one round. A *slot* is ``chunk_id`` or, with all models, ``chunk_id * models + model_index``.
-
-    ``done`` and ``failed`` count slots; ``total`` is their number.
-    """
-
-    def __init__(self, round_: int, chunks: int, models: int = 1) -> None:
-        """``models``: their number with ``all_models``, else 1."""
-        self.round = round_
-        self.models = models
-        self.done = self.failed = 0
-        self._slots = array("Q")
-        self.grow(chunks)
-
-    @property
-    def total(self) -> int:
-        """The number of slots: of outcomes, when the round is done."""
-        return len(self._slots)
-
-    @property
-    def chunks(self) -> int:
-        """The number of chunks in the round."""
-        return len(self._slots) // self.models
-
-    def grow(self, chunks: int) -> None:
-        """Make room for this many chunks; present outcomes stay."""
-        missing = chunks * self.models - len(self._slots)
-        if missing > 0:
-            self._slots.frombytes(bytes(8 * missing))
-
-    def slot(self, chunk_id: int, model_index: int) -> int:
-        """The slot of a task. LogError: the round has no such task."""
-        # With one model the index is not part of the key: a balanced or fallback model may be any of the job's.
-        slot = chunk_id if self.models == 1 else chunk_id * self.models + model_index
-        if slot >= len(self._slots) or (self.models > 1 and not 0 <= model_index < self.models):
-            raise LogError(f"an outcome of chunk {chunk_id}, which the round has not", reason="damaged")
-        return slot
-
-    def put(self, frame: Frame, chunk_id: int, model_index: int, *, readable: bool = True) -> bool:
-        """Add a RESULT, FAILURE or CARRY of this round. True: it counts (a second RESULT of a task does not).
-
-        An outcome that is not ``readable`` is a failure of kind "damaged". LogError: the round has no such task.
-        """
-        # There is one for each chunk: the common cases, one model and a first RESULT, come first and make no call.
-        slot, slots = chunk_id, self._slots
-        if self.models > 1 or slot >= len(slots):
-            slot = self.slot(chunk_id, model_index)
-        known, kind = slots[slot], frame.kind
-        if known and not known & _FAILED:  # the first RESULT was announced, and stays
-            return False
-        if kind == RESULT and readable and not known:
-            slots[slot] = frame.offset
-            self.done += 1
-            return True
-        failed = kind == FAILURE or not readable
-        slots[slot] = frame.offset | _FAILED if failed else _result_offset(frame)
-        self.failed += failed - bool(known)
-        self.done += not failed
-        return True
-
-    def put_first(self, chunk_id: int, offset: int) -> bool:
-        """Add a RESULT if it is the first outcome of a chunk, and the chunk is a slot; whether it was added."""
-        if chunk_id >= len(self._slots) or self._slots[chunk_id] or self.models > 1:
-            return False
-        self._slots[chunk_id] = offset
-        self.done += 1
-        return True
-
-    def result(self, slot: int) -> int:
-        """Offset of the RESULT of a slot; 0: none."""
-        value = self._slots[slot]
-        return 0 if value & _FAILED else value
-
-    def failure(self, slot: int) -> int:
-        """Offset of the FAILURE of a slot that has no RESULT; 0: none."""
-        value = self._slots[slot]
-        return value & _OFFSET if value & _FAILED else 0
-
-    def outcome(self, chunk_id: int, model_index: int) -> int:
-        """Offset of a task's outcome; 0: none, or no such task."""
-        slot = chunk_id if self.models == 1 else chunk_id * self.models + model_index
-        return self._slots[slot] & _OFFSET if 0 <= slot < len(self._slots) else 0
-
-    def pending(self) -> Iterator[tuple[int, int]]:
-        """(chunk_id, model_index) of every key without a RESULT, failed ones too; -1 where models share a key."""
-        models = self.models
-        for slot, value in enumerate(self._slots):
-            if not value or value & _FAILED:
-                yield (slot, -1) if models == 1 else divmod(slot, models)
-
-    def results(self) -> array[int]:
-        """Offsets of all RESULTs, in the order of slots."""
-        return array("Q", (value for value in self._slots if value and not value & _FAILED))
-
-    def result_slots(self) -> array[int]:
-        """Slots that have a RESULT, in order."""
-        return array("Q", (slot for slot, value in enumerate(self._slots) if value and not value & _FAILED))
-
-    def failure_slots(self) -> array[int]:
-        """Slots that have a FAILURE and no RESULT, in order."""
-        return array("Q", (slot for slot, value in enumerate(self._slots) if value & _FAILED))
-
-
-def _result_offset(frame: Frame) -> int:
-    if frame.kind == RESULT:
-        return frame.offset
-    if frame.kind != CARRY:
-        raise ValueError(f"kind {frame.kind} is no outcome")
-    offset = unpack_carry(frame.payload).offset
-    if not HEADER_BYTES <= offset < frame.offset:
-        raise bad_record("CARRY")
-    return offset
 
 
 class _Outcomes(Sequence[_T], Generic[_T]):
@@ -193,11 +72,9 @@ class _Outcomes(Sequence[_T], Generic[_T]):
 class Failures(_Outcomes[ChunkFailure]):
     """The failures of a round, in chunk order; one whose record cannot be read has the kind "damaged"."""
 
-    def __init__(self, reader: LogReader, index: OutcomeIndex, epoch: Inputs | None) -> None:
+    def __init__(self, reader: LogReader, index: OutcomeIndex, epoch: Epoch | None) -> None:
         slots = index.failure_slots()
         super().__init__(reader, slots, array("Q", map(index.failure, slots)), index.models)
-        self._table = ChunkTable(reader.fd, epoch.segments.get(index.round, []) if epoch else [])
-        self._names = DocumentNames(reader, epoch.documents if epoch else [])
         self._facts = ChunkFacts(reader, epoch, index.round)
 
     def _repr_html_(self) -> str:
@@ -211,8 +88,9 @@ class Failures(_Outcomes[ChunkFailure]):
             with suppress(LogError):
                 record = replace(unpack_failure(frame.payload), chunk_id=chunk_id)
                 return failure_of(record, self._facts.of(chunk_id))
-        document = document_of(self._table, self._names, chunk_id)
-        return ChunkFailure(chunk_id, document, None, "damaged", UNREADABLE, **self._facts.of(chunk_id))
+        return ChunkFailure(
+            chunk_id, self._facts.document_of(chunk_id), None, "damaged", UNREADABLE, **self._facts.of(chunk_id)
+        )
 
 
 class Results(_Outcomes[ChunkResult]):
@@ -226,7 +104,7 @@ class Results(_Outcomes[ChunkResult]):
         self,
         reader: LogReader,
         index: OutcomeIndex,
-        epoch: Inputs | None = None,
+        epoch: Epoch | None,
         *,
         resumed_before: int = 0,
         result_type: Any = None,
@@ -256,7 +134,7 @@ class Results(_Outcomes[ChunkResult]):
         return result_of(record, self._result_type, resumed=resumed, facts=self._facts.of(chunk_id))
 
 
-def result_of(r: ResultRecord, result_type: Any, *, resumed: bool, facts: Mapping[str, Any] = _NONE) -> ChunkResult:
+def result_of(r: ResultRecord, result_type: Any, *, resumed: bool, facts: Mapping[str, Any]) -> ChunkResult:
     """A record as users see it; ``facts``: of its document. InvalidResult: it does not match ``result_type``."""
     result = r.result
     if result_type is not None:
@@ -267,7 +145,7 @@ def result_of(r: ResultRecord, result_type: Any, *, resumed: bool, facts: Mappin
     return ChunkResult(*about, resumed, **facts)
 
 
-def failure_of(r: FailureRecord, facts: Mapping[str, Any] = _NONE) -> ChunkFailure:
+def failure_of(r: FailureRecord, facts: Mapping[str, Any]) -> ChunkFailure:
     """A record as users see it; ``facts``: of its document."""
     about = (r.chunk_id, r.document_id, r.model, r.kind, r.message, r.attempts, r.traceback, r.answers)
     return ChunkFailure(*about, **facts)

@@ -11,31 +11,30 @@ from mrengine.errors import LogError
 from mrengine.log.file.reader import open_log
 from mrengine.log.file.recovery import drain
 from mrengine.log.file.repair import REPAIRED
-from mrengine.log.format import codec, task_records
+from mrengine.log.format import chunk_rows, codec, job_records, task_records
 from mrengine.log.format.batch_records import unpack_batch, unpack_request
 from mrengine.log.format.codec import Frame
-from mrengine.log.format.job_records import unpack_read
 from mrengine.log.format.packing import HEAD_BYTES, key
 from mrengine.log.view.replay import Replay
 
 __all__ = ["UNPACKERS", "Verification", "verify"]
 
 UNPACKERS: dict[int, Callable[[bytes], object]] = {
-    codec.JOB: task_records.unpack_job,
-    codec.DOCUMENTS: task_records.unpack_documents,
-    codec.CHUNKS: task_records.unpack_chunks,
-    codec.ROUND: task_records.unpack_round,
+    codec.JOB: job_records.unpack_job,
+    codec.DOCUMENTS: job_records.unpack_documents,
+    codec.CHUNKS: chunk_rows.unpack_chunks,
+    codec.ROUND: job_records.unpack_round,
     codec.INTENT: task_records.unpack_intent,
     codec.CALL: task_records.unpack_call,
     codec.RESULT: task_records.unpack_result,
     codec.FAILURE: task_records.unpack_failure,
     codec.ATTEMPT: task_records.unpack_attempt,
     codec.CARRY: task_records.unpack_carry,
-    codec.CLOSE: task_records.unpack_close,
-    codec.NOTE: task_records.unpack_note,
+    codec.CLOSE: job_records.unpack_close,
+    codec.NOTE: job_records.unpack_note,
     codec.REQUEST: unpack_request,
     codec.BATCH: unpack_batch,
-    codec.READ: unpack_read,
+    codec.READ: job_records.unpack_read,
 }
 _OF_TASKS = frozenset({codec.INTENT, codec.CALL, codec.RESULT, codec.FAILURE, codec.ATTEMPT})
 

@@ -37,9 +37,9 @@ class AnthropicBatches(BatchClient):
         return ""
 
     def create(self, file: BinaryIO, prepared: str, *, token: str, job: str) -> BatchStatus:
-        return self.shown(self.asked("POST", _ROOT, file))
+        return self.read_batch(self.ask("POST", _ROOT, file))
 
-    def seen(self, data: Mapping[str, Any]) -> BatchStatus:
+    def batch_in(self, data: Mapping[str, Any]) -> BatchStatus:
         counts = data.get("request_counts") or {}
         word = data["processing_status"]
         lost = sum(int(counts.get(name) or 0) for name in ("errored", "canceled", "expired"))

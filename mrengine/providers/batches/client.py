@@ -148,11 +148,9 @@ class BatchClient(ABC):
         self.model, self._folder = model, folder
         self._headers = Headers(replace(model, kind="http"))  # no SDK adds its key
         # Here, so that a host without batches loads no TLS: under uWSGI it may not even be there.
-        from mrengine.providers.http.client import HttpClient
-        from mrengine.providers.http.proxies import resolve
+        from mrengine.providers.http.client import client_of
 
-        route = resolve(model.base_url, verify=model.spec.verify, proxy=model.spec.proxy)
-        self._client = HttpClient(model.base_url, route=route)
+        self._client = client_of(model.spec, model.base_url)
 
     # what differs between vendors
 
@@ -169,7 +167,7 @@ class BatchClient(ABC):
         """Create a batch of a file. ``sent`` of an error is True if the batch may have been made all the same."""
 
     @abstractmethod
-    def seen(self, data: Mapping[str, Any]) -> BatchStatus:
+    def batch_in(self, data: Mapping[str, Any]) -> BatchStatus:
         """Read a batch object. KeyError, TypeError: it is none."""
 
     @abstractmethod
@@ -181,22 +179,22 @@ class BatchClient(ABC):
         """Remove the files of a batch whose answers have all been kept."""
 
     def sweep(  # noqa: B027  # most vendors take no uploads
-        self, job: str, *, tokens: Collection[str], seen: Collection[BatchStatus], live: Collection[str]
+        self, job: str, *, tokens: Collection[str], batches: Collection[BatchStatus], live: Collection[str]
     ) -> None:
         """Remove the job's uploads, except those of batches under way. ``tokens``: of batches that may be in the
-        making; ``live``: the names of those that run; ``seen``: all batches of the job.
+        making; ``live``: the names of those that run; ``batches``: all those of the job.
         """
 
     # what they share
 
     def look(self, name: str) -> BatchStatus:
         """A batch as it is now."""
-        return self.shown(self.asked("GET", f"{self.ROOT}/{name}"))
+        return self.read_batch(self.ask("GET", f"{self.ROOT}/{name}"))
 
     def cancel(self, name: str) -> BatchStatus:
         """Ask for its cancellation. One that is over stays as it is."""
         try:
-            return self.shown(self.asked("POST", f"{self.ROOT}/{name}/cancel", b"{}"))
+            return self.read_batch(self.ask("POST", f"{self.ROOT}/{name}/cancel", b"{}"))
         except ModelError as error:
             if error.status not in (400, 404, 409):
                 raise
@@ -206,7 +204,7 @@ class BatchClient(ABC):
         """All batches of the account, the newest first."""
         after = ""
         while True:
-            page, more = self.listed(self.asked("GET", f"{self.ROOT}?limit={PAGE}{after}"))
+            page, more = self.read_page(self.ask("GET", f"{self.ROOT}?limit={PAGE}{after}"))
             yield page
             if not more or not page:
                 return
@@ -224,7 +222,7 @@ class BatchClient(ABC):
         first = next(iter(self.answers(batch)), None)
         if first is None and batch.done:
             # The files of a batch that just ended may still be incomplete: looked at later, they are whole.
-            message = f"{self.model.name}: the answers of a batch came by halves"
+            message = f"{self.model.name}: the answers of a batch are not complete yet"
             raise ModelUnavailable(message, model=self.model.name, status=200)
         return None if first is None else first.custom_id
 
@@ -233,26 +231,26 @@ class BatchClient(ABC):
         first = next(self.pages(), [])
         return first[0].name if first else ""
 
-    def found(self, *, token: str, since: str, known: Collection[str], requests: int) -> list[BatchStatus]:
+    def candidates(self, *, token: str, since: str, known: Collection[str], requests: int) -> list[BatchStatus]:
         """The batches that a create call without an answer may have made: those after ``since``, not ``known``, of as
         many requests; if the vendor keeps metadata, only the one with the ``token``.
         """
-        candidates: list[BatchStatus] = []
+        found: list[BatchStatus] = []
         for page in self.pages():
             for batch in page:
                 if batch.token is not None and batch.token == token:
                     return [batch]
                 if batch.name == since:
-                    return candidates
+                    return found
                 if batch.token is None and batch.name not in known and batch.total == requests:
-                    candidates.append(batch)
-        return candidates
+                    found.append(batch)
+        return found
 
     def close(self) -> None:
         """Close the connection."""
         self._client.close()
 
-    def asked(
+    def ask(
         self,
         method: str,
         path: str,
@@ -283,13 +281,17 @@ class BatchClient(ABC):
             failed = error_map.from_exception(error, model=self.model.name)
         raise failed
 
-    def shown(self, response: Response) -> BatchStatus:
+    def read_batch(self, response: Response) -> BatchStatus:
         """Read a batch from an answer."""
-        return self._read(response, self.seen)
+        return self._read(response, self.batch_in)
 
-    def listed(self, response: Response) -> tuple[list[BatchStatus], bool]:
+    def read_page(self, response: Response) -> tuple[list[BatchStatus], bool]:
         """Read a page of the list of batches, and whether there are more."""
-        return self._read(response, lambda data: ([self.seen(one) for one in data["data"]], bool(data.get("has_more"))))
+
+        def page(data: Any) -> tuple[list[BatchStatus], bool]:
+            return [self.batch_in(one) for one in data["data"]], bool(data.get("has_more"))
+
+        return self._read(response, page)
 
     def _read(self, response: Response, read: Callable[[Any], _T]) -> _T:
         try:
@@ -303,7 +305,7 @@ class BatchClient(ABC):
     def download(self, path: str) -> Iterator[Iterator[Any]]:
         """The JSON values of a file's lines. Other lines are skipped: their requests count as not executed."""
         with tempfile.TemporaryFile(dir=self._folder) as file:
-            response = self.asked("GET", path, into=file)
+            response = self.ask("GET", path, into=file)
             if response.body:  # it came compressed
                 file.write(response.body)
             file.seek(0)

@@ -41,7 +41,7 @@ class OpenAIBatches(BatchClient):
             "completion_window": "24h",
             "metadata": {"mrengine_job": job, "mrengine_batch": token},
         }
-        return self.shown(self.asked("POST", "/batches", json.dumps(wanted).encode()))
+        return self.read_batch(self.ask("POST", "/batches", json.dumps(wanted).encode()))
 
     def _uploaded(self, file: BinaryIO, name: str) -> str:
         mark = f"mrengine-{name.encode().hex()}"  # the file cannot hold it: no line of JSON begins with two hyphens
@@ -56,13 +56,13 @@ class OpenAIBatches(BatchClient):
             while part := file.read(_COPY):
                 form.write(part)
             form.write(f"\r\n--{mark}--\r\n".encode())
-            response = self.asked("POST", "/files", form, kind=f"multipart/form-data; boundary={mark}")
+            response = self.ask("POST", "/files", form, kind=f"multipart/form-data; boundary={mark}")
         file_id = self._read(response, lambda data: data["id"])
         if not isinstance(file_id, str):
             raise ModelRefused(f"{self.model.name}: its server gave an uploaded file no id", model=self.model.name)
         return file_id
 
-    def seen(self, data: Mapping[str, Any]) -> BatchStatus:
+    def batch_in(self, data: Mapping[str, Any]) -> BatchStatus:
         counts = data.get("request_counts") or {}
         errors = (data.get("errors") or {}).get("data") or [{}]
         files = tuple(data[key] for key in ("output_file_id", "error_file_id") if data.get(key))
@@ -94,11 +94,13 @@ class OpenAIBatches(BatchClient):
     def _remove(self, *names: str) -> None:
         for name in filter(None, names):
             with suppress(ModelError):  # a file that stays costs nothing, and is kept for a month
-                self.asked("DELETE", f"/files/{name}")
+                self.ask("DELETE", f"/files/{name}")
 
-    def sweep(self, job: str, *, tokens: Collection[str], seen: Collection[BatchStatus], live: Collection[str]) -> None:
-        going = [batch for batch in seen if batch.name in live or batch.token in tokens]
-        over = {name for batch in seen if batch not in going for name in (batch.source, *batch.files)}
+    def sweep(
+        self, job: str, *, tokens: Collection[str], batches: Collection[BatchStatus], live: Collection[str]
+    ) -> None:
+        going = [batch for batch in batches if batch.name in live or batch.token in tokens]
+        over = {name for batch in batches if batch not in going for name in (batch.source, *batch.files)}
         kept = {name for batch in going for name in (batch.source, *batch.files)}
         kept_names = {f"{_prefix(job)}{token}.jsonl" for token in tokens}
         with suppress(ModelError):  # as in tidy()
@@ -111,7 +113,7 @@ class OpenAIBatches(BatchClient):
         """The id and name of each file of the account."""
         after = ""
         while True:
-            response = self.asked("GET", f"/files?limit={FILES}{after}")
+            response = self.ask("GET", f"/files?limit={FILES}{after}")
             page, more = self._read(response, lambda data: (data["data"], bool(data.get("has_more"))))
             yield from ((str(one.get("id")), str(one.get("filename"))) for one in page)
             if not more or not page:

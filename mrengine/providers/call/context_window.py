@@ -9,14 +9,13 @@ from typing import Any
 
 from mrengine.providers.call import error_map
 from mrengine.providers.call.structured import in_words
-from mrengine.providers.http.client import HttpClient, Response
+from mrengine.providers.http.client import Response, client_of
 from mrengine.providers.http.headers import Headers
-from mrengine.providers.http.proxies import resolve
 from mrengine.providers.models import resolution
 from mrengine.providers.models.model import Model
 from mrengine.records import Request
 
-__all__ = ["ask_window", "ask_windows", "check", "room_beside", "size", "spoken"]
+__all__ = ["ask_window", "ask_windows", "check", "room_beside", "size", "texts_of"]
 
 Get = Callable[[str], Response]
 ASK_S = 2.0  # the user waits for the job to begin
@@ -27,10 +26,11 @@ _FIELDS = ("max_model_len", "context_length", "context_window", "max_context_len
 
 def size(request: Request) -> int:
     """Bytes of all texts of a request: an upper bound of its tokens, for any tokenizer."""
-    return sum(len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass")) for text in spoken(request))
+    texts = texts_of(request)
+    return sum(len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass")) for text in texts)
 
 
-def spoken(request: Request) -> list[str]:
+def texts_of(request: Request) -> list[str]:
     """All texts of a request, a schema among them."""
     schema = [] if request.schema is None else [in_words(request.schema)]
     return [request.prompt, request.system or "", *(text for _, text in request.turns), *schema]
@@ -51,7 +51,7 @@ def check(request: Request, *, name: str, window: int) -> None:
         return  # without a count, which would load a tokenizer into the worker
     from mrengine.chunking.tokens.tokenizer import count
 
-    tokens = sum(count(text) for text in spoken(request) if text) + request.max_tokens
+    tokens = sum(count(text) for text in texts_of(request) if text) + request.max_tokens
     if tokens > window:
         raise error_map.overflow(name, tokens=tokens, window=window)
 
@@ -85,8 +85,7 @@ def ask_windows(models: tuple[Model, ...]) -> list[int]:
 
 
 def _ask(model: Model) -> int | None:
-    base_url = model.base_url or ""
-    client = HttpClient(base_url, route=resolve(base_url, verify=model.spec.verify, proxy=model.spec.proxy))
+    client = client_of(model.spec, model.base_url or "")
     try:
         headers = Headers(replace(model, kind="http")).current  # as "http", so that the key comes without an SDK
         return ask_window(lambda path: client.send(client.head("GET", path, headers), None, timeout_s=ASK_S), model)

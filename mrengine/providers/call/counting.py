@@ -35,7 +35,7 @@ from typing import Any
 from mrengine.errors import ConfigError
 from mrengine.records import Completion, Usage
 
-__all__ = ["completed", "count", "reported_usage", "usage_in", "usage_of"]
+__all__ = ["billed", "completed", "count", "reported_usage", "usage_in", "usage_of"]
 
 _MOST = 2**53  # a larger number is no count
 _BYTES_A_TOKEN = 3  # for text we know nothing about
@@ -140,6 +140,11 @@ def reported_usage(reported: Any) -> Usage:
     """The usage in the body of an answer, all of it to be estimated if there is none."""
     usage = usage_in(reported) if isinstance(reported, dict) else None
     return Usage(estimated=True) if usage is None else usage
+
+
+def billed(usage: Usage | None) -> Usage | None:
+    """The usage; None where the provider reported none."""
+    return usage if usage is not None and usage.total_tokens else None
 
 
 @dataclass(frozen=True, slots=True)

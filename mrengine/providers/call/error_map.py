@@ -16,6 +16,7 @@ from typing import Any
 from mrengine.errors import ContextOverflow, ModelError, ModelRefused, ModelUnavailable, RateLimited
 from mrengine.providers.call import shown_prose
 from mrengine.providers.call.classify import DIAGNOSES, LONG_S, Diagnosis, classify
+from mrengine.providers.call.counting import billed
 from mrengine.providers.call.error_body import ErrorBody, read
 from mrengine.providers.http.http1 import Malformed
 from mrengine.providers.http.rate_limit_headers import exhausted_s, observed
@@ -241,7 +242,7 @@ def refused(model: str, reason: str, usage: Usage) -> ModelRefused:
     """The error of a model that answered by declining, which is billed."""
     error = ModelRefused(f"{model} declined to answer ({reason})", model=model, status=200)
     error.reason = "filtered"
-    error.usage = usage if usage.total_tokens else None
+    error.usage = billed(usage)
     return error
 
 

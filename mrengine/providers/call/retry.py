@@ -18,6 +18,7 @@ from typing import Protocol
 from mrengine.errors import ModelError, ModelUnavailable, MrengineError, RateLimited, Stopped
 from mrengine.providers.call import error_map
 from mrengine.providers.call.breaker import Breaker
+from mrengine.providers.call.counting import billed
 from mrengine.records import Completion, Observed, Request, Usage
 
 __all__ = ["Caller", "LeaseLike", "Send", "call"]
@@ -145,7 +146,7 @@ def _settled(
             lease.settle(None, None, made=not isinstance(error, (Stopped, MrengineError)))
         raise
     if lease is not None and isinstance(outcome, Completion):
-        lease.settle(outcome.usage if outcome.usage.total_tokens else None, outcome.observed)
+        lease.settle(billed(outcome.usage), outcome.observed)
     elif lease is not None and isinstance(outcome, ModelError):
         lease.settle(outcome.usage, _observed(outcome), made=not error_map.turned_away(outcome))
     return outcome

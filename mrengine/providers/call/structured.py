@@ -18,7 +18,7 @@ from mrengine.providers.call import schemas
 from mrengine.providers.call.lenient_json import json_in, parse
 from mrengine.providers.call.schemas import Problem
 
-__all__ = ["Checked", "boxed", "checked", "in_words", "schema_of", "strict", "unboxed", "validate"]
+__all__ = ["Checked", "boxed", "checked", "in_words", "schema_of", "strict", "unboxed"]
 
 _MAX_ERRORS = 10  # problems that a message lists
 _BOX = "answer"  # the property of the object around a list or scalar
@@ -108,16 +108,9 @@ def _adapter(response_model: Any) -> _Adapter:
         return _Adapter(response_model)
 
 
-def validate(text: str, response_model: Any) -> Any:
-    """The value that an answer's text holds: a dict or list for a schema, an instance for a model. InvalidAnswer."""
-    result = checked(text, response_model)
-    if result.problems:
-        raise result.failure()
-    return result.value
-
-
 def checked(text: str, response_model: Any) -> Checked:
-    """Check an answer's text; of several values in it, the first that fits counts.
+    """Check an answer's text; of several values in it, the first that fits counts. The value is a dict or list for a
+    schema, an instance for a model.
 
     An exception of the caller's own validator passes, unless it is a ValueError: it is not the answer's fault.
     """

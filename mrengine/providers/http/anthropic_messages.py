@@ -7,10 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mrengine.providers.call.counting import reported_usage
-from mrengine.providers.call.prefixes import parted
-from mrengine.providers.call.structured import boxed, in_words
-from mrengine.providers.call.thoughts import apart
-from mrengine.providers.http.apis import NotAnAnswer, Refused, clean
+from mrengine.providers.http.apis import NotAnAnswer, Refused, clean, finished, prompt_parts
 from mrengine.providers.http.quirks import Quirks
 from mrengine.records import Completion, Request
 
@@ -35,9 +32,7 @@ def key_headers(key: str) -> dict[str, str]:
 
 def body(request: Request, *, model: str, params: Mapping[str, Any], quirks: Quirks) -> dict[str, Any]:
     """The request's JSON. A schema is sent as a tool that the model must call, which every Claude understands."""
-    schema = request.schema
-    native = boxed(schema) if schema is not None and quirks.native_schema else None
-    head, tail = parted(request, "" if schema is None or native is not None else in_words(schema), clean)
+    native, head, tail = prompt_parts(request, quirks)
     messages: list[dict[str, Any]] = [{"role": "user", "content": head + tail}]
     messages += ({"role": role, "content": clean(text)} for role, text in request.turns)
     sent: dict[str, Any] = {"model": model, "max_tokens": request.max_tokens, "messages": messages}
@@ -88,19 +83,11 @@ def answer(data: Any, *, model: str, reasoning: str = "drop") -> Completion:
         raise NotAnAnswer("without a text in it", usage)
     if used and not tools and not texts:  # a tool that params= brought: this call wants an answer
         raise Refused("tool_use", usage)
-    named = data.get("model")
-    completion = Completion(
-        text=json.dumps(tools[0], ensure_ascii=False) if tools else "".join(texts),
-        usage=usage,
-        model=named if isinstance(named, str) else model,
-        finish_reason=_FINISH.get(reason, reason),
-    )
+    text = json.dumps(tools[0], ensure_ascii=False) if tools else "".join(texts)
+    completion = Completion(text=text, usage=usage, model=model, finish_reason=_FINISH.get(reason, reason))
     thoughts = [str(block.get("thinking") or "") for block in content if block.get("type") == "thinking"]
     hidden = any(block.get("type") == "redacted_thinking" for block in content)
-    completion, thought = apart(completion, "\n".join(thoughts), keep=reasoning == "keep")
-    if (thought or hidden) and not completion.text.strip() and completion.finish_reason != "length":
-        raise NotAnAnswer("with thoughts and no answer", completion.usage)
-    return completion
+    return finished(completion, data, "\n".join(thoughts), keep=reasoning == "keep", hidden=hidden)
 
 
 def joined(events: Sequence[Any]) -> Any:

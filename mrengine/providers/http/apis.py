@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from types import ModuleType
 from typing import Any, Protocol, cast
 
+from mrengine.providers.call.prefixes import parted
+from mrengine.providers.call.structured import boxed, in_words
+from mrengine.providers.call.thoughts import apart
 from mrengine.providers.http.quirks import Quirks
 from mrengine.records import Completion, Request, Usage
 
-__all__ = ["Api", "NotAnAnswer", "Refused", "api", "clean"]
+__all__ = ["Api", "NotAnAnswer", "Refused", "api", "clean", "finished", "prompt_parts"]
 
 
 class NotAnAnswer(Exception):
@@ -58,6 +62,29 @@ def api(name: str) -> Api:
     else:
         from mrengine.providers.http import openai_chat as module
     return cast(Api, module)
+
+
+def prompt_parts(request: Request, quirks: Quirks) -> tuple[dict[str, Any] | None, str, str]:
+    """(the schema as an object, the part of the prompt that may be cached, the rest of it). None: there is no schema,
+    or it stands in the prompt, as the endpoint takes none.
+    """
+    schema = request.schema
+    native = boxed(schema) if schema is not None and quirks.native_schema else None
+    return native, *parted(request, "" if schema is None or native is not None else in_words(schema), clean)
+
+
+def finished(
+    completion: Completion, data: Mapping[str, Any], thoughts: str, *, keep: bool, hidden: bool = False
+) -> Completion:
+    """The completion without its thoughts (``keep``: with them), under the model's name in the answer. ``hidden``: it
+    also had thoughts that nobody may read. NotAnAnswer: it had nothing else, and ``max_tokens`` is not to blame.
+    """
+    if isinstance(named := data.get("model"), str):
+        completion = replace(completion, model=named)
+    completion, thought = apart(completion, thoughts, keep=keep)
+    if (thought or hidden) and not completion.text.strip() and completion.finish_reason != "length":
+        raise NotAnAnswer("with thoughts and no answer", completion.usage)
+    return completion
 
 
 def clean(text: str) -> str:

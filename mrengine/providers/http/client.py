@@ -17,9 +17,10 @@ from typing import BinaryIO
 from urllib.parse import urlsplit
 
 from mrengine.providers.http.http1 import Malformed, ResponseReader
-from mrengine.providers.http.proxies import Proxy, Route
+from mrengine.providers.http.proxies import Proxy, Route, resolve
+from mrengine.records import ModelSpec
 
-__all__ = ["HttpClient", "ProxyRefused", "Response"]
+__all__ = ["HttpClient", "ProxyRefused", "Response", "client_of"]
 
 CONNECT_S = 15.0
 _RECV = 256 * 1024
@@ -158,6 +159,12 @@ class HttpClient:
         except BaseException:
             sock.close()
             raise
+
+
+def client_of(spec: ModelSpec, base_url: str, *, slots: int = 1, route: Route | None = None) -> HttpClient:
+    """A client of an address. ``route`` None: as the spec and the environment say. ConfigError: it cannot be used."""
+    route = route or resolve(base_url, verify=spec.verify, proxy=spec.proxy)
+    return HttpClient(base_url, route=route, slots=slots)
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,10 +31,10 @@ class Headers:
     def __init__(self, model: Model, *, key: str | None = None, env: Mapping[str, str] = os.environ) -> None:
         self._model, self._env = model, env
         self._lock = threading.Lock()
-        self.key = key or (keys.checked(model.key_env, env) if model.key_env else None)
+        self.key = key or (keys.key_in(model.key_env, env) if model.key_env else None)
         # An SDK, whose kind is its shape, sends its key by itself.
         self._fixed = {} if model.kind == model.shape else api(model.shape).key_headers(self.key or "")
-        if self.key and keys.below(model.base_url or "", *keys.AZURE):
+        if self.key and keys.is_at(model.base_url or "", *keys.AZURE):
             self._fixed = {"api-key": self.key}
         self.version = 0
         self.current = self._read()

@@ -39,17 +39,7 @@ class ResponseReader:
     """
 
     __slots__ = (
-        "_buffer",
-        "_into",
-        "_need",
-        "_on_data",
-        "_parts",
-        "_size",
-        "_state",
-        "body",
-        "headers",
-        "reusable",
-        "status",
+        "_buffer", "_into", "_need", "_on_data", "_parts", "_size", "_state", "body", "headers", "reusable", "status",
     )  # fmt: skip
 
     def __init__(self, into: BinaryIO | None = None, on_data: Callable[[bytes], None] | None = None) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 from mrengine.errors import ModelError, ModelRefused, ModelUnavailable, RateLimited
 from mrengine.providers.call import error_map
-from mrengine.providers.call.counting import usage_in
+from mrengine.providers.call.counting import billed, reported_usage
 from mrengine.records import Usage
 
 __all__ = ["TRIES", "inner_error", "no_answer", "sampled_badly"]
@@ -35,7 +35,7 @@ def no_answer(model: str, why: str = "", usage: Usage | None = None, *, data: An
     detail = f" {why}" if why else " that is no answer"
     advice = "" if isinstance(data, Mapping) and ("choices" in data or "content" in data) else f": {_BASE_URL}"
     error = ModelUnavailable(f"{model} sent a body{detail} (status 200){advice}", model=model, status=200)
-    error.usage = usage if usage is not None and usage.total_tokens else None
+    error.usage = billed(usage)
     error.tries = TRIES
     return error
 
@@ -71,8 +71,7 @@ def inner_error(
     error = error_map.from_status(status, headers, body, model=model, hidden=hidden, texts=texts)
     if not (fields.get("code") or fields.get("type") or fields.get("status")):
         error.args = (f"{error}: {_BASE_URL}", *error.args[1:])
-    usage = usage_in(data.get("usage")) if isinstance(data.get("usage"), Mapping) else None
-    error.usage = usage if usage is not None and usage.total_tokens else None
+    error.usage = billed(reported_usage(data.get("usage")))
     if error.transient and not isinstance(error, RateLimited):
         error.tries = TRIES
     return error

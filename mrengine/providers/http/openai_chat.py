@@ -7,10 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mrengine.providers.call.counting import reported_usage
-from mrengine.providers.call.prefixes import parted
-from mrengine.providers.call.structured import boxed, in_words, strict
-from mrengine.providers.call.thoughts import apart
-from mrengine.providers.http.apis import NotAnAnswer, Refused, clean
+from mrengine.providers.call.structured import strict
+from mrengine.providers.http.apis import NotAnAnswer, Refused, clean, finished, prompt_parts
 from mrengine.providers.http.quirks import Quirks
 from mrengine.records import Completion, Request
 
@@ -47,9 +45,7 @@ def reasons(model: str) -> bool:
 
 def body(request: Request, *, model: str, params: Mapping[str, Any], quirks: Quirks) -> dict[str, Any]:
     """The request's JSON. ``temperature`` is left out for models that would refuse the whole call because of it."""
-    schema = request.schema
-    native = boxed(schema) if schema is not None and quirks.native_schema else None
-    head, tail = parted(request, "" if schema is None or native is not None else in_words(schema), clean)
+    native, head, tail = prompt_parts(request, quirks)
     messages = [{"role": "user", "content": head + tail}]
     if request.system is not None:
         messages.insert(0, {"role": "system", "content": clean(request.system)})
@@ -92,24 +88,13 @@ def answer(data: Any, *, model: str, reasoning: str = "drop") -> Completion:
         text is None and (not message or finish != "length") and not _thoughts(message)
     ):
         raise NotAnAnswer(f"without an answer in it (finish_reason {finish})", usage)
-    named = data.get("model")
-    completion = Completion(
-        text=text or "", usage=usage, model=named if isinstance(named, str) else model, finish_reason=finish
-    )
-    return _answered(completion, message, keep=reasoning == "keep")
+    completion = Completion(text=text or "", usage=usage, model=model, finish_reason=finish)
+    return finished(completion, data, _thoughts(message), keep=reasoning == "keep")
 
 
 def _is_partial(choice: Mapping[str, Any], text: str | None) -> bool:
     """Whether Ollama says "load" of a call that did get an answer, after the model was loaded for it."""
     return bool(text) and str(choice.get("finish_reason")).lower() == "load"
-
-
-def _answered(completion: Completion, message: Mapping[str, Any], *, keep: bool) -> Completion:
-    """The answer without its thoughts. Thoughts alone are no answer, unless max_tokens cut them off."""
-    completion, thought = apart(completion, _thoughts(message), keep=keep)
-    if thought and not completion.text.strip() and completion.finish_reason != "length":
-        raise NotAnAnswer("with thoughts and no answer", completion.usage)
-    return completion
 
 
 def _thoughts(message: Mapping[str, Any]) -> str:

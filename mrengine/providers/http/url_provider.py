@@ -15,13 +15,13 @@ from typing import Any
 
 from mrengine.errors import ModelError
 from mrengine.providers.call import error_map
-from mrengine.providers.call.context_window import ask_window, check, size, spoken
+from mrengine.providers.call.context_window import ask_window, check, size, texts_of
 from mrengine.providers.call.structured import unboxed
 from mrengine.providers.http import no_answer
 from mrengine.providers.http.apis import NotAnAnswer, Refused, api
-from mrengine.providers.http.client import HttpClient, Response
+from mrengine.providers.http.client import Response, client_of
 from mrengine.providers.http.headers import Headers
-from mrengine.providers.http.proxies import Route, resolve
+from mrengine.providers.http.proxies import Route
 from mrengine.providers.http.quirks import Quirks, adapted, learned
 from mrengine.providers.http.rate_limit_headers import observed
 from mrengine.providers.http.streams import Shown, events_in, is_stream, without_comments
@@ -145,7 +145,7 @@ class RemoteProvider(ABC):
         if 200 <= status < 300:
             return self._read(response, request)
         raise no_answer.sampled_badly(self._name, status, body) or error_map.from_status(
-            status, response.headers, body, model=self._name, hidden=self._headers.hidden, texts=spoken(request)
+            status, response.headers, body, model=self._name, hidden=self._headers.hidden, texts=texts_of(request)
         )
 
     def _answered(self, body: bytes, times: tuple[float, float], on_data: OnBytes) -> Response:
@@ -165,7 +165,7 @@ class RemoteProvider(ABC):
         try:
             data = self._data(response)
             inner = no_answer.inner_error(
-                data, response.headers, model=self._name, hidden=self._headers.hidden, texts=spoken(request)
+                data, response.headers, model=self._name, hidden=self._headers.hidden, texts=texts_of(request)
             )
             if inner is not None:
                 raise inner
@@ -209,8 +209,7 @@ class HttpProvider(RemoteProvider):
         self, model: Model, headers: Headers, *, base_url: str, slots: int = 1, route: Route | None = None
     ) -> None:
         super().__init__(model, headers)
-        route = route or resolve(base_url, verify=model.spec.verify, proxy=model.spec.proxy)
-        self._client = HttpClient(base_url, route=route, slots=slots)
+        self._client = client_of(model.spec, base_url, slots=slots, route=route)
         self._heads: tuple[int, bytes] = (-1, b"")
 
     def send(

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 import secrets
-import select
 import subprocess
 import sys
 import time
@@ -18,6 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from mrengine import posix
 from mrengine.errors import ConfigError
 from mrengine.providers.local import server_main
 from mrengine.providers.local.model_file import is_embedded, locate
@@ -41,16 +41,15 @@ STOP_S = 5.0
 MOST_THREADS = 8  # more do not help a model this small
 
 
-def model_server(name: str, *, context_window: int | None = None, **settings: Any) -> ModelServer:
+def model_server(name: str, *, context_window: int | None = None) -> ModelServer:
     """The server, not yet started, of "local" or "local:/path/to/model.gguf".
 
     The model's file must be there already (``model_file.ensure``, in the host): ConfigError if it is not.
-    ``context_window`` is in tokens; ``settings`` are those of ``ModelServer``.
+    ``context_window`` is in tokens.
     """
     path = locate(name)
     alias, sampling = ("local", _SAMPLING) if is_embedded(name) else (path.name, {})
-    window = context_window or CONTEXT_WINDOW
-    return ModelServer(path, alias=alias, context_window=window, sampling=sampling, **settings)
+    return ModelServer(path, alias=alias, context_window=context_window or CONTEXT_WINDOW, sampling=sampling)
 
 
 class ModelServer:
@@ -132,8 +131,7 @@ class ModelServer:
         deadline = time.monotonic() + timeout_s
         line = b""
         while not line.endswith(b"\n"):
-            ready, _, _ = select.select([self.ready_fd], [], [], max(0.0, deadline - time.monotonic()))
-            if not ready:
+            if not posix.readable((self.ready_fd,), max(0.0, deadline - time.monotonic())):
                 self.stop()
                 raise ConfigError(f"{self.path.name} was not served within {timeout_s:g} s", setting="models")
             block = os.read(self.ready_fd, 65536)

@@ -9,7 +9,9 @@ from urllib.parse import urlsplit
 
 from mrengine.errors import ConfigError
 
-__all__ = ["AZURE", "VARIABLE", "below", "check_variables", "checked", "named", "variables_in", "vendor_variable"]
+__all__ = [
+    "AZURE", "VARIABLE", "check_variables", "is_at", "key_in", "key_variables", "variables_in", "vendor_variable",
+]  # fmt: skip
 
 # Hosts, with all those below them, and the variables that hold the keys of their vendors.
 _HOSTS = (
@@ -32,7 +34,7 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _NAMES = {"\u200b": "a zero-width space", "\ufeff": "a byte order mark", "\u00a0": "a no-break space", " ": "a space"}
 
 
-def below(url: str, *hosts: str) -> bool:
+def is_at(url: str, *hosts: str) -> bool:
     """Whether an address is at one of the hosts, or at one below it."""
     name = (urlsplit(url).hostname or "").lower()
     return any(name == host or name.endswith(f".{host}") for host in hosts)
@@ -47,10 +49,10 @@ def vendor_variable(url: str) -> str | None:
     """The variable of the vendor whose own host this is."""
     if not url.startswith("https://"):
         return None  # keys go over TLS only
-    return next((variable for host, variable in _HOSTS if below(url, host)), None)
+    return next((variable for host, variable in _HOSTS if is_at(url, host)), None)
 
 
-def named(api_key_env: str | Sequence[str] | None) -> tuple[str, ...]:
+def key_variables(api_key_env: str | Sequence[str] | None) -> tuple[str, ...]:
     """The variables that a spec names."""
     if api_key_env is None:
         return ()
@@ -66,7 +68,7 @@ def named(api_key_env: str | Sequence[str] | None) -> tuple[str, ...]:
     return variables
 
 
-def checked(variable: str, env: Mapping[str, str]) -> str | None:
+def key_in(variable: str, env: Mapping[str, str]) -> str | None:
     """The key in a variable, without the white space around it; None: there is none. ConfigError names the variable
     and the character in it that no key has.
     """

@@ -23,7 +23,7 @@ class Model:
 
     ``name``: in limits, results and events; ``wire_name``: at its endpoint. ``kind``: "openai", "anthropic", "http",
     "local", "fake" or "custom"; ``shape``: "openai" or "anthropic". ``identity`` enters call digests, and tells whether
-    a job is the same; keys, headers and addresses are no part of it. ``preloads``: for ``warm_up.preload``. ``lanes``:
+    a job is the same; keys, headers and addresses are no part of it. ``preloads``: for ``connect.preload``. ``lanes``:
     the same model by its other keys, each with a name, and so with limits, of its own. ``None``: unknown.
     """
 

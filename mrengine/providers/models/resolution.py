@@ -122,7 +122,7 @@ def _by_name(name: str) -> str | None:
 
 def _vendor(spec: ModelSpec, name: str, env: Mapping[str, str]) -> ResolvedModel:
     """A vendor's model, through its SDK, whether or not that is installed: ``check_sdk`` reports a missing one."""
-    azure = keys.below(spec.base_url or "", *keys.AZURE)  # Azure's keys have a header of their own, unlike the SDK's
+    azure = keys.is_at(spec.base_url or "", *keys.AZURE)  # Azure's keys have a header of their own, unlike the SDK's
     kind = "http" if azure else name
     return _at(spec, kind, name, spec.name, spec.base_url, f"{name.upper()}_API_KEY", env)
 
@@ -149,23 +149,23 @@ def _at(
     """A model at an address. ``key_env``: the variable of the vendor to whom the name belongs. Another host gets this
     key only if the environment names the host beside it (``OPENAI_BASE_URL``), or ``api_key_env`` says so.
     """
-    given = url
+    has_address = url is not None
     if url is None:
         url = env.get(f"{shape.upper()}_BASE_URL") or (ANTHROPIC if shape == "anthropic" else OPENAI)
     vendors_own = keys.vendor_variable(url)
     url = _checked(url, shape)
-    named = keys.named(spec.api_key_env)
+    variables = keys.key_variables(spec.api_key_env)
     keys.check_variables(spec.headers, env)
-    if not named:
-        own = vendors_own if given is not None else key_env
-        if own is not None and keys.checked(own, env):
-            named = (own,)
+    if not variables:
+        usual = vendors_own if has_address else key_env
+        if usual is not None and keys.key_in(usual, env):
+            variables = (usual,)
         elif key_env is not None and vendors_own == key_env and spec.headers is None:
             raise _no_key(name, key_env)
-    for variable in named:
-        if keys.checked(variable, env) is None:
+    for variable in variables:
+        if keys.key_in(variable, env) is None:
             raise _no_key(name, variable)
-    return ResolvedModel(name, name, kind, shape, shape, url, named, _preloads(kind, url, spec, env))
+    return ResolvedModel(name, name, kind, shape, shape, url, variables, _preloads(kind, url, spec, env))
 
 
 def _no_key(name: str, variable: str) -> ConfigError:

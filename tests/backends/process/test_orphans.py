@@ -38,7 +38,7 @@ def system(monkeypatch: pytest.MonkeyPatch) -> System:
 def test_children_that_are_known_are_left_to_whoever_started_them(system: System) -> None:
     """However long they have been dead."""
     found = Orphans()
-    found.know()
+    found.spare_present()
     system.dead = {1}
     found.reap()
     system.now += 100
@@ -49,7 +49,7 @@ def test_children_that_are_known_are_left_to_whoever_started_them(system: System
 def test_an_orphan_is_reaped_when_map_fn_has_had_its_time(system: System) -> None:
     """It may be a child of a thread of map_fn's, which waits for it."""
     found = Orphans()
-    found.know()
+    found.spare_present()
     system.children.append(2)
     found.reap()
     system.dead = {2}
@@ -63,7 +63,7 @@ def test_an_orphan_is_reaped_when_map_fn_has_had_its_time(system: System) -> Non
 def test_many_dead_ones_are_reaped_at_once(system: System) -> None:
     """They count against the limit of processes."""
     found = Orphans()
-    found.know()
+    found.spare_present()
     system.dead = set(range(2, 3 + MANY_DEAD))
     system.children += system.dead
     found.reap()
@@ -73,7 +73,7 @@ def test_many_dead_ones_are_reaped_at_once(system: System) -> None:
 def test_one_that_map_fn_was_faster_to_reap_is_no_error(system: System, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is gone between the look and the wait."""
     found = Orphans()
-    found.know()
+    found.spare_present()
     system.children.append(2)
     system.dead = {2}
     found.reap()
@@ -87,7 +87,7 @@ def test_one_that_map_fn_was_faster_to_reap_is_no_error(system: System, monkeypa
 def test_after_a_while_without_any_nobody_hurries(system: System) -> None:
     """``any`` says how often to look."""
     found = Orphans()
-    found.know()
+    found.spare_present()
     assert found.any
     system.now += LATE_S
     assert not found.any
@@ -99,7 +99,7 @@ def test_after_a_while_without_any_nobody_hurries(system: System) -> None:
 def test_a_slot_reaps_after_each_task_while_there_are_orphans(system: System) -> None:
     """It does not wait for the thread that polls, which is late where the machine is busy."""
     found = Orphans()
-    found.know()
+    found.spare_present()
     system.now += 2 * LOOK_S
     system.dead = set(range(2, 3 + MANY_DEAD))
     system.children += system.dead
@@ -118,7 +118,7 @@ def test_a_slot_does_not_look_after_each_task_where_no_orphans_are(
     """A look costs as much as a short task."""
     looks: list[float] = []
     found = Orphans()
-    found.know()
+    found.spare_present()
 
     def children() -> list[int]:
         looks.append(system.now)

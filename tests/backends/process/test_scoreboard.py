@@ -35,8 +35,8 @@ def test_why_a_worker_ended_itself_outlives_it() -> None:
     assert board.cause == ""
     pid = os.fork()
     if pid == 0:
-        board.last_words("its pipe was closed " + "é" * 300)
-        board.last_words("another")
+        board.note_cause("its pipe was closed " + "é" * 300)
+        board.note_cause("another")
         os._exit(1)
     os.waitpid(pid, 0)
     assert board.cause.startswith("its pipe was closed é")

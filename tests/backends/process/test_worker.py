@@ -70,7 +70,7 @@ def test_tasks_before_a_setup_and_after_a_drop_come_back(made: Any) -> None:
     """They have not run: another worker may have them."""
     made.handle(framing.TASKS, TASKS)
     assert made.outbox.sent == [(m.DROPPED, 1, b""), (m.DROPPED, 2, b"")]
-    made._executor = runner = Runner()
+    made._runner = runner = Runner()
     made.handle(framing.TASKS, TASKS)
     assert runner.ran == [Start(1, 0, 1), Start(2, 0, 1)]
     made.handle(framing.DROP, b"")
@@ -96,14 +96,14 @@ def test_a_setup_that_fails_is_reported_and_the_worker_waits_for_the_next(made: 
 def test_it_leaves_when_it_is_reported_to_and_sees_the_end_of_its_pipe(made: Any, monkeypatch: Any) -> None:
     """LEAVE is an end in order; a pipe that ends is none."""
     monkeypatch.setattr(made, "look_after", lambda: None)
-    made._executor = runner = Runner()
+    made._runner = runner = Runner()
     for frame, in_order in ((framing.frame(framing.LEAVE), True), (b"", False)):
         read_fd, fd = os.pipe()
         os.write(fd, framing.frame(framing.ENDPOINT, msgpack.packb(["m", "u", "k"])) + frame)
         os.close(fd)
         assert _serve(made, read_fd) is in_order
         os.close(read_fd)
-        made._executor = made._executor or runner
+        made._runner = made._runner or runner
     assert runner.ran == [("m", "u", "k"), "closed", ("m", "u", "k")]
 
 

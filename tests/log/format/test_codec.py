@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from mrengine.errors import LogError
 from mrengine.log.format import codec, task_records
 from mrengine.log.format.codec import Frame, Header
+from mrengine.log.format.job_records import pack_job
 from mrengine.log.format.packing import unpack
 from mrengine.log.view.verify import UNPACKERS
 from tests.log.sample import call, failure, intent, job, result
@@ -104,7 +105,7 @@ def fuzz(seed: int, count: int) -> None:
     rng = random.Random(seed)
     carry = task_records.pack_carry(task_records.CarryRecord(0, 1, 2, 600))
     samples = [
-        task_records.pack_job(job()),
+        pack_job(job()),
         call("q"),
         intent("q"),
         result(0, value={"a": [1.5, "x"]}),

@@ -10,19 +10,30 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mrengine.errors import LogError
-from mrengine.log.format import packing, task_records
-from mrengine.log.format.job_records import DocumentsDigest, batch_documents, document_row, packed_documents
+from mrengine.log.format import job_records, packing, task_records
+from mrengine.log.format.job_records import (
+    CloseRecord,
+    DocumentRow,
+    DocumentsDigest,
+    DocumentsRecord,
+    RoundRecord,
+    batch_documents,
+    document_row,
+    pack_documents,
+    pack_job,
+    pack_round,
+    packed_documents,
+    unpack_documents,
+    unpack_job,
+    unpack_round,
+)
 from mrengine.log.format.task_records import (
     AttemptRecord,
     CallRecord,
     CarryRecord,
-    CloseRecord,
-    DocumentRow,
-    DocumentsRecord,
     FailureRecord,
     IntentRecord,
     ResultRecord,
-    RoundRecord,
 )
 from mrengine.log.format.values import Unstorable
 from mrengine.records import Usage
@@ -55,14 +66,20 @@ RECORDS: dict[str, Any] = {
 }  # fmt: skip
 
 
+def function_of(way: str, kind: str) -> Any:
+    """``pack_x`` or ``unpack_x`` of a kind of record, from the module where it is defined."""
+    name = f"{way}_{kind}"
+    return getattr(task_records, name, None) or getattr(job_records, name)
+
+
 @pytest.mark.parametrize("kind", RECORDS)
 @settings(deadline=None)
 @given(data=st.data())
 def test_a_record_is_read_back_as_it_was_written(kind: str, data: st.DataObject) -> None:
     """Field by field, whatever the values."""
     record = data.draw(RECORDS[kind])
-    payload = getattr(task_records, f"pack_{kind}")(record)
-    assert getattr(task_records, f"unpack_{kind}")(payload) == record
+    payload = function_of("pack", kind)(record)
+    assert function_of("unpack", kind)(payload) == record
 
 
 @pytest.mark.parametrize("source", [None, "app:f", {"template": "$text"}])
@@ -71,7 +88,7 @@ def test_a_job_is_read_back_as_it_was_written(source: Any) -> None:
     from dataclasses import replace
 
     record = replace(job(models=[("a", "1"), ("b", "2")], all_models=True), map_source=source, settings={"workers": 5})
-    assert task_records.unpack_job(task_records.pack_job(record)) == record
+    assert unpack_job(pack_job(record)) == record
 
 
 @pytest.mark.parametrize("kind", ["intent", "call", "result", "failure", "attempt", "carry"])
@@ -80,16 +97,16 @@ def test_a_job_is_read_back_as_it_was_written(source: Any) -> None:
 def test_the_head_of_a_tasks_record_is_read_without_unpacking(kind: str, data: st.DataObject) -> None:
     """And is msgpack like the rest."""
     record = data.draw(RECORDS[kind])
-    payload = getattr(task_records, f"pack_{kind}")(record)
+    payload = function_of("pack", kind)(record)
     assert packing.key(payload) == (record.round, record.chunk_id, record.model_index)
     assert packing.unpack(payload)[:3] == [record.round, record.chunk_id, record.model_index]
 
 
 def test_later_versions_may_add_elements() -> None:
     """Elements at the end that this version does not know are ignored."""
-    payload = task_records.pack_round(RoundRecord(0, 1.0, 5, "v", {}))
+    payload = pack_round(RoundRecord(0, 1.0, 5, "v", {}))
     longer = packing.pack([*packing.unpack(payload), "new"])
-    assert task_records.unpack_round(longer) == task_records.unpack_round(payload)
+    assert unpack_round(longer) == unpack_round(payload)
 
 
 def test_flags_are_read_without_unpacking() -> None:
@@ -109,7 +126,7 @@ def test_a_result_above_the_cap_cannot_be_stored() -> None:
 def test_documents_are_batched_below_a_mebibyte_and_none_is_lost() -> None:
     """In order, with the index of the first."""
     rows = [DocumentRow(f"document-{i}", bytes(16), i, i, i) for i in range(30_000)]
-    batches = [(payload, task_records.unpack_documents(payload)) for payload in batch_documents(7, rows)]
+    batches = [(payload, unpack_documents(payload)) for payload in batch_documents(7, rows)]
     assert len(batches) > 1
     assert all(len(payload) <= 1 << 20 for payload, _ in batches)
     assert [row for _, batch in batches for row in batch.rows] == rows
@@ -138,7 +155,7 @@ def test_the_digest_of_documents_tells_order_ids_and_contents_apart() -> None:
 def test_rows_as_they_came_are_the_rows() -> None:
     """Who looks at few of thousands makes values of these alone; what cannot be a row is known before."""
     rows = (DocumentRow("a", b"d" * 16, 0, 1, 1), DocumentRow("b", b"", 1, 2, 2, b"facts"))
-    payload = task_records.pack_documents(task_records.DocumentsRecord(4, rows, 2))
+    payload = pack_documents(DocumentsRecord(4, rows, 2))
     first, packed, epoch = packed_documents(payload)
     assert (first, epoch, tuple(map(document_row, packed))) == (4, 2, rows)
     later = [*packing.unpack(payload)[1][0], b"", "new"]
@@ -146,6 +163,19 @@ def test_rows_as_they_came_are_the_rows() -> None:
     for strange in ([0, [["too", "short"]], 0], [0, ["a string"], 0], [0, [5], 0], [0, {}, 0], ["0", [], 0], [0, []]):
         with pytest.raises(LogError):
             packed_documents(packing.pack(strange))
+
+
+@pytest.mark.parametrize("digest", [2**62, float("inf"), "digest", None])
+def test_totals_that_are_none_are_damage_and_take_no_memory(digest: Any) -> None:
+    """``bytes(2**62)`` would ask for as many."""
+    for damaged in ([1, 2, digest], [1, float("inf"), b"d" * 16]):
+        with pytest.raises(LogError):
+            job_records.unpack_read(packing.pack([damaged, {}, 0]))
+        fields = packing.unpack(pack_job(job()))
+        with pytest.raises(LogError):
+            unpack_job(packing.pack([*fields[:5], damaged, *fields[6:]]))
+    with pytest.raises(LogError):
+        unpack_documents(packing.pack([float("inf"), [], 0]))
 
 
 def test_what_cannot_be_packed_leaves_nothing_behind() -> None:

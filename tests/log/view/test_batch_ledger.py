@@ -8,7 +8,7 @@ import pytest
 
 from mrengine.log.file.wal import WriteAheadLog
 from mrengine.log.format import codec
-from mrengine.log.format import task_records as r
+from mrengine.log.format.job_records import CloseRecord, pack_close
 from mrengine.log.view.job_view import ResumeEngine
 from tests.log.sample import batch, begin, call, digest, job, request
 
@@ -70,9 +70,9 @@ def test_a_refusal_counts_until_the_run_is_over(log: Written) -> None:
     log(codec.REQUEST, request("a"))
     log(codec.CALL, call("a", reusable=False, text='{"status": 400, "body": "no"}'))
     assert (ledger.unsent(), list(ledger.refused)) == ({}, [digest("a")])
-    log(codec.CLOSE, r.pack_close(r.CloseRecord(9.0, "waiting", {})))
+    log(codec.CLOSE, pack_close(CloseRecord(9.0, "waiting", {})))
     assert list(ledger.refused) == [digest("a")]
-    log(codec.CLOSE, r.pack_close(r.CloseRecord(9.0, "failed", {})))
+    log(codec.CLOSE, pack_close(CloseRecord(9.0, "failed", {})))
     assert (ledger.refused, ledger.since) == ({}, ledger.since)
     assert ledger.since > 0
 

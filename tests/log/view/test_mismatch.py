@@ -11,6 +11,8 @@ import pytest
 from mrengine.log.file.wal import WriteAheadLog
 from mrengine.log.format import codec
 from mrengine.log.format import task_records as r
+from mrengine.log.format.chunk_rows import pack_chunks
+from mrengine.log.format.job_records import DocumentRow
 from mrengine.log.format.packing import stamp
 from mrengine.log.view.carry_over import carried
 from mrengine.log.view.job_view import ResumeEngine
@@ -114,11 +116,11 @@ class Story:
         names: Sequence[str] = options.pop("documents", ("doc",))  # type: ignore[assignment]
         of: Sequence[int] = options.pop("of", [0] * len(texts))  # type: ignore[assignment]
         record = replace(job(epoch=self.epoch), **options)  # type: ignore[arg-type]
-        rows = [r.DocumentRow(name, bytes(16), 0, 1, 1) for name in names]
+        rows = [DocumentRow(name, bytes(16), 0, 1, 1) for name in names]
         table = b"".join(row(of[i], text, i, i + 1) for i, text in enumerate(texts))
         self.wal.write()
         with ResumeEngine(self.folder) as engine:
-            carries = list(carried(engine, record, rows, [r.pack_chunks(0, 0, table)]))
+            carries = list(carried(engine, record, rows, [pack_chunks(0, 0, table)]))
             taken = [r.unpack_carry(payload) for payload in carries]
             self.carried = {c.chunk_id: r.unpack_result(engine.reader.payload(c.offset)).result for c in taken}
         begin(self.wal, texts, record=record, documents=names, of=of)

@@ -18,12 +18,14 @@ from mrengine.log.file.repair import voids
 from mrengine.log.file.wal import WriteAheadLog
 from mrengine.log.format import codec
 from mrengine.log.format import task_records as r
+from mrengine.log.format.chunk_rows import pack_chunks
 from mrengine.log.format.codec import Frame
+from mrengine.log.format.job_records import CloseRecord, RoundRecord, pack_close, pack_round
 from mrengine.log.format.packing import stamp
 from mrengine.log.format.shapes import LEARN_EVERY
 from mrengine.log.view.job_view import ResumeEngine
+from mrengine.log.view.outcome_index import OutcomeIndex
 from mrengine.log.view.replay import Replay
-from mrengine.log.view.results import OutcomeIndex
 from tests.log.disk import MemoryDisk
 from tests.log.sample import begin, call, every_kind, failure, intent, job, result, row
 
@@ -98,7 +100,7 @@ def test_an_epoch_counts_once_its_chunk_table_is_complete(wal: WriteAheadLog, tm
         assert engine.epoch is not None
         assert engine.epoch.job.epoch == 0
         assert engine.get_pending_chunks() == [1]
-    wal.append(codec.ROUND, r.pack_round(r.RoundRecord(0, 3.0, 3, "v2")))
+    wal.append(codec.ROUND, pack_round(RoundRecord(0, 3.0, 3, "v2")))
     with replayed(wal, tmp_path) as engine:
         assert engine.epoch is not None
         assert engine.epoch.job.epoch == 1
@@ -124,13 +126,13 @@ def test_a_further_run_continues_a_round_and_another_version_starts_it_afresh(
     begin(wal, "abcd")
     for chunk in range(4):
         wal.append(codec.RESULT, result(chunk))
-    wal.append(codec.ROUND, r.pack_round(r.RoundRecord(1, 2.0, 2, "tree-1")))
+    wal.append(codec.ROUND, pack_round(RoundRecord(1, 2.0, 2, "tree-1")))
     wal.append(codec.RESULT, result(0, round_=1))
-    wal.append(codec.ROUND, r.pack_round(r.RoundRecord(0, 3.0, 4, "v1")))
-    wal.append(codec.ROUND, r.pack_round(r.RoundRecord(1, 3.0, 2, "tree-1")))
+    wal.append(codec.ROUND, pack_round(RoundRecord(0, 3.0, 4, "v1")))
+    wal.append(codec.ROUND, pack_round(RoundRecord(1, 3.0, 2, "tree-1")))
     with replayed(wal, tmp_path) as engine:
         assert (engine.index(0).done, engine.index(1).done, engine.index(1).total) == (4, 1, 2)
-    wal.append(codec.ROUND, r.pack_round(r.RoundRecord(1, 3.0, 2, "tree-2")))
+    wal.append(codec.ROUND, pack_round(RoundRecord(1, 3.0, 2, "tree-2")))
     with replayed(wal, tmp_path) as engine:
         assert (engine.index(0).done, engine.index(1).done) == (4, 0)
 
@@ -138,9 +140,9 @@ def test_a_further_run_continues_a_round_and_another_version_starts_it_afresh(
 def test_a_close_is_the_end_of_a_run_and_any_later_record_takes_it_back(wal: WriteAheadLog, tmp_path: Path) -> None:
     """What the status of a job is made of; padding is no record."""
     begin(wal)
-    wal.append(codec.CLOSE, r.pack_close(r.CloseRecord(5.0, "stopped")))
+    wal.append(codec.CLOSE, pack_close(CloseRecord(5.0, "stopped")))
     with replayed(wal, tmp_path) as engine:
-        assert engine.state.closed == r.CloseRecord(5.0, "stopped")
+        assert engine.state.closed == CloseRecord(5.0, "stopped")
     wal.append(codec.RESULT, result(0))
     with replayed(wal, tmp_path) as engine:
         assert engine.state.closed is None
@@ -176,8 +178,8 @@ def test_attempts_are_reported_by_task(wal: WriteAheadLog, tmp_path: Path) -> No
         (codec.RESULT, b""),
         (codec.CARRY, r.pack_carry(r.CarryRecord(0, 0, 0, 2**62))),
         (codec.CHUNKS, b"\xc0"),
-        (codec.ROUND, r.pack_round(r.RoundRecord(1, 1.0, 2**40))),
-        (codec.ROUND, r.pack_round(r.RoundRecord(0, 1.0, 9))),
+        (codec.ROUND, pack_round(RoundRecord(1, 1.0, 2**40))),
+        (codec.ROUND, pack_round(RoundRecord(0, 1.0, 9))),
         (codec.CALL, call("q")[:60]),
         (codec.INTENT, intent("q")[:-1]),
         (codec.CLOSE, b"\x93\x01\x02\x03"),
@@ -442,8 +444,8 @@ def test_after_damage_later_rounds_are_played_anew(wal: WriteAheadLog, tmp_path:
     begin(wal, "ab")
     for chunk in (0, 1):
         wal.append(codec.RESULT, result(chunk))
-    wal.append(codec.CHUNKS, r.pack_chunks(1, 0, row()))
-    wal.append(codec.ROUND, r.pack_round(r.RoundRecord(1, 2.0, 1, "r")))
+    wal.append(codec.CHUNKS, pack_chunks(1, 0, row()))
+    wal.append(codec.ROUND, pack_round(RoundRecord(1, 2.0, 1, "r")))
     start = wal.append(codec.CALL, call("q"))
     end = wal.size
     wal.append(codec.RESULT, result(0, round_=1))

@@ -109,9 +109,9 @@ def test_an_orphan_is_found_by_listing(client: BatchClient, shared: LLMServer) -
         create(client, "c", "d", token="mine")
     assert raised.value.sent
     known |= {create(client, "e", "f", "g", token=f"later-{n}").name for n in range(3)}
-    found = client.found(token="mine", since=since, known=known, requests=2)
+    found = client.candidates(token="mine", since=since, known=known, requests=2)
     assert [one.name for one in found] == [shared.batches()[3]["id"]]
-    assert client.found(token="none", since=client.newest(), known=known, requests=2) == []
+    assert client.candidates(token="none", since=client.newest(), known=known, requests=2) == []
 
 
 def test_what_surely_was_not_created_is_reported_apart(client: BatchClient, shared: LLMServer) -> None:

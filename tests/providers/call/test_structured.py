@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from mrengine.errors import ConfigError, InvalidAnswer, ModelUnavailable, TruncatedAnswer
 from mrengine.providers.call import schemas
 from mrengine.providers.call.answers import answer, check_call
-from mrengine.providers.call.structured import boxed, checked, schema_of, strict, unboxed, validate
+from mrengine.providers.call.structured import boxed, checked, schema_of, strict, unboxed
 from mrengine.providers.fake import example
 from mrengine.records import Completion, Request, Usage
 
@@ -39,6 +39,14 @@ class Drug(BaseModel):
 def lines(value: Any, schema: Any) -> list[str]:
     """What is wrong with a value, as logs and exceptions say it."""
     return [problem.line for problem in schemas.problems(value, schema)]
+
+
+def validate(text: str, response_model: Any) -> Any:
+    """The value that an answer's text holds. InvalidAnswer: it holds none that fits."""
+    result = checked(text, response_model)
+    if result.problems:
+        raise result.failure()
+    return result.value
 
 
 class Tree(BaseModel):

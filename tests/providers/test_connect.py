@@ -9,7 +9,7 @@ import pytest
 
 PROGRAM = """
 import os, sys, threading
-from mrengine.providers.warm_up import preload
+from mrengine.providers.connect import preload
 from mrengine.providers.models.model import resolve_models
 preload(sys.argv[1].split(","))
 heavy = ("openai", "anthropic", "requests", "httpx2", "numpy", "pydantic", "tiktoken", "rich", "click")
@@ -49,9 +49,8 @@ class Missing:
             raise ModuleNotFoundError(name)
 sys.meta_path.insert(0, Missing())
 import time
-from mrengine.providers.connect import connect
+from mrengine.providers.connect import connect, preload
 from mrengine.providers.models.model import resolve_models
-from mrengine.providers.warm_up import preload
 from mrengine.providers.call.retry import call
 from mrengine.records import Request
 preload(["openai", "anthropic", "http"])
@@ -69,9 +68,8 @@ def test_http_works_without_any_sdk(server: object) -> None:
 
 FORKED = """
 import os, sys, time
-from mrengine.providers.connect import connect
+from mrengine.providers.connect import connect, preload
 from mrengine.providers.models.model import resolve_models
-from mrengine.providers.warm_up import preload
 from mrengine.records import ModelSpec, Request
 (model,) = resolve_models(ModelSpec("m", provider=sys.argv[1], base_url=sys.argv[2]), env={})
 preload(model.preloads)
