@@ -15,11 +15,10 @@ import msgpack
 
 from mrengine.engine import protocol as m
 from mrengine.engine.crash_attribution import AttemptCounter, CrashBisection
-from mrengine.engine.failure_records import FailureRecords, RestartLimiter, allowed_deaths
+from mrengine.engine.failure_records import FailureRecords, Notes, RestartLimiter, allowed_deaths
 from mrengine.engine.group_commit import GroupCommit, Log
 from mrengine.engine.model_choice import ModelChoice
 from mrengine.engine.model_health import ModelHealth
-from mrengine.engine.notes import Notes
 from mrengine.engine.protocol import Announcer, RoundSettings
 from mrengine.engine.queues import HORIZON_S, PrefetchWindow, TaskQueues
 from mrengine.engine.worker_monitor import Aftermath, Worker, WorkerMonitor, aftermath, rest_s

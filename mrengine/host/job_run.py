@@ -30,7 +30,7 @@ from mrengine.host.rounds import RoundPlayer
 from mrengine.host.run_end import clear, close_payload, end_state, ending
 from mrengine.host.run_log import RunLog
 from mrengine.host.run_summary import SummaryBuilder
-from mrengine.host.stored_chunks import chunks_of
+from mrengine.host.stored import chunks_of
 from mrengine.host.table_checks import lacking_text
 from mrengine.host.waiting import BusyWait
 from mrengine.job.driver import Ended

@@ -14,8 +14,8 @@ from typing import Any
 from mrengine.host.chunk_limits import AUTO_TARGET
 from mrengine.host.job_run import JobRun
 from mrengine.host.log_follower import Step
-from mrengine.host.stage_times import stage
-from mrengine.host.stored_chunks import headings_of
+from mrengine.host.run_summary import stage
+from mrengine.host.stored import headings_of
 from mrengine.log.format.instances import instance_of
 from mrengine.log.view.results import Results
 from mrengine.mapfn.describe import MapFunction

@@ -16,7 +16,7 @@ from mrengine.host.log_follower import LogFollower, Outcome
 from mrengine.host.requests import RoundSpec, RunConfig, open_request, round_request
 from mrengine.host.round_batches import LogPlace, has_work, in_batches
 from mrengine.host.row_stream import AHEAD
-from mrengine.host.sessions import SUPERVISORS
+from mrengine.host.waiting import SUPERVISORS
 from mrengine.job.driver import Driver, Durable, Ended, Update
 from mrengine.log.format.values import Plain
 from mrengine.log.view.job_view import ResumeEngine

@@ -1,28 +1,36 @@
-"""Restores a job's map function and models from its log, so that it can go on by its id alone."""
+"""Restores parts of a job from its log and spool: its map function and models, its chunks and their headings."""
 
 from __future__ import annotations
 
 import importlib
 import logging
 import os
+import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from mrengine.errors import ConfigError, JobNotFound, LogError
+from mrengine.log.format.heads import read_heads
 from mrengine.log.format.job_records import JobRecord
 from mrengine.log.view.job_view import ResumeEngine
 from mrengine.prompt_template import map_prompt
 from mrengine.providers.models.catalog import Prices
 from mrengine.providers.models.model import Model, resolve_models
 from mrengine.providers.models.resolution import VENDORS
-from mrengine.records import Batch, ModelSpec, RateLimit
+from mrengine.records import Batch, Chunk, ModelSpec, RateLimit
+from mrengine.sources.spool import Text
+from mrengine.worker.chunk_reader import ChunkReader
 
-__all__ = ["StoredJob", "import_function", "stored_job"]
+__all__ = ["StoredJob", "chunks_of", "headings_of", "import_function", "stored_job"]
 
 log = logging.getLogger("mrengine")
+_HEAD = 4000  # bytes that are read behind the overlap: enough for a heading of 200 characters
+_HEADING = re.compile(r"\s*(#{1,6})[ \t]+([^\n]{1,200})")
 _VENDOR_HOSTS = frozenset(urlsplit(url).hostname for url in VENDORS)
 
 
@@ -148,3 +156,30 @@ def _imported(module: str, folder: str) -> Any:
     finally:  # only this import had to find the folder first: from now on it is searched last
         sys.path.remove(folder)
         sys.path.append(folder)
+
+
+def chunks_of(view: ResumeEngine, spool: Path) -> Iterator[Chunk]:
+    """Yield all chunks of the map round with their texts."""
+    epoch = view.epoch
+    assert epoch is not None
+    table = epoch.segments.get(0, [])
+    with closing(ChunkReader(os.fspath(spool.parent), spool.name, table, epoch.documents, check=False)) as reader:
+        for chunk in range(epoch.chunks()):
+            yield reader.read(chunk)
+
+
+def headings_of(view: ResumeEngine, spool: Path) -> dict[int, tuple[str, ...]]:
+    """The headings of each chunk: those above it, and the one that it begins with. None without a spool."""
+    table = view.chunk_table()
+    found: dict[int, tuple[str, ...]] = {}
+    with closing(Text(spool)) as text:
+        for chunk, row in enumerate(table):
+            above = read_heads(table.heads(chunk, row), text.read)
+            begin = text.read(row.spool_from, min(row.spool_to, row.spool_from + 4 * row.overlap + _HEAD)) or b""
+            found[chunk] = _with_own(above[0] if above else (), begin.decode("utf-8", "ignore")[row.overlap :])
+    return found
+
+
+def _with_own(above: tuple[str, ...], text: str) -> tuple[str, ...]:
+    own = _HEADING.match(text)
+    return (*above[: len(own[1]) - 1], own[2].strip()) if own else above

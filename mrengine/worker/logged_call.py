@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from mrengine.budget import estimate_tokens, upper_bound
 from mrengine.errors import ModelError, ModelRefused, RateLimited, Stopped
 from mrengine.log.format import codec, task_records
+from mrengine.providers.call.answers import ShownAnswer
 from mrengine.providers.call.counting import completed
 from mrengine.providers.call.error_map import turned_away
 from mrengine.providers.call.prefixes import cacheable, prefix_digest
@@ -18,7 +19,6 @@ from mrengine.providers.call.thoughts import apart
 from mrengine.providers.http.no_answer import no_answer
 from mrengine.records import Chunk, Completion, Request
 from mrengine.worker.redact import redacted_message
-from mrengine.worker.shown_answer import ShownAnswer
 from mrengine.worker.stored_answers import completion_of, turn_digest
 from mrengine.worker.turns import turn_of
 

@@ -21,9 +21,8 @@ from mrengine.worker.batched_call import BatchedCall, BatchMode
 from mrengine.worker.external_call import ExternalCall, external_call
 from mrengine.worker.forks import OwnProcess
 from mrengine.worker.logged_call import LoggedCall, tokens_of
-from mrengine.worker.owners import owner_of
 from mrengine.worker.redact import SHORTEST_SECRET, header_parts, secrets
-from mrengine.worker.stored_answers import turn_digest
+from mrengine.worker.stored_answers import owner_of, turn_digest
 from mrengine.worker.turns import Turns
 
 if TYPE_CHECKING:
@@ -31,9 +30,8 @@ if TYPE_CHECKING:
     from mrengine.providers import Provider
     from mrengine.providers.call.breaker import Breaker
     from mrengine.providers.models.model import Model
-    from mrengine.worker.deadline import Deadline, OnWait
     from mrengine.worker.ports import BudgetPort
-    from mrengine.worker.task_calls import Question
+    from mrengine.worker.task_calls import Deadline, OnWait, Question
 
 __all__ = ["ModelClients"]
 
