@@ -57,7 +57,7 @@ class Engine:
         self._log = GroupCommit(log, announcer.durable, answered)
         self._failures = FailureRecords(settings.round, settings.models, document_of, wall)
         self._notes = Notes(announcer, self._log, self._failures, profile=settings.profile)
-        self._per_chunk = len(settings.models) if settings.all_models else 1
+        self._per_chunk = settings.per_chunk  # looked up for each task
         self._queues = TaskQueues(pending, workers=backend.workers, per_chunk=self._per_chunk, steal=settings.steal)
         pace = partial(PrefetchWindow, backend.slots, clock, getattr(backend, "horizon_s", HORIZON_S))
         self._workers = [Worker({}, CrashBisection(), pace(), clock()) for _ in range(backend.workers)]

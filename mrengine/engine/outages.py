@@ -50,9 +50,6 @@ class Outages:
         ]
         self._first: dict[int, float] = {}  # when a task failed first
 
-    def __len__(self) -> int:
-        return sum(len(outage.tasks) for outage in self._outages)
-
     def holds(self, model: int, key: int) -> bool:
         """Whether a task that is about to be given out waits aside instead."""
         outage = self._outages[model]

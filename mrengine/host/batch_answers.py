@@ -21,12 +21,10 @@ from mrengine.providers.http.headers import Headers
 from mrengine.providers.models.model import Model
 from mrengine.records import Completion, Price, Request, Usage
 from mrengine.worker.stored_answers import shared_digest
-from mrengine.worker.turns import turn_of
+from mrengine.worker.turns import LARGEST_TEXT, turn_of
 
 __all__ = ["Collected", "Reader", "request_of"]
 
-# No character takes more than four bytes in UTF-8; the rest is for the other fields of a CALL.
-LARGEST_TEXT = codec.MAX_PAYLOAD_BYTES // 4 - 4096
 SYNC_EVERY = 500  # answers between two commits: a power cut makes us read so many again at most
 NO_USAGE = Usage()
 
@@ -71,7 +69,6 @@ class Reader:
         from mrengine.providers.http.url_provider import HttpProvider
 
         self._provider = HttpProvider(model, Headers(replace(model, kind="http")), base_url=model.base_url or "")
-
         self._quirks = self._provider.quirks  # those under which the requests being collected were encoded
         self._price = model.price
 

@@ -12,7 +12,7 @@ from mrengine.errors import SourceError
 from mrengine.job.driver import Note
 from mrengine.log.format.task_records import CallRecord, ResultRecord
 from mrengine.profiling import PerformanceCollector, ProfilerContext
-from mrengine.records import RunSummary, Throughput, Usage
+from mrengine.records import RunSummary, Throughput, Usage, cost_sum
 
 __all__ = ["StageTimes", "SummaryBuilder", "stage"]
 
@@ -40,8 +40,7 @@ class SummaryBuilder:
         """Count an answer that was bought in this run."""
         self._calls += 1
         self.usage[model] = self.usage.get(model, Usage()) + usage
-        # One call of unknown cost makes the cost of the run unknown: a sum without it would be too low.
-        self._cost = None if self._cost is None or cost_usd is None else self._cost + cost_usd
+        self._cost = cost_sum(self._cost, cost_usd)
 
     def failure(self, message: str) -> None:
         """Count a chunk that failed, with its redacted message."""

@@ -149,7 +149,7 @@ class JobStore:
         """Keys of the round's tasks without a result, except those that the host has ``held`` back."""
         epoch = self._epoch
         self._given = epoch.chunks()
-        per_chunk = len(settings.models) if settings.all_models else 1
+        per_chunk = settings.per_chunk
         only = None if settings.only is None else set(settings.only)
         for chunk, model in epoch.index(settings.round).pending():
             key = chunk if per_chunk == 1 else chunk * per_chunk + model
@@ -158,9 +158,8 @@ class JobStore:
 
     def added(self, settings: RoundSettings) -> range:
         """Keys of the map round's tasks whose rows were appended since the last call of this, or of ``pending``."""
-        per_chunk = len(settings.models) if settings.all_models else 1
         first, self._given = self._given, self._epoch.chunks()
-        return range(first * per_chunk, self._given * per_chunk)
+        return range(first * settings.per_chunk, self._given * settings.per_chunk)
 
     def begun(self, settings: RoundSettings) -> dict[int, int]:
         """The model index that an earlier run began to call, by key, for the round's tasks without a result."""

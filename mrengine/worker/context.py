@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -33,7 +33,7 @@ class WorkerServices:
     worker_id: int
     models: ModelClients
     stored: StoredAnswers
-    emit: Callable[[int, int, int, bytes], None]
+    emit: m.Emit
     stopping: threading.Event
 
 

@@ -17,10 +17,10 @@ from mrengine.providers.call.prefixes import cacheable, prefix_digest
 from mrengine.providers.call.structured import in_words
 from mrengine.providers.call.thoughts import apart
 from mrengine.providers.http.no_answer import no_answer
-from mrengine.records import Chunk, Completion, Request
+from mrengine.records import Chunk, Completion, Request, cost_sum
 from mrengine.worker.redact import redacted_message
 from mrengine.worker.stored_answers import completion_of, turn_digest
-from mrengine.worker.turns import turn_of
+from mrengine.worker.turns import LARGEST_TEXT, turn_of
 
 if TYPE_CHECKING:
     from mrengine.providers.call.breaker import Breaker
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 __all__ = ["LoggedCall", "tokens_of"]
 
 COMMIT_S, LOOK_S = 5.0, 0.02  # how long, and how often, the answer to an identical call is looked for in the log
-LARGEST_TEXT = codec.MAX_PAYLOAD_BYTES // 4 - 4096  # in characters: four bytes each in UTF-8, beside the other fields
 
 
 def tokens_of(request: Request, chunk: Chunk) -> int:
@@ -212,7 +211,7 @@ class LoggedCall:
     def _emit_call(self, request: Request, answer: Completion, reason: str, *, reusable: bool) -> None:
         price, usage = self._model.price, answer.usage
         cost = None if price is None else price.cost(usage)
-        self.cost_usd = None if self.cost_usd is None or cost is None else self.cost_usd + cost
+        self.cost_usd = cost_sum(self.cost_usd, cost)
         text = answer.text
         if len(text) > LARGEST_TEXT:  # no record holds it: the call counts, and is made again when it is asked for
             text, reusable = "", False

@@ -16,7 +16,7 @@ import msgpack
 from mrengine.engine import protocol as m
 from mrengine.errors import ConfigError, Stopped
 from mrengine.log.format import task_records
-from mrengine.records import Completion, Usage
+from mrengine.records import Completion, Usage, cost_sum
 from mrengine.worker.batched_call import BatchedCall, BatchMode
 from mrengine.worker.external_call import ExternalCall, external_call
 from mrengine.worker.forks import OwnProcess
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 
 __all__ = ["ModelClients"]
 
-Emit = Callable[[int, int, int, bytes], None]
 STOP_S = 0.2  # how long a stop may go unnoticed
 ENDPOINT_S = 120.0  # how long a server that the job runs itself may take to come up
 
@@ -48,7 +47,7 @@ class ModelClients:
         config: WorkerConfig,
         worker: int,
         slots: int,
-        emit: Emit,
+        emit: m.Emit,
         stopping: threading.Event,
         budget: BudgetPort | None,
         *,
@@ -153,8 +152,7 @@ class ModelClients:
                 response_model=question.response_model,
                 on_truncation=question.on_truncation,
             )
-            unknown = turns.cost_usd is None or call.cost_usd is None
-            cost_usd = None if unknown else (turns.cost_usd or 0.0) + (call.cost_usd or 0.0)
+            cost_usd = cost_sum(turns.cost_usd, call.cost_usd)
             return completion
 
         candidates = self._candidates(question.index)

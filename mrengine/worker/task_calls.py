@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mrengine.log.format.task_records import CallRecord
-from mrengine.records import Chunk, Completion, Request, Usage
+from mrengine.records import Chunk, Completion, Request, Usage, cost_sum
 from mrengine.worker.stored_answers import call_digest
 
 if TYPE_CHECKING:
@@ -130,8 +130,7 @@ class TaskCalls:
 
     def _count(self, usage: Usage, cost_usd: float | None) -> None:
         self.usage = usage if self.usage is None else self.usage + usage
-        # One unknown price makes the sum unknown: a sum of the others would look like the whole.
-        self.cost_usd = None if self.cost_usd is None or cost_usd is None else self.cost_usd + cost_usd
+        self.cost_usd = cost_sum(self.cost_usd, cost_usd)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

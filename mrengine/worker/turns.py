@@ -12,12 +12,16 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from mrengine.errors import InvalidAnswer, TruncatedAnswer
+from mrengine.log.format.codec import MAX_PAYLOAD_BYTES
 from mrengine.log.format.task_records import CONTINUATION, FIRST, REASK, CallRecord
 from mrengine.providers.call.answers import Ask, answer, is_continuation
-from mrengine.records import Completion, Request
+from mrengine.records import Completion, Request, cost_sum
 from mrengine.worker.stored_answers import completion_of
 
-__all__ = ["Turns", "Unanswered", "turn_of"]
+__all__ = ["LARGEST_TEXT", "Turns", "Unanswered", "turn_of"]
+
+# In characters, of the answer in a CALL record: each takes at most four bytes of UTF-8, and there are other fields.
+LARGEST_TEXT = MAX_PAYLOAD_BYTES // 4 - 4096
 
 
 class Unanswered(Exception):
@@ -92,7 +96,6 @@ class Turns:
             self._next += 1
             if (record.turn == CONTINUATION) == (turn == CONTINUATION):
                 self._on_answer(record.text)
-                paid = record.cost_usd
-                self.cost_usd = None if self.cost_usd is None or paid is None else self.cost_usd + paid
+                self.cost_usd = cost_sum(self.cost_usd, record.cost_usd)
                 return completion_of(record)
         return None
