@@ -200,10 +200,10 @@ class Engine:
         """Take a task out of flight; its key, or None if it is not there. So an outcome counts once."""
         key = self._key(chunk, model)
         worker = self._workers[index]
-        given = worker.flight.pop(key, None)
-        if given is None:
+        assigned = worker.flight.pop(key, None)
+        if assigned is None:
             return None
-        self._choice.back(given)
+        self._choice.back(assigned)
         worker.prefetch.finished()
         return key
 

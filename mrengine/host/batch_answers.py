@@ -84,7 +84,7 @@ class Reader:
         view: ResumeEngine,
         client: BatchClient,
         batch: Batched,
-        seen: BatchStatus,
+        status: BatchStatus,
         append: Append,
         sync: Callable[[], None],
     ) -> Collected:
@@ -97,7 +97,7 @@ class Reader:
         self._price = self.model.price or _price(batch.record.facts.get("price"))
         ran_ms = (time.time() - batch.began) * 1e3
         try:
-            for number, answer in enumerate(client.answers(seen), 1):
+            for number, answer in enumerate(client.answers(status), 1):
                 digest = _digest(answer.custom_id)
                 found.successes += answer.status == 200
                 if digest in mine and (wanted := asked.get(digest)) is not None:

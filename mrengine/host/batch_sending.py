@@ -125,7 +125,7 @@ class Sender:
         record = BatchRecord(number, time.time(), "intent", model.name, token, "", b"".join(digests), facts)
         write(place, record)
         try:
-            seen = client.create(file, prepared, token=token, job=job)
+            status = client.create(file, prepared, token=token, job=job)
         except ModelError as error:
             if error.sent and (error.status is None or error.status >= 500):
                 # The provider may have made it: it is looked for first, as sending it again could pay for it twice.
@@ -134,16 +134,16 @@ class Sender:
                 return False
             note(place, record, "failed", {"why": str(error)})
             return self._too_large(error, len(digests)) or self._put_off(model, error)
-        self.submitted(place, record, seen)
+        self.submitted(place, record, status)
         return True
 
-    def submitted(self, place: BatchLog, record: BatchRecord, seen: BatchStatus, *, adopted: bool = False) -> None:
+    def submitted(self, place: BatchLog, record: BatchRecord, status: BatchStatus, *, adopted: bool = False) -> None:
         facts = {**record.facts, "adopted": adopted}
-        note(place, replace(record, name=seen.name), "submitted", facts)
+        note(place, replace(record, name=status.name), "submitted", facts)
         self.unsure.pop(record.number, None)
         self.refusals = 0
         requests = record.facts.get("requests", 0)
-        place.emit("batch:submitted", batch_id=seen.name, model=record.model, requests=requests)
+        place.emit("batch:submitted", batch_id=status.name, model=record.model, requests=requests)
 
     def _put_off(self, model: Model, error: ModelError) -> bool:
         """Try again later where the error is transient; raise any other one, which ends the run."""

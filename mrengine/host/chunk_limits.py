@@ -44,8 +44,8 @@ class Chunking:
 
         windows = ask_windows(self.askable)
         declared = any(model.context_window is not None for model in self.askable)
-        known = [self.room_tokens] if declared or not windows else []
-        self.room_tokens = min([*known, *map(_room_beside_answer, windows)])
+        rooms = [self.room_tokens] if declared or not windows else []
+        self.room_tokens = min([*rooms, *map(_room_beside_answer, windows)])
         self.target_tokens = self.room_tokens if self.fit else min([self.target_tokens, *map(_room, windows)])
         self.overlap_tokens = min(self.overlap_tokens, self.target_tokens // 4)
         self.askable = ()

@@ -111,8 +111,8 @@ class RoundPlayer:
     def _waits(self, round_: RoundSpec, follower: LogFollower) -> bool:
         """Whether all tasks that are left wait for batches."""
         assert self._coordinator is not None
-        asked = in_batches(self._coordinator, follower, round_.number)
-        return bool(asked.held) and not has_work(follower, round_.number, asked)
+        batches = in_batches(self._coordinator, follower, round_.number)
+        return bool(batches.held) and not has_work(follower, round_.number, batches)
 
     def _settled(self, batches: BatchCoordinator, follower: LogFollower) -> Ended | None:
         """Let the coordinator send and collect, by another supervisor where one dies."""
@@ -284,8 +284,8 @@ class RoundPlayer:
 def _lacking(view: ResumeEngine, round_: RoundSpec) -> Sequence[Record]:
     """The records of a round that died with a supervisor before they were durable."""
     # A later round's records stand before its ROUND: where the log has that, it has them.
-    known = view.epoch.rounds.get(round_.number) if view.epoch is not None else None
+    logged = view.epoch.rounds.get(round_.number) if view.epoch is not None else None
     if round_.rows is not None and view.epoch is not None:
         round_.rows.seen(view.epoch)
         return round_.rows.unseen
-    return () if known is not None and known.version == round_.mapping.version else round_.records
+    return () if logged is not None and logged.version == round_.mapping.version else round_.records

@@ -69,9 +69,9 @@ class StoredJob:
         sent, which only the log names: ``api_key_env`` has to name it, too.
         """
         # The caller has named no address here: a log from elsewhere could have any key sent anywhere.
-        given = self.record.settings.get("models") or []
+        named = self.record.settings.get("models") or []
         try:
-            specs = [ModelSpec(n, base_url=url, provider=provider, api_key_env=key) for n, url, provider, key in given]
+            specs = [ModelSpec(n, base_url=url, provider=provider, api_key_env=key) for n, url, provider, key in named]
         except (TypeError, ValueError):
             raise self._unreadable("models") from None
         if api_key_env is not None:
@@ -81,11 +81,11 @@ class StoredJob:
             self._show(model, named=api_key_env is not None)
         return models
 
-    def batch(self, given: bool | Batch | None) -> bool | Batch | None:
+    def batch(self, setting: bool | Batch | None) -> bool | Batch | None:
         """The ``batch`` setting that the caller has ``given``, or else the job's own."""
         fields = self.record.settings.get("batch")
-        if given is not None or not isinstance(fields, Mapping):
-            return given
+        if setting is not None or not isinstance(fields, Mapping):
+            return setting
         try:
             return Batch(**fields)
         except TypeError:  # fields of another version

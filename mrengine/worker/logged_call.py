@@ -172,25 +172,25 @@ class LoggedCall:
         if isinstance(request.pieces, ShownAnswer):
             request.pieces.begin(request)
         try:
-            given: Any = self._answer_alone(provider.complete(request))
+            returned: Any = self._answer_alone(provider.complete(request))
         except ModelError as error:
             self._settle(request, error)
             raise
-        if not isinstance(given, Completion):  # a custom provider's fault
-            message = f"{self._model.name}: its provider gave a {type(given).__name__}, not a Completion"
+        if not isinstance(returned, Completion):  # a custom provider's fault
+            message = f"{self._model.name}: its provider gave a {type(returned).__name__}, not a Completion"
             raise ModelRefused(message, model=self._model.name)
-        completion = completed(given, self._tokens(request), request.max_tokens)
+        completion = completed(returned, self._tokens(request), request.max_tokens)
         self._on_answer(completion.text)
         # Logged before anything looks at the answer: it was paid for, whatever a validator says.
         self._emit_call(request, completion, completion.finish_reason, reusable=self._question.reusable)
         self._turn += 1
         return completion
 
-    def _answer_alone(self, given: Any) -> Any:
+    def _answer_alone(self, returned: Any) -> Any:
         """Remove the model's thoughts from a custom provider's answer; mrengine's own providers have done so."""
-        if self._model.kind != "custom" or not isinstance(given, Completion):
-            return given
-        completion, thought = apart(given, keep=self._model.spec.reasoning == "keep")
+        if self._model.kind != "custom" or not isinstance(returned, Completion):
+            return returned
+        completion, thought = apart(returned, keep=self._model.spec.reasoning == "keep")
         if thought and not completion.text.strip() and completion.finish_reason != "length":
             raise no_answer(self._model.name, "with thoughts and no answer", completion.usage, data={"content": None})
         return completion

@@ -134,9 +134,9 @@ class ModelClients:
         def attempt(model: Model, breaker: Breaker, alternatives: bool) -> Completion:
             nonlocal cost_usd
             digest = question.digest(self._identity(question.index, model))
-            known = question.stored(digest)
+            stored = question.stored(digest)
             call: LoggedCall | BatchedCall
-            mode, turn, before, request = self.batch_mode, len(known), None, question.request
+            mode, turn, before, request = self.batch_mode, len(stored), None, question.request
             if mode is not None and turn_digest(digest, turn) in mode.primers:
                 # As the batch asks for it: this call writes the prefix that the batch's calls are to read.
                 request = replace(request, cache="1h")
@@ -145,7 +145,7 @@ class ModelClients:
                 call = BatchedCall(self, mode, model, question, turn_digest(digest, turn), tokens=tokens_of)
             else:
                 call = LoggedCall(self, model, question, digest, breaker, alternatives=alternatives, turn=turn)
-            turns = Turns(known, question.calls.note_answer, earlier=before)
+            turns = Turns(stored, question.calls.note_answer, earlier=before)
             completion = turns.answer(
                 fitted(request, model),
                 live=call.send,

@@ -126,9 +126,9 @@ def _of_texts(message: str, views: list[View], texts: list[str], code: Iterable[
     standard = [match.span() for match in _STANDARD.finditer(message)]
     found = [span for span in found if not any(a <= span[0] and span[1] <= b for a, b in standard)]
     found += _of_quotes(message, views, texts)
-    known = _words(code) if found else set()
+    names = _words(code) if found else set()
     widened = (_widened(message, *span) for span in found)
-    found = [span for span in widened if not _names(message[slice(*span)], known)]
+    found = [span for span in widened if not _names(message[slice(*span)], names)]
     return found + _of_encoded(message, [_alphanumeric(text) for text in texts])
 
 

@@ -119,11 +119,11 @@ class StoredCalls:
 
     def earlier(self, digest: bytes, *, chunk: int, attempt: int) -> int | None:
         """How many answers to a call are older than the current logical run; None: all."""
-        known = 0
-        while (place := self._find(turn_digest(digest, known), chunk=chunk, attempt=attempt)) is not None:
+        count = 0
+        while (place := self._find(turn_digest(digest, count), chunk=chunk, attempt=attempt)) is not None:
             if self._since is not None and place[0] >= self._since:
-                return known
-            known += 1
+                return count
+            count += 1
         return None
 
     def text(self, offset: int) -> str:
@@ -193,10 +193,10 @@ def _keys(model: Model) -> list[str]:
 def _headers(model: Model) -> list[list[str]]:
     """The headers as they are sent."""
     # A callable is called anew: answers that were bought with one token are not shared with the token that replaces it.
-    given = model.spec.headers
-    if callable(given):
+    headers = model.spec.headers
+    if callable(headers):
         try:
-            given = given()
+            headers = headers()
         except Exception:  # noqa: BLE001  # user code; the call itself will tell
-            given = {"unknown": os.urandom(16).hex()}  # an owner that nobody else is: nothing is shared
-    return sorted([str(name).lower(), os.path.expandvars(str(value))] for name, value in (given or {}).items())
+            headers = {"unknown": os.urandom(16).hex()}  # an owner that nobody else is: nothing is shared
+    return sorted([str(name).lower(), os.path.expandvars(str(value))] for name, value in (headers or {}).items())

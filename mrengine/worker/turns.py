@@ -63,18 +63,18 @@ class Turns:
         # Stored answers that are no good today are left behind, and the call begins again with those after them: a
         # failure that cost no call is not the end.
         while True:
-            asked = False
+            bought = False
             self.cost_usd = 0.0
 
             def ask(request: Request) -> Completion:
-                nonlocal asked
+                nonlocal bought
                 stored = self._take(turn_of(request))
                 if stored is not None:
-                    asked |= self._next > self._earlier
+                    bought |= self._next > self._earlier
                     return stored
                 if live is None:
                     raise Unanswered
-                asked = True
+                bought = True
                 return live(request)
 
             try:
@@ -82,7 +82,7 @@ class Turns:
             except _LeftBehind:
                 continue
             except (InvalidAnswer, TruncatedAnswer):
-                if asked:
+                if bought:
                     raise
 
     def _take(self, turn: int) -> Completion | None:
