@@ -23,7 +23,7 @@ from mrengine.records import Completion, Price, Request, Usage
 from mrengine.worker.stored_answers import shared_digest
 from mrengine.worker.turns import LARGEST_TEXT, turn_of
 
-__all__ = ["Collected", "Reader", "request_of"]
+__all__ = ["Collected", "Reader", "digest_in", "request_of"]
 
 SYNC_EVERY = 500  # answers between two commits: a power cut makes us read so many again at most
 NO_USAGE = Usage()
@@ -98,7 +98,7 @@ class Reader:
         ran_ms = (time.time() - batch.began) * 1e3
         try:
             for number, answer in enumerate(client.answers(status), 1):
-                digest = _digest(answer.custom_id)
+                digest = digest_in(answer.custom_id)
                 found.successes += answer.status == 200
                 if digest in mine and (wanted := asked.get(digest)) is not None:
                     self._take(view, wanted, answer, ran_ms, found, append)
@@ -194,7 +194,8 @@ def _price(fields: Any) -> Price | None:
         return None
 
 
-def _digest(custom_id: str) -> bytes:
+def digest_in(custom_id: str) -> bytes:
+    """The digest of a call in the name of its request; b"": the name is not one of ours."""
     try:
         return bytes.fromhex(custom_id)
     except ValueError:

@@ -13,6 +13,7 @@ from collections.abc import Set
 from dataclasses import asdict
 
 from mrengine.errors import ModelError
+from mrengine.host.batch_answers import digest_in
 from mrengine.host.batch_log import BatchLog, Clients, job_digest, write
 from mrengine.log.format.batch_records import BatchRecord
 from mrengine.log.view.batch_ledger import BatchLedger
@@ -105,7 +106,7 @@ class LostBatches:
     def _first_digest(self, client: BatchClient, status: BatchStatus) -> bytes:
         """The digest of its first result; b"": its results do not come, however often they are asked for."""
         try:
-            return _digest(client.first_name(status) or "")
+            return digest_in(client.first_name(status) or "")
         except ModelError as error:
             if error.status not in (404, 200) or not self._unread.is_lost(status.name):
                 raise
@@ -119,10 +120,3 @@ class LostBatches:
         number, token = ledger.next_number(), status.token or ""
         log.warning("job %s: batch %s, of which the log knew nothing, is its own: adopted", self._job_id, status.name)
         write(place, BatchRecord(number, time.time(), "submitted", model, token, status.name, b"", facts))
-
-
-def _digest(custom_id: str) -> bytes:
-    try:
-        return bytes.fromhex(custom_id)
-    except ValueError:
-        return b""

@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Container, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from pathlib import Path
 
 from mrengine.engine.group_commit import Log
 from mrengine.engine.protocol import JobFiles, RoundSettings
-from mrengine.errors import LogError
 from mrengine.log.file.call_index import CallIndex
 from mrengine.log.file.lock import JobLock
 from mrengine.log.file.reader import LogReader
@@ -198,14 +197,7 @@ class JobStore:
         if since is None:
             self._catch_up()
             return self.state.call_totals
-        call_totals = CallTotals()
-        for frame in self._reader.frames(since):
-            with suppress(LogError):  # its CRC is right but its content makes no sense: skip it, as ``Replay`` does
-                if frame.kind == codec.INTENT:
-                    call_totals.intent(frame)
-                elif frame.kind == codec.CALL:
-                    call_totals.call(frame)
-        return call_totals
+        return CallTotals.of(self._reader.frames(since))
 
     def recent_calls(self) -> list[tuple[float, str, int, int]]:
         """Calls of the last minute: (at, model, input tokens, output tokens)."""
