@@ -257,7 +257,8 @@ class Engine:
         self._cannot_start(payload.decode("utf-8", "replace"))
 
     def _on_broken(self, _index: int, _chunk: int, _model: int, payload: bytes) -> None:
-        self.stop("broken", message=(cause := payload.decode("utf-8", "replace")), cause=cause)
+        cause = payload.decode("utf-8", "replace")
+        self.stop("broken", message=cause, cause=cause)
 
     def _cannot_start(self, cause: str) -> None:
         """Stop as broken: an initializer or an import would fail in the next worker as well."""

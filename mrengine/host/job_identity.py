@@ -201,8 +201,8 @@ class Plan:
         self.blank_chunks = 0
         chunker = self._chunking.chunker()
         chunk = guided(chunker, stored, self.job, self.documents, spool)
-        how: dict[str, Any] = {"whole": _whole_of(chunker), "blank": self._note_blank, "is_due": is_due}
-        for payload in chunk_records(spool, self.documents, chunk, **how):
+        whole = _whole_of(chunker)
+        for payload in chunk_records(spool, self.documents, chunk, whole=whole, blank=self._note_blank, is_due=is_due):
             yield codec.CHUNKS, payload
             if stored is not None:
                 tables.append(payload)
@@ -229,9 +229,18 @@ class Plan:
         else:
             settings = {**self._settings(), READING: True}
             records = [(codec.JOB, _packed(replace(self.job, settings=settings)), 0)]
-        chunker, blank = chunking.chunker(), self._note_blank
-        how: dict[str, Any] = {"settings": settings, "known": known, "blank": blank, "is_due": is_due, "eager": eager}
-        return records, DocumentStream(intake, chunker.chunk, whole=_whole_of(chunker), **how)
+        chunker = chunking.chunker()
+        stream = DocumentStream(
+            intake,
+            chunker.chunk,
+            whole=_whole_of(chunker),
+            settings=settings,
+            known=known,
+            blank=self._note_blank,
+            is_due=is_due,
+            eager=eager,
+        )
+        return records, stream
 
     def further_records(self, spool: Path, stored: ResumeEngine, *, is_due: Callable[[], bool]) -> Iterator[Record]:
         """The rows that the first epoch of a log lacks; the last document with rows is cut once more and compared."""

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from mrengine.worker.ports import BudgetPort
     from mrengine.worker.task_calls import Question
 
-__all__ = ["LoggedCall", "tokens_of"]
+__all__ = ["LoggedCall", "fitting_bound", "tokens_of"]
 
 COMMIT_S, LOOK_S = 5.0, 0.02  # how long, and how often, the answer to an identical call is looked for in the log
 
@@ -39,6 +39,15 @@ def tokens_of(request: Request, chunk: Chunk) -> int:
     """An estimate of a request's input tokens, by mrengine's own count."""
     rest = "".join(text for _, text in request.turns) + ("" if request.schema is None else in_words(request.schema))
     return estimate_tokens(request.prompt + rest, chunk.text, chunk.tokens, request.system)
+
+
+def fitting_bound(request: Request, model: Model) -> int:
+    """An upper bound of a request's input tokens. ContextOverflow: they do not fit into the model's window."""
+    from mrengine.providers.call import context_window
+
+    if model.context_window is not None:
+        context_window.check(request, name=model.name, window=model.context_window)
+    return upper_bound(request.prompt, request.system, extra_bytes=context_window.room_beside(request))
 
 
 class _Answered(BaseException):
@@ -80,14 +89,10 @@ class LoggedCall:
 
     def send(self, request: Request) -> Completion:
         """Make the request of one turn, with retries; its completion."""
-        from mrengine.providers.call import context_window
-
         request = cacheable(request, self._model)
         self._prefix = prefix_digest(request)
         self._texts = [self._chunk.text, request.prompt, request.system or ""]
-        if self._model.context_window is not None:
-            context_window.check(request, name=self._model.name, window=self._model.context_window)
-        self._bound = upper_bound(request.prompt, request.system, extra_bytes=context_window.room_beside(request))
+        self._bound = fitting_bound(request, self._model)
         try:
             return self._asked(request)
         except _Answered as answered:  # another task has paid for the same call while this one waited for permission

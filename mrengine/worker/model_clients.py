@@ -20,7 +20,7 @@ from mrengine.records import Completion, Usage, cost_sum
 from mrengine.worker.batched_call import BatchedCall, BatchMode
 from mrengine.worker.external_call import ExternalCall, external_call
 from mrengine.worker.forks import OwnProcess
-from mrengine.worker.logged_call import LoggedCall, tokens_of
+from mrengine.worker.logged_call import LoggedCall
 from mrengine.worker.redact import SHORTEST_SECRET, header_parts, secrets
 from mrengine.worker.stored_answers import owner_of, turn_digest
 from mrengine.worker.turns import Turns
@@ -142,7 +142,7 @@ class ModelClients:
                 request = replace(request, cache="1h")
             if mode is not None and question.reusable and mode.takes(model, turn_digest(digest, turn)):
                 before = question.earlier(digest)
-                call = BatchedCall(self, mode, model, question, turn_digest(digest, turn), tokens=tokens_of)
+                call = BatchedCall(self, mode, model, question, turn_digest(digest, turn))
             else:
                 call = LoggedCall(self, model, question, digest, breaker, alternatives=alternatives, turn=turn)
             turns = Turns(stored, question.calls.note_answer, earlier=before)
