@@ -122,14 +122,15 @@ def stored_chunking(job: JobRecord) -> Chunking | None:
         return None
     if limit is not None and cut != target:  # a server's window made it smaller, and the overlap with it
         overlap = min(overlap, limit // 4)
-    return Chunking(
-        limit, overlap, str(fields.get("encoding")), splitter, fit=target == "fit", room_tokens=_stored_room(job)
-    )
-
-
-def _stored_room(job: JobRecord) -> int:
     room = job.settings.get("room_tokens")
-    return room if isinstance(room, int) else AUTO_TARGET
+    return Chunking(
+        limit,
+        overlap,
+        str(fields.get("encoding")),
+        splitter,
+        fit=target == "fit",
+        room_tokens=room if isinstance(room, int) else AUTO_TARGET,
+    )
 
 
 def _room(window: int) -> int:

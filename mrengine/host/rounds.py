@@ -91,7 +91,7 @@ class RoundPlayer:
         if batches is None or not self._waits(round_, follower):
             ended = yield from self._play(round_, follower, since=since, wanted=wanted, begun=begun)
         else:
-            follower.view.catch_up(self._begin_round(round_, round_.records))
+            follower.view.catch_up(self._append(round_, round_.records).sync())
             begun()
             ended = Ended("parked", {})
         while batches is not None and ended.state in ("parked", "done") and self._pending(round_, follower):
@@ -118,7 +118,7 @@ class RoundPlayer:
         """Let the coordinator send and collect, by another supervisor where one dies."""
         while True:
             assert self._driver is not None
-            place = LogPlace(self._driver, follower, self._tick_in_time, lambda: self.stop_reason)
+            place = LogPlace(self._driver, follower, self._wait_s, lambda: self.stop_reason)
             try:
                 return batches.settle(place)
             except SupervisorDied:
@@ -127,9 +127,6 @@ class RoundPlayer:
                     return self._gave_up()
                 for _ in follower.follow(durable):
                     pass
-
-    def _tick_in_time(self) -> None:
-        self._wait_s()
 
     def _play(
         self, round_: RoundSpec, follower: LogFollower, *, since: int, wanted: bool, begun: Callable[[], None] | None
@@ -186,6 +183,7 @@ class RoundPlayer:
         return True
 
     def _append(self, round_: RoundSpec, records: Sequence[Record]) -> Driver:
+        """Append what a round needs in the log, and its own record; returns the driver."""
         driver = self._driver
         assert driver is not None
         for record in records:
@@ -194,10 +192,6 @@ class RoundPlayer:
         extra: dict[str, Plain] = {"open": True} if round_.is_open else {}
         driver.append(*round_record(round_.number, total, round_.mapping.version, self._config.settings, **extra))
         return driver
-
-    def _begin_round(self, round_: RoundSpec, records: Sequence[Record]) -> int:
-        """Log the record of a round without playing it; returns the durable offset."""
-        return self._append(round_, records).sync()
 
     def _start(
         self, round_: RoundSpec, records: Sequence[Record], since: int, follower: LogFollower, *, again: bool = False

@@ -40,11 +40,8 @@ class Pace:
         self._begin(first_s)
 
     def _begin(self, slice_s: float) -> None:
-        self._due, self._wall_due, self._latest = self._clock() + slice_s, *self._walls(slice_s)
-
-    def _walls(self, slice_s: float) -> tuple[float, float]:
         now = self._wall()
-        return now + slice_s, now + LONGER * slice_s
+        self._due, self._wall_due, self._latest = self._clock() + slice_s, now + slice_s, now + LONGER * slice_s
 
     def is_due(self) -> bool:
         """Whether the slice is over."""

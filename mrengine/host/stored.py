@@ -49,16 +49,13 @@ class StoredJob:
             except TypeError:
                 raise self._unreadable("prompt") from None
         if isinstance(source, str):
-            return import_function(source, folder=self._folder())
+            folder = self.record.settings.get("map_folder")
+            return import_function(source, folder=folder if isinstance(folder, str) else "")
         raise ConfigError(
             f"job {self.record.job_id} ran {self.record.map_name}, which cannot be found by its name: give map_fn, or "
             "run the program that started it again",
             setting="map_fn",
         )
-
-    def _folder(self) -> str:
-        folder = self.record.settings.get("map_folder")
-        return folder if isinstance(folder, str) else ""
 
     def models(
         self, limits: Mapping[str, RateLimit] | None, *, api_key_env: str | None = None, prices: Prices = None
