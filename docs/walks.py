@@ -285,10 +285,14 @@ def faults(found: dict[str, Walk], written: str) -> list[str]:
     """What is wrong with these walks, or with the page that was written before."""
     # Not the same page: on a busy machine a document may be cut later than in another run, and meet what is met then.
     known = set(re.findall(r"`([\w/]+\.py)`", written))
-    long = [f"{name}: {len(way.road)} modules on the road" for name, way in found.items() if len(way.road) > MOST]
-    return long + [
-        f"{name}: the page does not know {one}" for name, way in found.items() for one in way.road if one not in known
-    ]
+    wrong = []
+    for name, way in found.items():
+        if not way.road:
+            wrong.append(f"{name}: nothing was met; is this tree the mrengine that is imported?")
+        if len(way.road) > MOST:
+            wrong.append(f"{name}: {len(way.road)} modules on the road")
+        wrong += [f"{name}: the page does not know {one}" for one in way.road if one not in known]
+    return wrong
 
 
 def main() -> None:

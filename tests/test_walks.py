@@ -47,6 +47,12 @@ def test_a_road_that_is_too_long_is_a_fault(walks: ModuleType) -> None:
     assert walks.faults({"it": way}, walks.page({"it": way})) == ["it: 40 modules on the road"]
 
 
+def test_a_walk_that_met_nothing_is_a_fault(walks: ModuleType) -> None:
+    """Another mrengine than that of this tree may have run."""
+    (fault,) = walks.faults({"it": walks.Walk([], ["engine/a.py"])}, "")
+    assert fault.startswith("it: nothing was met")
+
+
 def test_a_module_that_the_page_does_not_know_is_a_fault(walks: ModuleType) -> None:
     way = walks.Walk(["engine/a.py"], [])
     assert walks.faults({"it": way}, "`engine/b.py`") == ["it: the page does not know engine/a.py"]
