@@ -122,6 +122,11 @@ def fence(text: str) -> str:
     return f"<{tag}>\n{text}\n</{tag}>"
 
 
+def cost_sum(one: float | None, other: float | None) -> float | None:
+    """Both costs together, in US dollars; None, unknown, if one of them is: the other would look like the whole."""
+    return None if one is None or other is None else one + other
+
+
 @dataclass(frozen=True, slots=True)
 class Observed:
     """The limits in a provider's response headers; None: the header is missing. Seconds count from the response."""

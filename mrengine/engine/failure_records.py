@@ -1,20 +1,34 @@
-"""The records that the engine itself writes: attempts without an outcome, tasks that it gives up, notes."""
+"""What the engine itself reports: attempts without an outcome, tasks that it gives up, events for host and log."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
+import msgpack
+
+from mrengine.engine.group_commit import GroupCommit
+from mrengine.engine.protocol import Announcer
 from mrengine.log.format import job_records, task_records
 from mrengine.log.format.values import Plain
 
-__all__ = ["FailureRecords", "RestartLimiter", "allowed_deaths"]
+__all__ = ["FailureRecords", "Notes", "RestartLimiter", "allowed_deaths"]
 
 _WHAT = {
     "crash": "its worker died each time",
     "hang": "it hung each time",
     "retries": "it asked for a retry each time",
 }
+
+
+# The events that reports show. No others go into the log: pieces of unfinished answers pass here as well.
+LOGGED = frozenset(
+    {
+        *("worker:crashed", "worker:respawned", "chunk:retry", "call:retry", "budget:wait", "job:draining"),
+        *("budget:waited", "manager:replaced"),
+    }
+)
 
 
 class FailureRecords:
@@ -97,3 +111,31 @@ class RestartLimiter:
     def finished(self) -> None:
         """Forget the deaths, as a finished task shows that the pool works."""
         self._deaths.clear()
+
+
+class Notes:
+    """Sends events to the host, and keeps those for reports in the log. ``profile``: report how long commits take."""
+
+    def __init__(self, announcer: Announcer, log: GroupCommit, failures: FailureRecords, *, profile: bool) -> None:
+        self._announcer, self._log, self._failures = announcer, log, failures
+        self._log.taken = [] if profile else None
+
+    def record(self, name: str, fields: Mapping[str, Any], *, worker: int = -1, chunk: int = -1) -> None:
+        """Send an event to the host; the log keeps those that reports show."""
+        self._announcer.note(name, fields)
+        if name in LOGGED:
+            self._log.note(self._failures.note(name, fields, worker, chunk))
+
+    def line(self, _worker: int, _chunk: int, _model: int, payload: bytes) -> None:
+        """Pass on a line that map_fn printed or logged."""
+        self._announcer.line(payload)
+
+    def profiled(self, _worker: int, _chunk: int, _model: int, payload: bytes) -> None:
+        """Pass on a worker's durations: msgpack [[name, ms]…]."""
+        self._announcer.note("profile", {"records": payload})
+
+    def commits(self) -> None:
+        """Report how long the commits since the last time took."""
+        if self._log.taken:
+            taken, self._log.taken = self._log.taken, []
+            self.profiled(-1, -1, -1, msgpack.packb([("commit", ms) for ms in taken]))

@@ -15,11 +15,10 @@ import msgpack
 
 from mrengine.engine import protocol as m
 from mrengine.engine.crash_attribution import AttemptCounter, CrashBisection
-from mrengine.engine.failure_records import FailureRecords, RestartLimiter, allowed_deaths
+from mrengine.engine.failure_records import FailureRecords, Notes, RestartLimiter, allowed_deaths
 from mrengine.engine.group_commit import GroupCommit, Log
 from mrengine.engine.model_choice import ModelChoice
 from mrengine.engine.model_health import ModelHealth
-from mrengine.engine.notes import Notes
 from mrengine.engine.protocol import Announcer, RoundSettings
 from mrengine.engine.queues import HORIZON_S, PrefetchWindow, TaskQueues
 from mrengine.engine.worker_monitor import Aftermath, Worker, WorkerMonitor, aftermath, rest_s
@@ -58,7 +57,7 @@ class Engine:
         self._log = GroupCommit(log, announcer.durable, answered)
         self._failures = FailureRecords(settings.round, settings.models, document_of, wall)
         self._notes = Notes(announcer, self._log, self._failures, profile=settings.profile)
-        self._per_chunk = len(settings.models) if settings.all_models else 1
+        self._per_chunk = settings.per_chunk  # looked up for each task
         self._queues = TaskQueues(pending, workers=backend.workers, per_chunk=self._per_chunk, steal=settings.steal)
         pace = partial(PrefetchWindow, backend.slots, clock, getattr(backend, "horizon_s", HORIZON_S))
         self._workers = [Worker({}, CrashBisection(), pace(), clock()) for _ in range(backend.workers)]
@@ -201,10 +200,10 @@ class Engine:
         """Take a task out of flight; its key, or None if it is not there. So an outcome counts once."""
         key = self._key(chunk, model)
         worker = self._workers[index]
-        given = worker.flight.pop(key, None)
-        if given is None:
+        assigned = worker.flight.pop(key, None)
+        if assigned is None:
             return None
-        self._choice.back(given)
+        self._choice.back(assigned)
         worker.prefetch.finished()
         return key
 
@@ -258,7 +257,8 @@ class Engine:
         self._cannot_start(payload.decode("utf-8", "replace"))
 
     def _on_broken(self, _index: int, _chunk: int, _model: int, payload: bytes) -> None:
-        self.stop("broken", message=(cause := payload.decode("utf-8", "replace")), cause=cause)
+        cause = payload.decode("utf-8", "replace")
+        self.stop("broken", message=cause, cause=cause)
 
     def _cannot_start(self, cause: str) -> None:
         """Stop as broken: an initializer or an import would fail in the next worker as well."""

@@ -29,11 +29,10 @@ class ModelChoice:
     ) -> None:
         self._names = [model or "" for model in models] or [""]
         self._index = {name: index for index, name in enumerate(self._names)}
-        known = len(weights) == len(self._names)
         self._balancer = ModelLoadBalancer(
             self._names,
             balance=policy if policy in POLICIES else "round_robin",
-            weights=dict(zip(self._names, weights, strict=True)) if known else None,
+            weights=dict(zip(self._names, weights, strict=True)) if len(weights) == len(self._names) else None,
         )
         self._only = len(self._names) == 1
         self._left = set(self._names)

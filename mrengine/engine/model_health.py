@@ -78,9 +78,11 @@ class ModelHealth:
         self._failures, self._attempts = failures, attempts
         self._fail, self._stop, self._running, self._clock = fail, stop, running, clock
         self._doubts = Doubts()
-        models = len(settings.models) if settings.all_models and len(settings.models) > 1 else 0
-        give_up_s, backoff_s = settings.chunk_timeout_s, max(settings.backoff_s, 0.01)
-        self._outages = Outages(models, give_up_s=give_up_s, backoff_s=backoff_s, clock=clock) if models else None
+        # Only where every model runs on every chunk; otherwise the task is simply tried again later.
+        self._outages: Outages | None = None
+        if settings.per_chunk > 1:
+            give_up_s, backoff_s = settings.chunk_timeout_s, max(settings.backoff_s, 0.01)
+            self._outages = Outages(settings.per_chunk, give_up_s=give_up_s, backoff_s=backoff_s, clock=clock)
 
     def reported(self, kind: int, key: int | None, model: int, worker: int, cause: str) -> None:
         """Take a task's report that its model is down, or may be. ``key`` None: the task had its outcome before."""
@@ -122,14 +124,14 @@ class ModelHealth:
 
     def holds(self, key: int) -> bool:
         """Whether a task waits aside instead of being given out."""
-        return self._outages is not None and self._outages.holds(key % len(self._settings.models), key)
+        return self._outages is not None and self._outages.holds(key % self._settings.per_chunk, key)
 
     def wake(self) -> None:
         """Fail tasks that have waited aside for too long, and queue those that may be tried."""
         if self._outages is None:
             return
         for key, cause in list(self._outages.lost()):
-            self._lose(key, key % len(self._settings.models), -1, cause)
+            self._lose(key, key % self._settings.per_chunk, -1, cause)
         for key in list(self._outages.ready()):
             self._queues.put_back(key)
 
@@ -139,6 +141,5 @@ class ModelHealth:
         self._queues.later(key, self._clock() + self._settings.backoff_s)
 
     def _lose(self, key: int, model: int, worker: int, cause: str) -> None:
-        per_chunk = len(self._settings.models) if self._settings.all_models else 1
-        attempt = self._attempts.attempt(key)
-        self._fail(key, self._failures.refused(key // per_chunk, model, worker, attempt, cause))
+        chunk, attempt = key // self._settings.per_chunk, self._attempts.attempt(key)
+        self._fail(key, self._failures.refused(chunk, model, worker, attempt, cause))

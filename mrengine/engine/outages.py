@@ -50,9 +50,6 @@ class Outages:
         ]
         self._first: dict[int, float] = {}  # when a task failed first
 
-    def __len__(self) -> int:
-        return sum(len(outage.tasks) for outage in self._outages)
-
     def holds(self, model: int, key: int) -> bool:
         """Whether a task that is about to be given out waits aside instead."""
         outage = self._outages[model]
@@ -63,7 +60,7 @@ class Outages:
         return True
 
     def failed(self, model: int, key: int, cause: str, *, silent_s: float = 0.0) -> None:
-        """Set a task aside, as its model did not answer; ``silent_s``: how long it was silent; 0: it said something."""
+        """Set a task aside, as its model did not answer; ``silent_s``: how long it was silent; 0: it answered."""
         outage, now = self._outages[model], self._clock()
         times = IN_A_ROW if silent_s >= self._give_up_s / SILENT else 1
         outage.breaker.failed(ModelUnavailable(cause), times=times)

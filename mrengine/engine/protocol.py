@@ -42,6 +42,7 @@ __all__ = [
     "Announcer",
     "Backend",
     "Death",
+    "Emit",
     "JobFiles",
     "LocalFunctions",
     "Message",
@@ -74,7 +75,8 @@ PARKED = 82  # a task's calls wait for a batch; its REQUEST records came before
 OUTCOMES = frozenset({RESULT, FAILURE, RETRY, DROPPED, MODEL_DOWN, MODEL_DOUBT, MODEL_RESTS, BUDGET_SPENT, PARKED})
 DIED = 100  # the worker process is gone; payload: a Death
 
-Message = tuple[int, int, int, int, Any]
+Message = tuple[int, int, int, int, Any]  # worker, kind, chunk, model, payload; -1 where one does not apply
+Emit = Callable[[int, int, int, bytes], None]  # a worker's way to send a message: kind, chunk, model, payload
 
 
 class Start(NamedTuple):
@@ -123,6 +125,11 @@ class RoundSettings:
     only: Sequence[int] | None = None  # of the round's chunks; None: all
     profile: bool = False  # also report how long commits take
     open: bool = False  # more tasks may come, by Engine.extend()
+
+    @property
+    def per_chunk(self) -> int:
+        """How many tasks each chunk has: one for each model, or one in all."""
+        return len(self.models) if self.all_models else 1
 
 
 @dataclass(frozen=True, slots=True)

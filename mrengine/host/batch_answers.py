@@ -21,12 +21,10 @@ from mrengine.providers.http.headers import Headers
 from mrengine.providers.models.model import Model
 from mrengine.records import Completion, Price, Request, Usage
 from mrengine.worker.stored_answers import shared_digest
-from mrengine.worker.turns import turn_of
+from mrengine.worker.turns import LARGEST_TEXT, turn_of
 
-__all__ = ["Collected", "Reader", "request_of"]
+__all__ = ["Collected", "Reader", "digest_in", "request_of"]
 
-# No character takes more than four bytes in UTF-8; the rest is for the other fields of a CALL.
-LARGEST_TEXT = codec.MAX_PAYLOAD_BYTES // 4 - 4096
 SYNC_EVERY = 500  # answers between two commits: a power cut makes us read so many again at most
 NO_USAGE = Usage()
 
@@ -71,7 +69,6 @@ class Reader:
         from mrengine.providers.http.url_provider import HttpProvider
 
         self._provider = HttpProvider(model, Headers(replace(model, kind="http")), base_url=model.base_url or "")
-
         self._quirks = self._provider.quirks  # those under which the requests being collected were encoded
         self._price = model.price
 
@@ -87,7 +84,7 @@ class Reader:
         view: ResumeEngine,
         client: BatchClient,
         batch: Batched,
-        seen: BatchStatus,
+        status: BatchStatus,
         append: Append,
         sync: Callable[[], None],
     ) -> Collected:
@@ -100,8 +97,8 @@ class Reader:
         self._price = self.model.price or _price(batch.record.facts.get("price"))
         ran_ms = (time.time() - batch.began) * 1e3
         try:
-            for number, answer in enumerate(client.answers(seen), 1):
-                digest = _digest(answer.custom_id)
+            for number, answer in enumerate(client.answers(status), 1):
+                digest = digest_in(answer.custom_id)
                 found.successes += answer.status == 200
                 if digest in mine and (wanted := asked.get(digest)) is not None:
                     self._take(view, wanted, answer, ran_ms, found, append)
@@ -197,7 +194,8 @@ def _price(fields: Any) -> Price | None:
         return None
 
 
-def _digest(custom_id: str) -> bytes:
+def digest_in(custom_id: str) -> bytes:
+    """The digest of a call in the name of its request; b"": the name is not one of ours."""
     try:
         return bytes.fromhex(custom_id)
     except ValueError:

@@ -33,17 +33,17 @@ class Primers:
 
     def choose(self, ledger: BatchLedger, wanted: Open, allowance: Allowance) -> bool:
         """Choose the calls that go first; True: play the round again for them. ``wanted``: what would be sent."""
-        found, now = [], time.time()
+        first_calls, now = [], time.time()
         for prefix, group in _groups(wanted).items():
             model = self._models[prefix[0]]
             # A first call that cached nothing, or was refused, is not in ``warmed``; ``_tried`` keeps it from being
             # made again and again.
-            known = max(self._tried.get(prefix, 0.0), ledger.warmed.get(prefix, 0.0)) > now - WARM_S
-            if not known and pays(model, [one for _, one in group]) and self._fits(group, allowance):
+            warm = max(self._tried.get(prefix, 0.0), ledger.warmed.get(prefix, 0.0)) > now - WARM_S
+            if not warm and pays(model, [one for _, one in group]) and self._fits(group, allowance):
                 self._tried[prefix] = now
-                found.append(group[0][0])
-        self.now = frozenset(found)
-        return bool(found)
+                first_calls.append(group[0][0])
+        self.now = frozenset(first_calls)
+        return bool(first_calls)
 
     def is_warm(self, ledger: BatchLedger, wanted: Wanted) -> bool:
         """Whether a request's prefix is cached, so that a mark lets it be read."""

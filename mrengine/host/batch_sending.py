@@ -5,17 +5,15 @@ from __future__ import annotations
 import logging
 import secrets
 import time
-from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from mrengine.errors import LogError, ModelError
+from mrengine.errors import ModelError
 from mrengine.host.batch_answers import request_of
 from mrengine.host.batch_budget import Allowance
 from mrengine.host.batch_log import BatchLog, Clients, job_digest, note, write
 from mrengine.host.batch_primers import Primers
-from mrengine.log.format import codec
 from mrengine.log.format.batch_records import BatchRecord
 from mrengine.log.view.batch_ledger import BatchLedger, Wanted
 from mrengine.log.view.call_totals import CallTotals
@@ -47,7 +45,10 @@ class Sender:
     def allowance(self, place: BatchLog, ledger: BatchLedger) -> Allowance:
         """What the budget has left for batches."""
         budget = self._budget
-        used = place.view.state.call_totals if budget is None or budget.per == "job" else self._of_this_run(place)
+        if budget is None or budget.per == "job":
+            used = place.view.state.call_totals
+        else:  # INTENTs, too: a call without an answer counts with its bound, as in the budget of direct calls
+            used = CallTotals.of(place.view.reader.frames(place.view.state.round_offset, place.view.position))
         return Allowance(budget, ledger, used, self._clients.models)
 
     def submit(
@@ -62,17 +63,6 @@ class Sender:
                 self.hold.pop(name, None)
                 self._send_all(place, ledger, self._clients.models[name], group, allowance)
         return allowance.facts() if allowance.short else None
-
-    def _of_this_run(self, place: BatchLog) -> CallTotals:
-        # INTENTs, too: a call without an answer counts with its bound, as in the budget of direct calls.
-        used = CallTotals()
-        for frame in place.view.reader.frames(place.view.state.round_offset, place.view.position):
-            with suppress(LogError):
-                if frame.kind == codec.CALL:
-                    used.call(frame)
-                elif frame.kind == codec.INTENT:
-                    used.intent(frame)
-        return used
 
     def _send_all(
         self,
@@ -125,7 +115,7 @@ class Sender:
         record = BatchRecord(number, time.time(), "intent", model.name, token, "", b"".join(digests), facts)
         write(place, record)
         try:
-            seen = client.create(file, prepared, token=token, job=job)
+            status = client.create(file, prepared, token=token, job=job)
         except ModelError as error:
             if error.sent and (error.status is None or error.status >= 500):
                 # The provider may have made it: it is looked for first, as sending it again could pay for it twice.
@@ -134,16 +124,16 @@ class Sender:
                 return False
             note(place, record, "failed", {"why": str(error)})
             return self._too_large(error, len(digests)) or self._put_off(model, error)
-        self.submitted(place, record, seen)
+        self.submitted(place, record, status)
         return True
 
-    def submitted(self, place: BatchLog, record: BatchRecord, seen: BatchStatus, *, adopted: bool = False) -> None:
+    def submitted(self, place: BatchLog, record: BatchRecord, status: BatchStatus, *, adopted: bool = False) -> None:
         facts = {**record.facts, "adopted": adopted}
-        note(place, replace(record, name=seen.name), "submitted", facts)
+        note(place, replace(record, name=status.name), "submitted", facts)
         self.unsure.pop(record.number, None)
         self.refusals = 0
         requests = record.facts.get("requests", 0)
-        place.emit("batch:submitted", batch_id=seen.name, model=record.model, requests=requests)
+        place.emit("batch:submitted", batch_id=status.name, model=record.model, requests=requests)
 
     def _put_off(self, model: Model, error: ModelError) -> bool:
         """Try again later where the error is transient; raise any other one, which ends the run."""

@@ -180,9 +180,9 @@ class BatchCoordinator:
             return
         self._looked[number] = now
         first = self._sought.setdefault(number, now)
-        seen = self._find(batch, set(ledger.names()) | self._strangers)
-        if seen is not None:
-            self._sender.submitted(place, batch.record, seen, adopted=True)
+        status = self._find(batch, set(ledger.names()) | self._strangers)
+        if status is not None:
+            self._sender.submitted(place, batch.record, status, adopted=True)
         elif self._is_over(batch, now) and now >= first + 2 * LOOKS_S:  # after several looks
             note(place, batch.record, "lost")
 
@@ -200,27 +200,28 @@ class BatchCoordinator:
         client = self._clients.client(batch.record.model)
         since = str(batch.record.facts.get("since") or "")
         try:
-            for seen in client.candidates(token=batch.record.token, since=since, known=known, requests=batch.requests):
-                if seen.token is not None:
-                    return seen  # the provider keeps metadata, and has compared the token
-                if not seen.over:
+            token, requests = batch.record.token, batch.requests
+            for status in client.candidates(token=token, since=since, known=known, requests=requests):
+                if status.token is not None:
+                    return status  # the provider keeps metadata, and has compared the token
+                if not status.over:
                     raise _Later  # only its results will show whose it is
-                if self._is_mine(client, batch, seen):
-                    return seen
-                self._strangers.add(seen.name)
+                if self._is_mine(client, batch, status):
+                    return status
+                self._strangers.add(status.name)
         except ModelError as error:
             if not (error.transient or error.status == 404):  # results may not be there at once
                 raise
             raise _Later from None
         return None
 
-    def _is_mine(self, client: BatchClient, batch: Batched, seen: BatchStatus) -> bool:
+    def _is_mine(self, client: BatchClient, batch: Batched, status: BatchStatus) -> bool:
         # Providers without metadata (Anthropic): the custom_ids of its results are digests of our requests.
         names = {digest.hex() for digest in batch.digests}
         try:
-            return client.first_name(seen) in names
+            return client.first_name(status) in names
         except ModelError as error:
-            if error.status not in (404, 200) or not self._unread.is_lost(seen.name):
+            if error.status not in (404, 200) or not self._unread.is_lost(status.name):
                 raise
             return False
 
@@ -232,11 +233,11 @@ class BatchCoordinator:
                 continue
             client = self._clients.client(batch.record.model)
             try:
-                seen = client.look(batch.record.name)
-                place.emit("batch:progress", batch_id=seen.name, model=batch.record.model, state=seen.word,
-                           requests=seen.total or batch.requests, done=seen.done, failed=seen.failed)  # fmt: skip
-                if seen.over:
-                    self._over(place, ledger, batch, client, seen)
+                status = client.look(batch.record.name)
+                place.emit("batch:progress", batch_id=status.name, model=batch.record.model, state=status.word,
+                           requests=status.total or batch.requests, done=status.done, failed=status.failed)  # fmt: skip
+                if status.over:
+                    self._over(place, ledger, batch, client, status)
                     came = True
             except ModelError as error:
                 # A 404 may last for a moment only: given up at the first, the batch would be bought again.
@@ -254,34 +255,34 @@ class BatchCoordinator:
         note(place, batch.record, "ended", {"gone": True})
 
     def _over(
-        self, place: BatchLog, ledger: BatchLedger, batch: Batched, client: BatchClient, seen: BatchStatus
+        self, place: BatchLog, ledger: BatchLedger, batch: Batched, client: BatchClient, status: BatchStatus
     ) -> None:
-        if seen.state == "failed":
-            self._failed(place, ledger, batch, seen)
+        if status.state == "failed":
+            self._failed(place, ledger, batch, status)
             return
         reader = self._clients.reader(batch.record.model)
-        found = reader.collect(place.view, client, batch, seen, place.append, place.sync)
+        found = reader.collect(place.view, client, batch, status, place.append, place.sync)
         # Its files may not be complete yet: answers counted as missing now would be bought again.
-        if found.successes < seen.done and not self._short.is_lost(batch.number):
-            problem = f"{found.successes:,} of {seen.done:,} answers came; its files are read again"
+        if found.successes < status.done and not self._short.is_lost(batch.number):
+            problem = f"{found.successes:,} of {status.done:,} answers came; its files are read again"
             raise ModelUnavailable(f"{batch.record.model}: {problem}", model=batch.record.model)
-        facts = {**batch.record.facts, "word": seen.word, "answered": found.answered, "refused": found.refused}
+        facts = {**batch.record.facts, "word": status.word, "answered": found.answered, "refused": found.refused}
         note(place, batch.record, "ended", facts)
-        client.tidy(seen)
+        client.tidy(status)
         self._sender.refusals = 0
         for name in list(self._sender.hold):
             self._sender.hold[name] = 0.0  # there is room now
-        place.emit("batch:ended", batch_id=seen.name, model=batch.record.model, state=seen.word,
+        place.emit("batch:ended", batch_id=status.name, model=batch.record.model, state=status.word,
                    requests=batch.requests, answered=found.answered, refused=found.refused)  # fmt: skip
 
-    def _failed(self, place: BatchLog, ledger: BatchLedger, batch: Batched, seen: BatchStatus) -> None:
+    def _failed(self, place: BatchLog, ledger: BatchLedger, batch: Batched, status: BatchStatus) -> None:
         """Note a batch that was refused as a whole; with too many tokens enqueued, the next one waits or shrinks."""
-        facts: dict[str, Any] = {**batch.record.facts, "word": seen.word, "code": seen.code}
+        facts: dict[str, Any] = {**batch.record.facts, "word": status.word, "code": status.code}
         model = batch.record.model
         others = [one for one in ledger.under_way() if one.record.model == model and one.number != batch.number]
-        crowded = "token" in seen.code and "limit" in seen.code
+        crowded = "token" in status.code and "limit" in status.code
         if crowded:
-            match = _LIMIT.search(seen.why)
+            match = _LIMIT.search(status.why)
             if match is not None:
                 facts["limit"] = int(re.sub(r"\D", "", match[1]))
             elif not others:
@@ -290,9 +291,9 @@ class BatchCoordinator:
         # A crowded queue is no fault of the batch, unless it was one request with the queue to itself.
         self._sender.refusals += not crowded or (batch.requests == 1 and not others)
         note(place, batch.record, "failed", facts)
-        log.warning("job %s: batch %s was refused: %s", self._job_id, seen.name, seen.code or seen.word)
+        log.warning("job %s: batch %s was refused: %s", self._job_id, status.name, status.code or status.word)
         if self._sender.refusals >= MOST_REFUSALS:
-            raise ModelError(f"{model} refuses its batches ({seen.code or seen.word})", model=model)
+            raise ModelError(f"{model} refuses its batches ({status.code or status.word})", model=model)
 
     # cancel
 

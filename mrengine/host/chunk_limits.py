@@ -44,8 +44,8 @@ class Chunking:
 
         windows = ask_windows(self.askable)
         declared = any(model.context_window is not None for model in self.askable)
-        known = [self.room_tokens] if declared or not windows else []
-        self.room_tokens = min([*known, *map(_room_beside_answer, windows)])
+        rooms = [self.room_tokens] if declared or not windows else []
+        self.room_tokens = min([*rooms, *map(_room_beside_answer, windows)])
         self.target_tokens = self.room_tokens if self.fit else min([self.target_tokens, *map(_room, windows)])
         self.overlap_tokens = min(self.overlap_tokens, self.target_tokens // 4)
         self.askable = ()
@@ -122,14 +122,15 @@ def stored_chunking(job: JobRecord) -> Chunking | None:
         return None
     if limit is not None and cut != target:  # a server's window made it smaller, and the overlap with it
         overlap = min(overlap, limit // 4)
-    return Chunking(
-        limit, overlap, str(fields.get("encoding")), splitter, fit=target == "fit", room_tokens=_stored_room(job)
-    )
-
-
-def _stored_room(job: JobRecord) -> int:
     room = job.settings.get("room_tokens")
-    return room if isinstance(room, int) else AUTO_TARGET
+    return Chunking(
+        limit,
+        overlap,
+        str(fields.get("encoding")),
+        splitter,
+        fit=target == "fit",
+        room_tokens=room if isinstance(room, int) else AUTO_TARGET,
+    )
 
 
 def _room(window: int) -> int:

@@ -27,9 +27,9 @@ def guided(
     """
     old = _versions(stored, job, documents)
     new = {row.id: row for row in documents if row.id in old}
-    if stored is None or not new:
+    if stored is None or stored.epoch is None or not new:
         return chunker.chunk
-    place = Path(stored.folder) / spool_name(_digest(stored))
+    place = Path(stored.folder) / spool_name(stored.epoch.spool)
     if not place.is_file():
         return chunker.chunk
     rows = _rows(stored, {index for index, _ in old.values()})
@@ -42,12 +42,6 @@ def guided(
         return chunker.chunk(document, document_id=document_id, first_id=first_id, guide=found)
 
     return chunk
-
-
-def _digest(stored: ResumeEngine) -> bytes:
-    """The digest in the name of the spool of the epoch that counts."""
-    assert stored.epoch is not None
-    return stored.epoch.spool
 
 
 def _versions(

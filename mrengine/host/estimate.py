@@ -54,18 +54,19 @@ def estimate(
     tokens = counted.tokens / counted.chunks if counted.chunks else 0.0
     work = _measured(map_fn, counted.sample()) if sample else _assumed(map_fn, calls_per_chunk, tokens)
     each = len(models) if settings.balance == "all" else 1
-    calls, asked, answered = (
+    calls, input_tokens, output_tokens = (
         math.ceil(round(number * counted.chunks, 6)) for number in (work.calls, work.input_tokens, work.output_tokens)
     )
     longest = math.ceil(work.input_tokens / work.calls) if work.calls else 0
-    cost = _together([_cost(model, asked, answered, longest) for model in models], all_models=each > 1)
-    batched = [_cost(model, asked, answered, longest, batch=True) if has_batches(model) else None for model in models]
+    size = input_tokens, output_tokens, longest
+    cost = _together([_cost(model, *size) for model in models], all_models=each > 1)
+    batched = [_cost(model, *size, batch=True) if has_batches(model) else None for model in models]
     return Estimate(
         counted.chunks,
         calls * each,
-        asked * each,
+        input_tokens * each,
         cost,
-        answered * each,
+        output_tokens * each,
         work.calls,
         (work.assumed, NOT_COUNTED),
         _together(batched, all_models=each > 1),
@@ -74,10 +75,10 @@ def estimate(
 
 def _together(costs: Sequence[float | None], *, all_models: bool) -> float | None:
     # Which model is given which chunk is not known before: without balance="all" the dearest model bounds the cost.
-    known = [cost for cost in costs if cost is not None]
-    if not costs or len(known) < len(costs):
+    priced = [cost for cost in costs if cost is not None]
+    if not costs or len(priced) < len(costs):
         return None
-    return sum(known) if all_models else max(known)
+    return sum(priced) if all_models else max(priced)
 
 
 def _check(map_fn: Any, calls_per_chunk: Any, sample: Any) -> None:
@@ -167,7 +168,7 @@ def _measured(map_fn: Any, chunks: Sequence[Chunk]) -> _Work:
     """Run the map function over some chunks, and count what it asks a fake model. As user code it may do anything."""
     from mrengine.testing.context import FakeContext
 
-    calls = asked = answered = 0
+    calls = input_tokens = output_tokens = 0
     raised: dict[str, int] = {}
     for chunk in chunks:
         context = FakeContext()
@@ -179,15 +180,15 @@ def _measured(map_fn: Any, chunks: Sequence[Chunk]) -> _Work:
         calls += len(context.requests) + len(context.grants)
         for request in context.requests:
             schema = in_words(request.schema) if request.schema is not None else ""
-            asked += estimate_tokens(request.prompt + schema, chunk.text, chunk.tokens, request.system)
-            answered += request.max_tokens
-        asked += sum(grant.tokens for grant in context.grants)
-        answered += sum(grant.max_tokens for grant in context.grants)
+            input_tokens += estimate_tokens(request.prompt + schema, chunk.text, chunk.tokens, request.system)
+            output_tokens += request.max_tokens
+        input_tokens += sum(grant.tokens for grant in context.grants)
+        output_tokens += sum(grant.max_tokens for grant in context.grants)
     number = len(chunks) or 1
     basis = f"{calls / number:g} calls a chunk, measured over {len(chunks)} chunks with a fake model's answers"
     if raised:
         basis += f"; of these {', '.join(f'{times} raised {name}' for name, times in raised.items())}"
-    return _Work(calls / number, asked / number, answered / number, basis)
+    return _Work(calls / number, input_tokens / number, output_tokens / number, basis)
 
 
 def _cost(model: Model, tokens: int, answers: int, longest: int, *, batch: bool = False) -> float | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import suppress
 
 from mrengine.log.format.heads import (
@@ -81,7 +81,7 @@ class HeadFinder:
             if is_title:
                 marks = marks or re.compile(_BLANKS.join(map(re.escape, data.split(b" "))))
                 other = IN_MARKUP if marks is _HEADING else IN_WORDS
-                for match in _last_first(marks.finditer(block)):
+                for match in reversed(list(marks.finditer(block))):
                     if _says(match[0], other, text):
                         return Head(start + match.start(), start + match.end(), other)
             stop = start
@@ -92,10 +92,6 @@ def _says(data: bytes, form: int, title: str) -> bool:
     with suppress(UnicodeDecodeError):  # a character that the block's edge has cut
         return text_of(data, form) == title
     return False
-
-
-def _last_first(matches: Iterable[re.Match[bytes]]) -> list[re.Match[bytes]]:
-    return list(matches)[::-1]
 
 
 def _texts(heads: list[tuple[str, Head | None]]) -> tuple[str, ...]:

@@ -130,21 +130,21 @@ class Plan:
             return compare(job, self.job, _pairs(stored.documents()), _pairs(self.documents))
         # The job was left while its documents were read: further documents are no difference, and an open one has no
         # digest yet to compare (the digests of its rows were compared before).
-        known = dict(_pairs(stored.documents()))
-        now = {name: identity for name, identity in _pairs(self.documents) if name in known}
+        before = dict(_pairs(stored.documents()))
+        now = {name: identity for name, identity in _pairs(self.documents) if name in before}
         for row in stored.documents():
             if row.is_open and row.id in now and row.id != self.other:
-                now[row.id] = known[row.id]
-        if now == known:
+                now[row.id] = before[row.id]
+        if now == before:
             job = replace(job, documents=self.job.documents)
-        return compare(job, self.job, known.items(), now.items())
+        return compare(job, self.job, before.items(), now.items())
 
     def has_other_documents(self, stored: ResumeEngine) -> bool:
         """Whether the documents are all that differs between the log and the caller."""
         assert stored.epoch is not None
-        known = stored.epoch.job
-        return known.documents != self.job.documents and not compare(
-            replace(known, documents=self.job.documents), self.job
+        logged = stored.epoch.job
+        return logged.documents != self.job.documents and not compare(
+            replace(logged, documents=self.job.documents), self.job
         )
 
     def check(self, stored: ResumeEngine, on_mismatch: str) -> str:
@@ -201,8 +201,8 @@ class Plan:
         self.blank_chunks = 0
         chunker = self._chunking.chunker()
         chunk = guided(chunker, stored, self.job, self.documents, spool)
-        how: dict[str, Any] = {"whole": _whole_of(chunker), "blank": self._note_blank, "is_due": is_due}
-        for payload in chunk_records(spool, self.documents, chunk, **how):
+        whole = _whole_of(chunker)
+        for payload in chunk_records(spool, self.documents, chunk, whole=whole, blank=self._note_blank, is_due=is_due):
             yield codec.CHUNKS, payload
             if stored is not None:
                 tables.append(payload)
@@ -229,9 +229,18 @@ class Plan:
         else:
             settings = {**self._settings(), READING: True}
             records = [(codec.JOB, _packed(replace(self.job, settings=settings)), 0)]
-        chunker, blank = chunking.chunker(), self._note_blank
-        how: dict[str, Any] = {"settings": settings, "known": known, "blank": blank, "is_due": is_due, "eager": eager}
-        return records, DocumentStream(intake, chunker.chunk, whole=_whole_of(chunker), **how)
+        chunker = chunking.chunker()
+        stream = DocumentStream(
+            intake,
+            chunker.chunk,
+            whole=_whole_of(chunker),
+            settings=settings,
+            known=known,
+            blank=self._note_blank,
+            is_due=is_due,
+            eager=eager,
+        )
+        return records, stream
 
     def further_records(self, spool: Path, stored: ResumeEngine, *, is_due: Callable[[], bool]) -> Iterator[Record]:
         """The rows that the first epoch of a log lacks; the last document with rows is cut once more and compared."""
@@ -239,8 +248,8 @@ class Plan:
         if stored.epoch is not None and (as_before := stored_chunking(stored.epoch.job)) is not None:
             chunking = as_before  # a server may report another window today
         table = stored.chunk_table()
-        known = len(table)
-        document = table[known - 1].document if known else 0
+        count = len(table)
+        document = table[count - 1].document if count else 0
         first = first_row(table, document)
         chunker = chunking.chunker()
         rows = chunk_records(

@@ -30,7 +30,7 @@ from mrengine.host.rounds import RoundPlayer
 from mrengine.host.run_end import clear, close_payload, end_state, ending
 from mrengine.host.run_log import RunLog
 from mrengine.host.run_summary import SummaryBuilder
-from mrengine.host.stored_chunks import chunks_of
+from mrengine.host.stored import chunks_of
 from mrengine.host.table_checks import lacking_text
 from mrengine.host.waiting import BusyWait
 from mrengine.job.driver import Ended
@@ -149,8 +149,8 @@ class JobRun:
             self._warn(notices.blank(self.job_id, blank))
         config, kind = self.config, self._mapping.result_type
         listeners = (config.dispatcher, config.progress, self.counts, config.balancer)
-        seen = (config.settings.collector, config.watchers)
-        self._follower = LogFollower(ready.view, self.job_id, *listeners, kind, *seen)
+        observers = (config.settings.collector, config.watchers)
+        self._follower = LogFollower(ready.view, self.job_id, *listeners, kind, *observers)
         self._follower.on_text, self._follower.on_step = self.on_text, self.on_step
         if ready.finished:
             self._begin_round(0)
@@ -219,8 +219,8 @@ class JobRun:
         epoch = self.follower.view.epoch
         assert epoch is not None
         version = input_version(mapping.version, inputs)
-        known = epoch.rounds.get(round_)
-        if known is None or known.version != version or epoch.index(round_).done < len(inputs):
+        logged = epoch.rounds.get(round_)
+        if logged is None or logged.version != version or epoch.index(round_).done < len(inputs):
             if not self._player.has_driver:
                 self._reopen()
             indexes = {row.id: index for index, row in enumerate(self.ready.documents)}

@@ -13,8 +13,7 @@ from typing import Any, NamedTuple
 
 from mrengine import events
 from mrengine.errors import LogError
-from mrengine.host.run_summary import SummaryBuilder
-from mrengine.host.stage_times import StageTimes
+from mrengine.host.run_summary import StageTimes, SummaryBuilder
 from mrengine.job.driver import Note, PrintedLine, Update
 from mrengine.log.file.row_reader import document_of
 from mrengine.log.format import codec

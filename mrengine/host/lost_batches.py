@@ -13,6 +13,7 @@ from collections.abc import Set
 from dataclasses import asdict
 
 from mrengine.errors import ModelError
+from mrengine.host.batch_answers import digest_in
 from mrengine.host.batch_log import BatchLog, Clients, job_digest, write
 from mrengine.log.format.batch_records import BatchRecord
 from mrengine.log.view.batch_ledger import BatchLedger
@@ -77,16 +78,16 @@ class LostBatches:
         mine, client = job_digest(place, self._job_id, model), self._clients.client(model)
         own: list[BatchStatus] = []
         unsure: list[BatchStatus] = []
-        for seen in client.since(began):
-            if seen.token is None:
-                if state.repaired and seen.name not in known and seen.created <= state.repaired_by + SLACK_S:
-                    unsure.append(seen)
-            elif seen.job == mine:
-                own.append(seen)
+        for status in client.since(began):
+            if status.token is None:
+                if state.repaired and status.name not in known and status.created <= state.repaired_by + SLACK_S:
+                    unsure.append(status)
+            elif status.job == mine:
+                own.append(status)
         tokens = {one.record.token for one in ledger.under_way()}  # intents have their own search, by token
-        for seen in own:
-            if seen.name not in known and seen.token not in tokens and seen.state != "failed":
-                self._adopt(place, ledger, model, seen)
+        for status in own:
+            if status.name not in known and status.token not in tokens and status.state != "failed":
+                self._adopt(place, ledger, model, status)
         self._unsure[model] = unsure
         live = {one.record.name for one in ledger.under_way()}
         client.sweep(mine, tokens=tokens, batches=own, live=live)
@@ -94,35 +95,28 @@ class LostBatches:
     def _prove(self, place: BatchLog, ledger: BatchLedger, model: str) -> None:
         """Adopt or dismiss the unsure batches that are over, by their results."""
         client = self._clients.client(model)
-        for seen in self._unsure.get(model, [])[:]:
-            now = seen if seen.over else client.look(seen.name)
+        for status in self._unsure.get(model, [])[:]:
+            now = status if status.over else client.look(status.name)
             if now.over:
                 digest = self._first_digest(client, now)
                 if digest in ledger.wanted and ledger.wanted[digest].model == model:
                     self._adopt(place, ledger, model, now)
-                self._unsure[model].remove(seen)
+                self._unsure[model].remove(status)
 
-    def _first_digest(self, client: BatchClient, seen: BatchStatus) -> bytes:
+    def _first_digest(self, client: BatchClient, status: BatchStatus) -> bytes:
         """The digest of its first result; b"": its results do not come, however often they are asked for."""
         try:
-            return _digest(client.first_name(seen) or "")
+            return digest_in(client.first_name(status) or "")
         except ModelError as error:
-            if error.status not in (404, 200) or not self._unread.is_lost(seen.name):
+            if error.status not in (404, 200) or not self._unread.is_lost(status.name):
                 raise
             return b""
 
-    def _adopt(self, place: BatchLog, ledger: BatchLedger, model: str, seen: BatchStatus) -> None:
-        facts: dict[str, object] = {"requests": seen.total, "recovered": True}
+    def _adopt(self, place: BatchLog, ledger: BatchLedger, model: str, status: BatchStatus) -> None:
+        facts: dict[str, object] = {"requests": status.total, "recovered": True}
         price = self._clients.models[model].price
         if price is not None:
             facts["price"] = asdict(price)
-        number, token = ledger.next_number(), seen.token or ""
-        log.warning("job %s: batch %s, of which the log knew nothing, is its own: adopted", self._job_id, seen.name)
-        write(place, BatchRecord(number, time.time(), "submitted", model, token, seen.name, b"", facts))
-
-
-def _digest(custom_id: str) -> bytes:
-    try:
-        return bytes.fromhex(custom_id)
-    except ValueError:
-        return b""
+        number, token = ledger.next_number(), status.token or ""
+        log.warning("job %s: batch %s, of which the log knew nothing, is its own: adopted", self._job_id, status.name)
+        write(place, BatchRecord(number, time.time(), "submitted", model, token, status.name, b"", facts))

@@ -38,13 +38,13 @@ def pilot(run: JobRun, n: int) -> Pilot:
     run.check_failures()
     results = [one for one in run.follower.results() if one.chunk_id in chosen]
     tried = _by_chunk(results)
-    known = [sizes[chunk] for chunk in tried]
-    rest = [size for chunk, size in enumerate(sizes) if chunk not in tried]
+    tried_sizes = [sizes[chunk] for chunk in tried]
+    other_sizes = [size for chunk, size in enumerate(sizes) if chunk not in tried]
     seconds = [sum(one.duration_ms for one in of_one) / 1e3 for of_one in tried.values()]
     return Pilot(
         results=tuple(results),
-        cost_usd=_cost(run, tried, known, rest),
-        duration_s=_duration(run, seconds, known, rest, wall_s, results),
+        cost_usd=_cost(run, tried, tried_sizes, other_sizes),
+        duration_s=_duration(run, seconds, tried_sizes, other_sizes, wall_s, results),
         chunks=len(sizes),
         job_id=run.job_id,
         summary=run.summary(),
@@ -112,16 +112,16 @@ def _limit_s(run: JobRun, results: Sequence[ChunkResult], chunks: int) -> float:
     if not models or not results:
         return 0.0
     share = chunks if run.config.all_models else chunks / len(models)
-    given = sum(one.usage.input_tokens for one in results) / len(results)
-    answered = sum(one.usage.output_tokens for one in results) / len(results)
-    return max((_minutes(model.limits, share, given, answered) for model in models), default=0.0) * 60.0
+    input_tokens = sum(one.usage.input_tokens for one in results) / len(results)
+    output_tokens = sum(one.usage.output_tokens for one in results) / len(results)
+    return max((_minutes(model.limits, share, input_tokens, output_tokens) for model in models), default=0.0) * 60.0
 
 
-def _minutes(limit: RateLimit | None, calls: float, given: float, answered: float) -> float:
+def _minutes(limit: RateLimit | None, calls: float, input_tokens: float, output_tokens: float) -> float:
     if limit is None:
         return 0.0
     needs = (
-        (limit.rpm, calls), (limit.tpm, calls * (given + answered)), (limit.rps and limit.rps * 60, calls),
-        (limit.input_tpm, calls * given), (limit.output_tpm, calls * answered),
+        (limit.rpm, calls), (limit.tpm, calls * (input_tokens + output_tokens)), (limit.rps and limit.rps * 60, calls),
+        (limit.input_tpm, calls * input_tokens), (limit.output_tpm, calls * output_tokens),
     )  # fmt: skip
     return max((need / rate - BURST_MIN for rate, need in needs if rate), default=0.0)

@@ -23,10 +23,9 @@ from mrengine.host.job_identity import Plan, Record, job_record
 from mrengine.host.prepared import LOST, Prepared, cut_short_before, known_documents, no_text, says_otherwise
 from mrengine.host.requests import RunConfig
 from mrengine.host.row_stream import FIRST_S, LARGE_BYTES, Pace, RowStream, first_slice_s, numbered
-from mrengine.host.sessions import Sessions
-from mrengine.host.stage_times import stage
+from mrengine.host.run_summary import stage
 from mrengine.host.table_checks import has_wrong_rows, not_held, rows_to_go_on_with, tells_of_others
-from mrengine.host.waiting import BusyWait
+from mrengine.host.waiting import BusyWait, Sessions
 from mrengine.job.driver import Driver
 from mrengine.log.format import codec
 from mrengine.log.format.job_records import DocumentRow

@@ -14,8 +14,8 @@ from typing import Any
 from mrengine.host.chunk_limits import AUTO_TARGET
 from mrengine.host.job_run import JobRun
 from mrengine.host.log_follower import Step
-from mrengine.host.stage_times import stage
-from mrengine.host.stored_chunks import headings_of
+from mrengine.host.run_summary import stage
+from mrengine.host.stored import headings_of
 from mrengine.log.format.instances import instance_of
 from mrengine.log.view.results import Results
 from mrengine.mapfn.describe import MapFunction
@@ -116,8 +116,7 @@ def _play_tree(run: JobRun, tree: TreeReduce, results: Sequence[ChunkResult], *,
         level += 1
         # One item alone needs no call, and goes up a level as it is; each level is a round of the log, so it resumes.
         groups = _groups(items, tree, limit)
-        asked = [group for group in groups if len(group) > 1]
-        inputs = [(group[0].name, _text(tree, group)) for group in asked]
+        inputs = [(group[0].name, _text(tree, group)) for group in groups if len(group) > 1]
         played = run.play_round(level, inputs, mapping, last=len(groups) == 1)
         answers = (instance_of(kind, result.result, made=True) for result in played)
         items = [_merged(tree, group, next(answers)) if len(group) > 1 else group[0] for group in groups]

@@ -85,10 +85,10 @@ def check_terms(settings: Settings, models: Sequence[Model]) -> None:
     """ConfigError for limits and budgets that cannot work."""
     # The budget's manager would find them, too, but only when the documents are read and a supervisor runs.
     every = every_lane(models)
-    known = {name for model in every for name in names_of(model.spec, model.name)}
+    model_names = {name for model in every for name in names_of(model.spec, model.name)}
     for name, limit in (settings.limits or {}).items():
         check_limit(name, limit)
-        if name not in known:
+        if name not in model_names:
             names = ", ".join(sorted({model.name for model in every})) or "none"
             raise ConfigError(f"limits names {name!r}, which is no model of this job; it has {names}", setting="limits")
     SpendLimit(settings.budget, prices={model.name: model.price for model in every})

@@ -43,7 +43,7 @@ class LogPlace:
     """Implements :class:`mrengine.host.batch_log.BatchLog` over a driver and the follower of its log."""
 
     def __init__(
-        self, driver: Driver, follower: LogFollower, tick: Callable[[], None], stopped: Callable[[], str | None]
+        self, driver: Driver, follower: LogFollower, tick: Callable[[], object], stopped: Callable[[], str | None]
     ) -> None:
         """``tick()`` is called at least every 0.5 s; ``stopped()``: why the run is to stop."""
         self._driver, self._follower, self._tick, self.stopped = driver, follower, tick, stopped

@@ -16,7 +16,7 @@ from mrengine.host.log_follower import LogFollower, Outcome
 from mrengine.host.requests import RoundSpec, RunConfig, open_request, round_request
 from mrengine.host.round_batches import LogPlace, has_work, in_batches
 from mrengine.host.row_stream import AHEAD
-from mrengine.host.sessions import SUPERVISORS
+from mrengine.host.waiting import SUPERVISORS
 from mrengine.job.driver import Driver, Durable, Ended, Update
 from mrengine.log.format.values import Plain
 from mrengine.log.view.job_view import ResumeEngine
@@ -91,7 +91,7 @@ class RoundPlayer:
         if batches is None or not self._waits(round_, follower):
             ended = yield from self._play(round_, follower, since=since, wanted=wanted, begun=begun)
         else:
-            follower.view.catch_up(self._begin_round(round_, round_.records))
+            follower.view.catch_up(self._append(round_, round_.records).sync())
             begun()
             ended = Ended("parked", {})
         while batches is not None and ended.state in ("parked", "done") and self._pending(round_, follower):
@@ -111,14 +111,14 @@ class RoundPlayer:
     def _waits(self, round_: RoundSpec, follower: LogFollower) -> bool:
         """Whether all tasks that are left wait for batches."""
         assert self._coordinator is not None
-        asked = in_batches(self._coordinator, follower, round_.number)
-        return bool(asked.held) and not has_work(follower, round_.number, asked)
+        batches = in_batches(self._coordinator, follower, round_.number)
+        return bool(batches.held) and not has_work(follower, round_.number, batches)
 
     def _settled(self, batches: BatchCoordinator, follower: LogFollower) -> Ended | None:
         """Let the coordinator send and collect, by another supervisor where one dies."""
         while True:
             assert self._driver is not None
-            place = LogPlace(self._driver, follower, self._tick_in_time, lambda: self.stop_reason)
+            place = LogPlace(self._driver, follower, self._wait_s, lambda: self.stop_reason)
             try:
                 return batches.settle(place)
             except SupervisorDied:
@@ -127,9 +127,6 @@ class RoundPlayer:
                     return self._gave_up()
                 for _ in follower.follow(durable):
                     pass
-
-    def _tick_in_time(self) -> None:
-        self._wait_s()
 
     def _play(
         self, round_: RoundSpec, follower: LogFollower, *, since: int, wanted: bool, begun: Callable[[], None] | None
@@ -186,6 +183,7 @@ class RoundPlayer:
         return True
 
     def _append(self, round_: RoundSpec, records: Sequence[Record]) -> Driver:
+        """Append what a round needs in the log, and its own record; returns the driver."""
         driver = self._driver
         assert driver is not None
         for record in records:
@@ -194,10 +192,6 @@ class RoundPlayer:
         extra: dict[str, Plain] = {"open": True} if round_.is_open else {}
         driver.append(*round_record(round_.number, total, round_.mapping.version, self._config.settings, **extra))
         return driver
-
-    def _begin_round(self, round_: RoundSpec, records: Sequence[Record]) -> int:
-        """Log the record of a round without playing it; returns the durable offset."""
-        return self._append(round_, records).sync()
 
     def _start(
         self, round_: RoundSpec, records: Sequence[Record], since: int, follower: LogFollower, *, again: bool = False
@@ -284,8 +278,8 @@ class RoundPlayer:
 def _lacking(view: ResumeEngine, round_: RoundSpec) -> Sequence[Record]:
     """The records of a round that died with a supervisor before they were durable."""
     # A later round's records stand before its ROUND: where the log has that, it has them.
-    known = view.epoch.rounds.get(round_.number) if view.epoch is not None else None
+    logged = view.epoch.rounds.get(round_.number) if view.epoch is not None else None
     if round_.rows is not None and view.epoch is not None:
         round_.rows.seen(view.epoch)
         return round_.rows.unseen
-    return () if known is not None and known.version == round_.mapping.version else round_.records
+    return () if logged is not None and logged.version == round_.mapping.version else round_.records

@@ -41,11 +41,8 @@ class Pace:
         self._begin(first_s)
 
     def _begin(self, slice_s: float) -> None:
-        self._due, self._wall_due, self._latest = self._clock() + slice_s, *self._walls(slice_s)
-
-    def _walls(self, slice_s: float) -> tuple[float, float]:
         now = self._wall()
-        return now + slice_s, now + LONGER * slice_s
+        self._due, self._wall_due, self._latest = self._clock() + slice_s, now + slice_s, now + LONGER * slice_s
 
     def is_due(self) -> bool:
         """Whether the slice is over."""
@@ -170,9 +167,9 @@ class RowStream:
     def expected(self) -> int:
         """About how many rows there will be, rather too many."""
         # The index of stored calls is sized by it, once, before the workers are forked.
-        known = self._n_bytes
-        if known is None:
+        n_bytes = self._n_bytes
+        if n_bytes is None:
             return max(2 * self.count, 8 * AHEAD)
         if self.ended or not self._position:
-            return max(self.count, min(known, AHEAD))
-        return int(1.5 * self.count * max(1.0, known / self._position)) + 1024
+            return max(self.count, min(n_bytes, AHEAD))
+        return int(1.5 * self.count * max(1.0, n_bytes / self._position)) + 1024

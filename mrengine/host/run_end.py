@@ -47,7 +47,7 @@ def ending(state: str, message: str, job_id: str, *, trouble: str) -> Ending:
         why = f"; a call had failed and was made again: {trouble}" if trouble else ""
         reason = message or "timeout_s is over"
         return Ending(JobTimeout, f"job {job_id}: {reason}; it can be resumed{why}", "timeout")
-    known = {
+    endings = {
         "budget": Ending(BudgetExhausted, message, "budget", has_facts=True),
         "broken": Ending(PoolBroken, message, "failed", has_facts=True),
         "failed": Ending(JobFailed, f"job {job_id}: {message}", "failed"),
@@ -55,7 +55,7 @@ def ending(state: str, message: str, job_id: str, *, trouble: str) -> Ending:
         "waiting": Ending(JobWaiting, f"job {job_id} waits for its batches ({message}); resume it to collect", state),
         "cancelled": Ending(JobCancelled, f"job {job_id} was cancelled", "cancelled"),
     }
-    return known.get(state) or Ending(JobCancelled, f"job {job_id} was stopped; it can be resumed", "stopped")
+    return endings.get(state) or Ending(JobCancelled, f"job {job_id} was stopped; it can be resumed", "stopped")
 
 
 def end_state(state: str, error: BaseException | None, *, began: bool) -> str:

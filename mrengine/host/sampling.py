@@ -13,10 +13,9 @@ from mrengine.records import Interval
 __all__ = ["makespan", "spread", "total"]
 
 LEVEL = 0.98  # the probability of the interval, cautious at both ends: of 200 jobs at most a few are outside
-# One chunk more than the sample stands for kinds that it has not shown: free at the lower end, and at the upper end so
-# many times as dear as the mean …
-UNSEEN = 12.0
-BEYOND = 2.0  # … or dearer than the dearest, by the factor 1 + BEYOND · the index of the tail
+# An imagined chunk joins the sample, for kinds that it has not shown. At the lower end of an interval it costs nothing;
+# at the upper end UNSEEN times the mean, or the dearest times 1 + BEYOND · the index of the tail, if that is more.
+UNSEEN, BEYOND = 12.0, 2.0
 POWER = 13.0  # under a power law of the tail, the longest chunk is that of so many times the chunks
 ERROR = 0.5  # how many standard errors are added to an index, and half as many to a deviation
 SKEWED = 0.5  # skewness of the logarithms above which a power law may hold for all chunks: a lognormal variable has 0

@@ -1,28 +1,36 @@
-"""Restores a job's map function and models from its log, so that it can go on by its id alone."""
+"""Restores parts of a job from its log and spool: its map function and models, its chunks and their headings."""
 
 from __future__ import annotations
 
 import importlib
 import logging
 import os
+import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from mrengine.errors import ConfigError, JobNotFound, LogError
+from mrengine.log.format.heads import read_heads
 from mrengine.log.format.job_records import JobRecord
 from mrengine.log.view.job_view import ResumeEngine
 from mrengine.prompt_template import map_prompt
 from mrengine.providers.models.catalog import Prices
 from mrengine.providers.models.model import Model, resolve_models
 from mrengine.providers.models.resolution import VENDORS
-from mrengine.records import Batch, ModelSpec, RateLimit
+from mrengine.records import Batch, Chunk, ModelSpec, RateLimit
+from mrengine.sources.spool import Text
+from mrengine.worker.chunk_reader import ChunkReader
 
-__all__ = ["StoredJob", "import_function", "stored_job"]
+__all__ = ["StoredJob", "chunks_of", "headings_of", "import_function", "stored_job"]
 
 log = logging.getLogger("mrengine")
+_HEAD = 4000  # bytes that are read behind the overlap: enough for a heading of 200 characters
+_HEADING = re.compile(r"\s*(#{1,6})[ \t]+([^\n]{1,200})")
 _VENDOR_HOSTS = frozenset(urlsplit(url).hostname for url in VENDORS)
 
 
@@ -41,16 +49,13 @@ class StoredJob:
             except TypeError:
                 raise self._unreadable("prompt") from None
         if isinstance(source, str):
-            return import_function(source, folder=self._folder())
+            folder = self.record.settings.get("map_folder")
+            return import_function(source, folder=folder if isinstance(folder, str) else "")
         raise ConfigError(
             f"job {self.record.job_id} ran {self.record.map_name}, which cannot be found by its name: give map_fn, or "
             "run the program that started it again",
             setting="map_fn",
         )
-
-    def _folder(self) -> str:
-        folder = self.record.settings.get("map_folder")
-        return folder if isinstance(folder, str) else ""
 
     def models(
         self, limits: Mapping[str, RateLimit] | None, *, api_key_env: str | None = None, prices: Prices = None
@@ -61,9 +66,9 @@ class StoredJob:
         sent, which only the log names: ``api_key_env`` has to name it, too.
         """
         # The caller has named no address here: a log from elsewhere could have any key sent anywhere.
-        given = self.record.settings.get("models") or []
+        named = self.record.settings.get("models") or []
         try:
-            specs = [ModelSpec(n, base_url=url, provider=provider, api_key_env=key) for n, url, provider, key in given]
+            specs = [ModelSpec(n, base_url=url, provider=provider, api_key_env=key) for n, url, provider, key in named]
         except (TypeError, ValueError):
             raise self._unreadable("models") from None
         if api_key_env is not None:
@@ -73,11 +78,11 @@ class StoredJob:
             self._show(model, named=api_key_env is not None)
         return models
 
-    def batch(self, given: bool | Batch | None) -> bool | Batch | None:
+    def batch(self, setting: bool | Batch | None) -> bool | Batch | None:
         """The ``batch`` setting that the caller has ``given``, or else the job's own."""
         fields = self.record.settings.get("batch")
-        if given is not None or not isinstance(fields, Mapping):
-            return given
+        if setting is not None or not isinstance(fields, Mapping):
+            return setting
         try:
             return Batch(**fields)
         except TypeError:  # fields of another version
@@ -148,3 +153,30 @@ def _imported(module: str, folder: str) -> Any:
     finally:  # only this import had to find the folder first: from now on it is searched last
         sys.path.remove(folder)
         sys.path.append(folder)
+
+
+def chunks_of(view: ResumeEngine, spool: Path) -> Iterator[Chunk]:
+    """Yield all chunks of the map round with their texts."""
+    epoch = view.epoch
+    assert epoch is not None
+    table = epoch.segments.get(0, [])
+    with closing(ChunkReader(os.fspath(spool.parent), spool.name, table, epoch.documents, check=False)) as reader:
+        for chunk in range(epoch.chunks()):
+            yield reader.read(chunk)
+
+
+def headings_of(view: ResumeEngine, spool: Path) -> dict[int, tuple[str, ...]]:
+    """The headings of each chunk: those above it, and the one that it begins with. None without a spool."""
+    table = view.chunk_table()
+    found: dict[int, tuple[str, ...]] = {}
+    with closing(Text(spool)) as text:
+        for chunk, row in enumerate(table):
+            above = read_heads(table.heads(chunk, row), text.read)
+            begin = text.read(row.spool_from, min(row.spool_to, row.spool_from + 4 * row.overlap + _HEAD)) or b""
+            found[chunk] = _with_own(above[0] if above else (), begin.decode("utf-8", "ignore")[row.overlap :])
+    return found
+
+
+def _with_own(above: tuple[str, ...], text: str) -> tuple[str, ...]:
+    own = _HEADING.match(text)
+    return (*above[: len(own[1]) - 1], own[2].strip()) if own else above

@@ -1,4 +1,4 @@
-"""Waits, before a run begins, for another run of its runner or of its job."""
+"""Waits, before a run begins, for another run of its runner or of its job; begins the run's drivers."""
 
 from __future__ import annotations
 
@@ -6,16 +6,20 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
-from mrengine.errors import ConfigError, JobBusy, JobCancelled, JobTimeout
+from mrengine.errors import ConfigError, JobBusy, JobCancelled, JobTimeout, SupervisorDied
+from mrengine.job.driver import Driver
 from mrengine.log.file.lock import JobLock, Owner
 from mrengine.progress import Progress
 
-__all__ = ["BusyWait", "Turns"]
+__all__ = ["SUPERVISORS", "BusyWait", "Sessions", "Turns"]
 
 POLL_S = 0.2  # between two looks whether the job is free
 SETTLE_S = 0.2  # an owner of the job that is gone after so long was about to end
 TURN_S = 0.01  # between two looks whether the runner is free
+SUPERVISORS = 4  # how many may die before a job is given up
+_T = TypeVar("_T")
 
 
 class BusyWait:
@@ -59,6 +63,46 @@ def _runs(folder: Path, *, after_s: float = 0.0) -> Owner | None:
     owner = JobLock(folder).holder()
     known = owner is not None and owner.state != "unknown"  # "unknown": the lock is just being taken, or given up
     return owner if owner is not None and known and owner.alive and not owner.draining else None
+
+
+class Sessions:
+    """Begins drivers, and waits for a job that is busy.
+
+    ``begin()`` starts a driver and asks it for the job; ``drop()`` ends one whose supervisor has died; ``wait(busy)``
+    raises an error, or returns when it is time to try again.
+    """
+
+    def __init__(self, job_id: str, begin: Callable[[], Driver], drop: Callable[[], None], wait: BusyWait) -> None:
+        self._job_id, self._begin, self._drop, self._wait = job_id, begin, drop, wait
+        self._died = 0
+
+    def begin(self) -> Driver:
+        """Begin a driver, and wait while the job is busy."""
+        while True:
+            try:
+                return self._begin()
+            except JobBusy as error:  # a driver without processes takes the lock at once
+                self._wait(error)
+
+    def again(self, error: SupervisorDied) -> Driver:
+        """Another supervisor for one that died, a bounded number of times."""
+        self._died += 1
+        self._drop()
+        if self._died >= SUPERVISORS:
+            message = f"{self._died} supervisors died before the job was opened; the last one: {error}"
+            raise SupervisorDied(message, job_id=self._job_id) from error
+        return self.begin()
+
+    def until_done(self, session: Driver, use: Callable[[Driver], _T]) -> _T:
+        """Do ``use`` with a driver; again with another after a supervisor's death, and later while the job is busy."""
+        while True:
+            try:
+                return use(session)
+            except SupervisorDied as error:
+                session = self.again(error)
+            except JobBusy as error:
+                self._wait(error)
+                session = self.begin()
 
 
 class Turns:

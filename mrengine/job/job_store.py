@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Container, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from pathlib import Path
 
 from mrengine.engine.group_commit import Log
 from mrengine.engine.protocol import JobFiles, RoundSettings
-from mrengine.errors import LogError
 from mrengine.log.file.call_index import CallIndex
 from mrengine.log.file.lock import JobLock
 from mrengine.log.file.reader import LogReader
@@ -150,7 +149,7 @@ class JobStore:
         """Keys of the round's tasks without a result, except those that the host has ``held`` back."""
         epoch = self._epoch
         self._given = epoch.chunks()
-        per_chunk = len(settings.models) if settings.all_models else 1
+        per_chunk = settings.per_chunk
         only = None if settings.only is None else set(settings.only)
         for chunk, model in epoch.index(settings.round).pending():
             key = chunk if per_chunk == 1 else chunk * per_chunk + model
@@ -159,9 +158,8 @@ class JobStore:
 
     def added(self, settings: RoundSettings) -> range:
         """Keys of the map round's tasks whose rows were appended since the last call of this, or of ``pending``."""
-        per_chunk = len(settings.models) if settings.all_models else 1
         first, self._given = self._given, self._epoch.chunks()
-        return range(first * per_chunk, self._given * per_chunk)
+        return range(first * settings.per_chunk, self._given * settings.per_chunk)
 
     def begun(self, settings: RoundSettings) -> dict[int, int]:
         """The model index that an earlier run began to call, by key, for the round's tasks without a result."""
@@ -200,14 +198,7 @@ class JobStore:
         if since is None:
             self._catch_up()
             return self.state.call_totals
-        call_totals = CallTotals()
-        for frame in self._reader.frames(since):
-            with suppress(LogError):  # its CRC is right but its content makes no sense: skip it, as ``Replay`` does
-                if frame.kind == codec.INTENT:
-                    call_totals.intent(frame)
-                elif frame.kind == codec.CALL:
-                    call_totals.call(frame)
-        return call_totals
+        return CallTotals.of(self._reader.frames(since))
 
     def recent_calls(self) -> list[tuple[float, str, int, int]]:
         """Calls of the last minute: (at, model, input tokens, output tokens)."""

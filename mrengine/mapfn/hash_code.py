@@ -49,6 +49,7 @@ def closed_over(value: types.FunctionType) -> dict[str, Any]:
 
 def code(fp: Fingerprint, value: types.CodeType, path: str) -> None:
     """Enter a code object without file names and line numbers: code that only moved is the same."""
+    # Since Python 3.11 only this table says how far a try block reaches.
     fp.put("code", value.co_code, getattr(value, "co_exceptiontable", b""))
     fp.put(*(getattr(value, name) for name in _COUNTS))
     for names in _NAMES:

@@ -156,7 +156,7 @@ class Fingerprint:
             self.put("of a library", label(kind.__module__), kind.__qualname__)
         elif (address := held(value, "base_url")) is not None:  # a client of openai, anthropic, httpx
             self.items("client", [(path, kind), (path, str(address))])
-        else:
+        else:  # to take any object's state would let caches and counters in, which change though nothing was edited
             raise Undigestible(path, f"{kind.__module__}.{kind.__qualname__}")
 
 
@@ -245,6 +245,7 @@ def _within(path: str, key: object) -> str:
 def _set(fp: Fingerprint, value: Any, path: str) -> None:
     if set(map(type, value)) in ({str}, {int}) and fp.plain("set", sorted(value)):
         return
+    # Sorted by digest: each process has an order of its own for strings, and other members may have none.
     members = sorted(fp.alone(item, f"{path}{{}}") for item in value)
     fp.put("set", len(members), *members)
 

@@ -6,7 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 
-from mrengine.records import Usage
+from mrengine.records import Usage, cost_sum
 
 __all__ = ["Clock", "Meter", "describe"]
 
@@ -54,7 +54,7 @@ class Meter:
     def spend(self, usage: Usage, cost_usd: float | None) -> None:
         """Add the usage and cost of a chunk's calls."""
         self.tokens += usage.total_tokens
-        self.cost_usd = None if self.cost_usd is None or cost_usd is None else self.cost_usd + cost_usd
+        self.cost_usd = cost_sum(self.cost_usd, cost_usd)
         self._ended += 1
 
     def use(self, model: str, tokens: int) -> None:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from mrengine.budget import upper_bound
 from mrengine.errors import LogError, ModelUnavailable
 from mrengine.log.format import codec
 from mrengine.log.format.batch_records import RequestRecord, pack_request
 from mrengine.providers.batches.client import has_batches
 from mrengine.providers.call.prefixes import cacheable, prefix_digest, prefix_tokens
-from mrengine.records import Chunk, Completion, Request
+from mrengine.records import Completion, Request
+from mrengine.worker.logged_call import fitting_bound, tokens_of
 
 if TYPE_CHECKING:
     from mrengine.providers.models.model import Model
@@ -68,24 +68,13 @@ class BatchedCall:
 
     cost_usd: float | None = 0.0
 
-    def __init__(
-        self,
-        models: ModelClients,
-        mode: BatchMode,
-        model: Model,
-        question: Question,
-        digest: bytes,
-        *,
-        tokens: Callable[[Request, Chunk], int],
-    ) -> None:
+    def __init__(self, models: ModelClients, mode: BatchMode, model: Model, question: Question, digest: bytes) -> None:
         """``digest``: the digest of the question's next turn, when it goes to this model."""
         self._models, self._mode, self._model, self._question = models, mode, model, question
-        self._task, self._digest, self._tokens = question.task, digest, tokens
+        self._task, self._digest = question.task, digest
 
     def send(self, request: Request) -> Completion:
         """Ask for one turn. Raises Parked; ModelError: the provider refused the call, or no batch answered in time."""
-        from mrengine.providers.call import context_window
-
         offset = self._mode.refused.get(self._digest)
         if offset is not None:
             return self._refused(request, offset)
@@ -93,9 +82,7 @@ class BatchedCall:
             self._give_up("did not end within deadline_s, and was cancelled")
         if self._digest in self._mode.direct:  # only with finish="fail": else takes() has sent it directly
             self._give_up("and others after it did not answer this call")
-        if self._model.context_window is not None:
-            context_window.check(request, name=self._model.name, window=self._model.context_window)
-        bound = upper_bound(request.prompt, request.system, extra_bytes=context_window.room_beside(request))
+        bound = fitting_bound(request, self._model)
         request = cacheable(request, self._model)
         # Noted on the task, too: map_fn may catch Parked, and whatever it returned then would count as the result.
         self._question.calls.park()
@@ -106,7 +93,7 @@ class BatchedCall:
             model_index=self._task.model,
             digest=self._digest,
             at=time.time(),
-            input_tokens=self._tokens(request, self._question.chunk),
+            input_tokens=tokens_of(request, self._question.chunk),
             bound_tokens=bound,
             max_tokens=request.max_tokens,
             model=self._model.name,

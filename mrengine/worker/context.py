@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -11,17 +11,15 @@ from typing import Any
 from mrengine.engine import protocol as m
 from mrengine.engine.protocol import WorkerConfig
 from mrengine.errors import ConfigError, Stopped
-from mrengine.providers.call.answers import check_cache, check_call
+from mrengine.providers.call.answers import ShownAnswer, check_cache, check_call
 from mrengine.providers.call.structured import schema_of
 from mrengine.records import Completion, Request
 from mrengine.worker.chunk_reader import TrackedChunk
-from mrengine.worker.deadline import Deadline
 from mrengine.worker.external_call import ExternalCall
 from mrengine.worker.model_clients import ModelClients
 from mrengine.worker.ports import StoredAnswers
-from mrengine.worker.shown_answer import ShownAnswer
 from mrengine.worker.stored_answers import call_digest
-from mrengine.worker.task_calls import Question, TaskCalls
+from mrengine.worker.task_calls import Deadline, Question, TaskCalls
 from mrengine.worker.turns import Turns, Unanswered
 
 __all__ = ["Context", "WorkerServices", "check_tokens"]
@@ -35,7 +33,7 @@ class WorkerServices:
     worker_id: int
     models: ModelClients
     stored: StoredAnswers
-    emit: Callable[[int, int, int, bytes], None]
+    emit: m.Emit
     stopping: threading.Event
 
 

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
 __all__ = ["ExternalCall", "external_call"]
 
-Emit = Callable[[int, int, int, bytes], None]
-
 
 class ExternalCall:
     """The permission that ``context.budget()`` yields: ``tokens`` and ``max_tokens`` of ``model`` were granted.
@@ -54,7 +52,7 @@ def external_call(
     *,
     task: m.Start,
     round_: int,
-    emit: Emit,
+    emit: m.Emit,
     done: Callable[[Usage, float | None], None],
 ) -> Iterator[ExternalCall]:
     """Log an INTENT before the block and a CALL after it, and report usage and cost to ``done(usage, cost_usd)``.

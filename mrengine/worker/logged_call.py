@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Any
 from mrengine.budget import estimate_tokens, upper_bound
 from mrengine.errors import ModelError, ModelRefused, RateLimited, Stopped
 from mrengine.log.format import codec, task_records
+from mrengine.providers.call.answers import ShownAnswer
 from mrengine.providers.call.counting import completed
 from mrengine.providers.call.error_map import turned_away
 from mrengine.providers.call.prefixes import cacheable, prefix_digest
 from mrengine.providers.call.structured import in_words
 from mrengine.providers.call.thoughts import apart
 from mrengine.providers.http.no_answer import no_answer
-from mrengine.records import Chunk, Completion, Request
+from mrengine.records import Chunk, Completion, Request, cost_sum
 from mrengine.worker.redact import redacted_message
-from mrengine.worker.shown_answer import ShownAnswer
 from mrengine.worker.stored_answers import completion_of, turn_digest
-from mrengine.worker.turns import turn_of
+from mrengine.worker.turns import LARGEST_TEXT, turn_of
 
 if TYPE_CHECKING:
     from mrengine.providers.call.breaker import Breaker
@@ -30,16 +30,24 @@ if TYPE_CHECKING:
     from mrengine.worker.ports import BudgetPort
     from mrengine.worker.task_calls import Question
 
-__all__ = ["LoggedCall", "tokens_of"]
+__all__ = ["LoggedCall", "fitting_bound", "tokens_of"]
 
 COMMIT_S, LOOK_S = 5.0, 0.02  # how long, and how often, the answer to an identical call is looked for in the log
-LARGEST_TEXT = codec.MAX_PAYLOAD_BYTES // 4 - 4096  # in characters: four bytes each in UTF-8, beside the other fields
 
 
 def tokens_of(request: Request, chunk: Chunk) -> int:
     """An estimate of a request's input tokens, by mrengine's own count."""
     rest = "".join(text for _, text in request.turns) + ("" if request.schema is None else in_words(request.schema))
     return estimate_tokens(request.prompt + rest, chunk.text, chunk.tokens, request.system)
+
+
+def fitting_bound(request: Request, model: Model) -> int:
+    """An upper bound of a request's input tokens. ContextOverflow: they do not fit into the model's window."""
+    from mrengine.providers.call import context_window
+
+    if model.context_window is not None:
+        context_window.check(request, name=model.name, window=model.context_window)
+    return upper_bound(request.prompt, request.system, extra_bytes=context_window.room_beside(request))
 
 
 class _Answered(BaseException):
@@ -81,14 +89,10 @@ class LoggedCall:
 
     def send(self, request: Request) -> Completion:
         """Make the request of one turn, with retries; its completion."""
-        from mrengine.providers.call import context_window
-
         request = cacheable(request, self._model)
         self._prefix = prefix_digest(request)
         self._texts = [self._chunk.text, request.prompt, request.system or ""]
-        if self._model.context_window is not None:
-            context_window.check(request, name=self._model.name, window=self._model.context_window)
-        self._bound = upper_bound(request.prompt, request.system, extra_bytes=context_window.room_beside(request))
+        self._bound = fitting_bound(request, self._model)
         try:
             return self._asked(request)
         except _Answered as answered:  # another task has paid for the same call while this one waited for permission
@@ -173,25 +177,25 @@ class LoggedCall:
         if isinstance(request.pieces, ShownAnswer):
             request.pieces.begin(request)
         try:
-            given: Any = self._answer_alone(provider.complete(request))
+            returned: Any = self._answer_alone(provider.complete(request))
         except ModelError as error:
             self._settle(request, error)
             raise
-        if not isinstance(given, Completion):  # a custom provider's fault
-            message = f"{self._model.name}: its provider gave a {type(given).__name__}, not a Completion"
+        if not isinstance(returned, Completion):  # a custom provider's fault
+            message = f"{self._model.name}: its provider gave a {type(returned).__name__}, not a Completion"
             raise ModelRefused(message, model=self._model.name)
-        completion = completed(given, self._tokens(request), request.max_tokens)
+        completion = completed(returned, self._tokens(request), request.max_tokens)
         self._on_answer(completion.text)
         # Logged before anything looks at the answer: it was paid for, whatever a validator says.
         self._emit_call(request, completion, completion.finish_reason, reusable=self._question.reusable)
         self._turn += 1
         return completion
 
-    def _answer_alone(self, given: Any) -> Any:
+    def _answer_alone(self, returned: Any) -> Any:
         """Remove the model's thoughts from a custom provider's answer; mrengine's own providers have done so."""
-        if self._model.kind != "custom" or not isinstance(given, Completion):
-            return given
-        completion, thought = apart(given, keep=self._model.spec.reasoning == "keep")
+        if self._model.kind != "custom" or not isinstance(returned, Completion):
+            return returned
+        completion, thought = apart(returned, keep=self._model.spec.reasoning == "keep")
         if thought and not completion.text.strip() and completion.finish_reason != "length":
             raise no_answer(self._model.name, "with thoughts and no answer", completion.usage, data={"content": None})
         return completion
@@ -212,7 +216,7 @@ class LoggedCall:
     def _emit_call(self, request: Request, answer: Completion, reason: str, *, reusable: bool) -> None:
         price, usage = self._model.price, answer.usage
         cost = None if price is None else price.cost(usage)
-        self.cost_usd = None if self.cost_usd is None or cost is None else self.cost_usd + cost
+        self.cost_usd = cost_sum(self.cost_usd, cost)
         text = answer.text
         if len(text) > LARGEST_TEXT:  # no record holds it: the call counts, and is made again when it is asked for
             text, reusable = "", False

@@ -16,14 +16,13 @@ import msgpack
 from mrengine.engine import protocol as m
 from mrengine.errors import ConfigError, Stopped
 from mrengine.log.format import task_records
-from mrengine.records import Completion, Usage
+from mrengine.records import Completion, Usage, cost_sum
 from mrengine.worker.batched_call import BatchedCall, BatchMode
 from mrengine.worker.external_call import ExternalCall, external_call
 from mrengine.worker.forks import OwnProcess
-from mrengine.worker.logged_call import LoggedCall, tokens_of
-from mrengine.worker.owners import owner_of
+from mrengine.worker.logged_call import LoggedCall
 from mrengine.worker.redact import SHORTEST_SECRET, header_parts, secrets
-from mrengine.worker.stored_answers import turn_digest
+from mrengine.worker.stored_answers import owner_of, turn_digest
 from mrengine.worker.turns import Turns
 
 if TYPE_CHECKING:
@@ -31,13 +30,11 @@ if TYPE_CHECKING:
     from mrengine.providers import Provider
     from mrengine.providers.call.breaker import Breaker
     from mrengine.providers.models.model import Model
-    from mrengine.worker.deadline import Deadline, OnWait
     from mrengine.worker.ports import BudgetPort
-    from mrengine.worker.task_calls import Question
+    from mrengine.worker.task_calls import Deadline, OnWait, Question
 
 __all__ = ["ModelClients"]
 
-Emit = Callable[[int, int, int, bytes], None]
 STOP_S = 0.2  # how long a stop may go unnoticed
 ENDPOINT_S = 120.0  # how long a server that the job runs itself may take to come up
 
@@ -50,7 +47,7 @@ class ModelClients:
         config: WorkerConfig,
         worker: int,
         slots: int,
-        emit: Emit,
+        emit: m.Emit,
         stopping: threading.Event,
         budget: BudgetPort | None,
         *,
@@ -137,26 +134,25 @@ class ModelClients:
         def attempt(model: Model, breaker: Breaker, alternatives: bool) -> Completion:
             nonlocal cost_usd
             digest = question.digest(self._identity(question.index, model))
-            known = question.stored(digest)
+            stored = question.stored(digest)
             call: LoggedCall | BatchedCall
-            mode, turn, before, request = self.batch_mode, len(known), None, question.request
+            mode, turn, before, request = self.batch_mode, len(stored), None, question.request
             if mode is not None and turn_digest(digest, turn) in mode.primers:
                 # As the batch asks for it: this call writes the prefix that the batch's calls are to read.
                 request = replace(request, cache="1h")
             if mode is not None and question.reusable and mode.takes(model, turn_digest(digest, turn)):
                 before = question.earlier(digest)
-                call = BatchedCall(self, mode, model, question, turn_digest(digest, turn), tokens=tokens_of)
+                call = BatchedCall(self, mode, model, question, turn_digest(digest, turn))
             else:
                 call = LoggedCall(self, model, question, digest, breaker, alternatives=alternatives, turn=turn)
-            turns = Turns(known, question.calls.note_answer, earlier=before)
+            turns = Turns(stored, question.calls.note_answer, earlier=before)
             completion = turns.answer(
                 fitted(request, model),
                 live=call.send,
                 response_model=question.response_model,
                 on_truncation=question.on_truncation,
             )
-            unknown = turns.cost_usd is None or call.cost_usd is None
-            cost_usd = None if unknown else (turns.cost_usd or 0.0) + (call.cost_usd or 0.0)
+            cost_usd = cost_sum(turns.cost_usd, call.cost_usd)
             return completion
 
         candidates = self._candidates(question.index)

@@ -87,14 +87,15 @@ class WorkerPorts:
 
 def stored_calls(reader: LogReader, config: WorkerConfig, files: JobFiles, answers: CallIndex | None) -> StoredCalls:
     """The stored answers, for a process that can read the log."""
+    batch = config.batch or {}
     return StoredCalls(
         reader,
         answers,
         run_began=files.run_began,
         shared=None if config.answers is None else SharedAnswers(*config.answers),
         any_chunk=config.single_flight,
-        batches_since=None if config.batch is None else config.batch["since"],
-        began=None if config.batch is None else config.batch["began"],
+        batches_since=batch.get("since"),
+        began=batch.get("began"),
     )
 
 

@@ -126,9 +126,9 @@ def _of_texts(message: str, views: list[View], texts: list[str], code: Iterable[
     standard = [match.span() for match in _STANDARD.finditer(message)]
     found = [span for span in found if not any(a <= span[0] and span[1] <= b for a, b in standard)]
     found += _of_quotes(message, views, texts)
-    known = _words(code) if found else set()
+    names = _words(code) if found else set()
     widened = (_widened(message, *span) for span in found)
-    found = [span for span in widened if not _names(message[slice(*span)], known)]
+    found = [span for span in widened if not _names(message[slice(*span)], names)]
     return found + _of_encoded(message, [_alphanumeric(text) for text in texts])
 
 
@@ -142,7 +142,7 @@ def _of_quotes(message: str, views: list[View], texts: list[str]) -> list[Span]:
     quotes = [match.span(1) for match in _QUOTED.finditer(message)]
     if not quotes:
         return []
-    plain = [unicodedata.normalize("NFKD", text.casefold()) for text in texts]
+    plain = [_decomposed(text) for text in texts]
     words = {word for text in plain for word in re.findall(r"\w+", text)}
     found = []
     for view in views:
@@ -155,10 +155,6 @@ def _of_quotes(message: str, views: list[View], texts: list[str]) -> list[Span]:
                 if piece or (len(word) >= RUN_IN_QUOTES and word in words):
                     found.append((inside[match.start()][1], inside[match.end() - 1][2]))
     return found
-
-
-def _decomposed(text: str) -> str:
-    return unicodedata.normalize("NFKD", text.casefold())
 
 
 def _of_secrets(views: list[View], secrets: list[str]) -> list[Span]:
@@ -201,9 +197,14 @@ def _decodings(piece: str) -> Iterator[str]:
 # folding
 
 
+def _decomposed(text: str) -> str:
+    """Fold a text by case, with accents apart from their letters."""
+    return unicodedata.normalize("NFKD", text.casefold())
+
+
 def _alphanumeric(text: str) -> str:
     """Fold a text to its letters and digits, without case and accents."""
-    return re.sub(r"[\W_]+", "", unicodedata.normalize("NFKD", text.casefold()))
+    return re.sub(r"[\W_]+", "", _decomposed(text))
 
 
 def _closed_up(text: str) -> str:

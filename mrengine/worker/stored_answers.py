@@ -1,22 +1,27 @@
-"""Identifies a call by digest, and finds the answer to it that the log already holds."""
+"""Identifies a call and its owner by digests, and finds the answer to it that the log already holds."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from hashlib import blake2b
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgpack
 
-from mrengine.errors import LogError
+from mrengine.errors import LogError, MrengineError
 from mrengine.log.file.call_index import CallIndex
 from mrengine.log.file.reader import LogReader
 from mrengine.log.format import task_records
 from mrengine.log.shared_answers import SharedAnswers
 from mrengine.records import Completion, Request
 
-__all__ = ["StoredCalls", "call_digest", "completion_of", "shared_digest", "turn_digest"]
+if TYPE_CHECKING:
+    from mrengine.providers.models.model import Model
+
+__all__ = ["StoredCalls", "call_digest", "completion_of", "owner_of", "shared_digest", "turn_digest"]
 
 CALL_FORMAT = 1  # part of every digest: a change of meaning here makes old answers unknown, never wrong
 
@@ -114,11 +119,11 @@ class StoredCalls:
 
     def earlier(self, digest: bytes, *, chunk: int, attempt: int) -> int | None:
         """How many answers to a call are older than the current logical run; None: all."""
-        known = 0
-        while (place := self._find(turn_digest(digest, known), chunk=chunk, attempt=attempt)) is not None:
+        count = 0
+        while (place := self._find(turn_digest(digest, count), chunk=chunk, attempt=attempt)) is not None:
             if self._since is not None and place[0] >= self._since:
-                return known
-            known += 1
+                return count
+            count += 1
         return None
 
     def text(self, offset: int) -> str:
@@ -164,3 +169,34 @@ class StoredCalls:
         if self._any_chunk or offset < self._run_began or call.chunk_id == chunk or attempt > 1:
             return offset, call
         return None
+
+
+def owner_of(models: Sequence[Model]) -> bytes:
+    """The owner of the models' answers: 16 bytes of a digest over endpoints and keys, which reveals neither.
+
+    The order of keys does not matter; another key, header or address does.
+    """
+    facts = [[model.kind, model.base_url or "", _keys(model), _headers(model)] for model in models]
+    return blake2b(msgpack.packb(facts, unicode_errors="surrogatepass"), digest_size=16).digest()
+
+
+def _keys(model: Model) -> list[str]:
+    from mrengine.providers.models import keys
+
+    found = []
+    for lane in (model, *model.lanes):
+        with suppress(MrengineError):  # a key that is missing fails the call itself, with a better message
+            found.append((lane.key_env and keys.key_in(lane.key_env, os.environ)) or "")
+    return sorted(found)
+
+
+def _headers(model: Model) -> list[list[str]]:
+    """The headers as they are sent."""
+    # A callable is called anew: answers that were bought with one token are not shared with the token that replaces it.
+    headers = model.spec.headers
+    if callable(headers):
+        try:
+            headers = headers()
+        except Exception:  # noqa: BLE001  # user code; the call itself will tell
+            headers = {"unknown": os.urandom(16).hex()}  # an owner that nobody else is: nothing is shared
+    return sorted([str(name).lower(), os.path.expandvars(str(value))] for name, value in (headers or {}).items())

@@ -1,23 +1,67 @@
-"""The calls of one task: their totals so far, and the question that is being asked."""
+"""The calls of one task: its deadline, their totals so far, and the question that is being asked."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mrengine.log.format.task_records import CallRecord
-from mrengine.records import Chunk, Completion, Request, Usage
+from mrengine.records import Chunk, Completion, Request, Usage, cost_sum
 from mrengine.worker.stored_answers import call_digest
 
 if TYPE_CHECKING:
     from mrengine.engine.protocol import Start
     from mrengine.worker.chunk_reader import TrackedChunk
-    from mrengine.worker.deadline import Deadline
     from mrengine.worker.ports import StoredAnswers
 
-__all__ = ["Question", "TaskCalls"]
+__all__ = ["Deadline", "OnWait", "Question", "TaskCalls"]
+
+
+OnWait = Callable[[str, float], None]  # model, expected wait in ms
+
+
+class Deadline:
+    """The instant ``at`` by which a task must end, on ``clock``. Each wait for the budget moves it by as long.
+
+    ``notify(waiting)`` is called at the beginning and at the end of a wait, for the monitor that looks for hangs.
+    """
+
+    # A task that waits does not hang: with a slow budget the last of many tasks may wait for longer than one may run
+    # (docs/decisions/calls-and-deadlines.md).
+    __slots__ = ("_clock", "_notify", "at")
+
+    def __init__(
+        self,
+        timeout_s: float,
+        notify: Callable[[bool], None],
+        *,
+        began: float | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """``began``: when the task began; None: now."""
+        self._clock, self._notify = clock, notify
+        self.at = (clock() if began is None else began) + timeout_s
+
+    @contextmanager
+    def paused(self, on_wait: OnWait) -> Iterator[OnWait]:
+        """Stop the clock while the task waits for the budget. Yields a callback that takes the place of ``on_wait``."""
+        began, waits = self._clock(), []
+
+        def waiting(model: str, wait_ms: float) -> None:
+            waits.append(wait_ms)
+            self._notify(True)
+            on_wait(model, wait_ms)
+
+        try:
+            yield waiting
+        finally:
+            if waits:  # a grant that came at once moves nothing
+                self.at += self._clock() - began  # the time that passed: what was reported is a forecast
+                self._notify(False)
 
 
 class TaskCalls:
@@ -86,8 +130,7 @@ class TaskCalls:
 
     def _count(self, usage: Usage, cost_usd: float | None) -> None:
         self.usage = usage if self.usage is None else self.usage + usage
-        # One unknown price makes the sum unknown: a sum of the others would look like the whole.
-        self.cost_usd = None if self.cost_usd is None or cost_usd is None else self.cost_usd + cost_usd
+        self.cost_usd = cost_sum(self.cost_usd, cost_usd)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -31,9 +31,8 @@ from mrengine.worker.ports import WorkerPorts
 from mrengine.worker.redact import describe, redacted_message, secrets, where
 from mrengine.worker.task_calls import TaskCalls
 
-__all__ = ["Emit", "TaskRunner", "cannot_start", "stored_value"]
+__all__ = ["TaskRunner", "cannot_start", "stored_value"]
 
-Emit = Callable[[int, int, int, bytes], None]
 OWN_FILES = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "")
 
 
@@ -114,7 +113,7 @@ class TaskRunner:
         config: WorkerConfig,
         worker: int,
         slots: int,
-        emit: Emit,
+        emit: m.Emit,
         stopping: threading.Event,
         *,
         open_ports: Callable[[], WorkerPorts],

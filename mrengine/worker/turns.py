@@ -12,12 +12,16 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from mrengine.errors import InvalidAnswer, TruncatedAnswer
+from mrengine.log.format.codec import MAX_PAYLOAD_BYTES
 from mrengine.log.format.task_records import CONTINUATION, FIRST, REASK, CallRecord
 from mrengine.providers.call.answers import Ask, answer, is_continuation
-from mrengine.records import Completion, Request
+from mrengine.records import Completion, Request, cost_sum
 from mrengine.worker.stored_answers import completion_of
 
-__all__ = ["Turns", "Unanswered", "turn_of"]
+__all__ = ["LARGEST_TEXT", "Turns", "Unanswered", "turn_of"]
+
+# In characters, of the answer in a CALL record: each takes at most four bytes of UTF-8, and there are other fields.
+LARGEST_TEXT = MAX_PAYLOAD_BYTES // 4 - 4096
 
 
 class Unanswered(Exception):
@@ -59,18 +63,18 @@ class Turns:
         # Stored answers that are no good today are left behind, and the call begins again with those after them: a
         # failure that cost no call is not the end.
         while True:
-            asked = False
+            bought = False
             self.cost_usd = 0.0
 
             def ask(request: Request) -> Completion:
-                nonlocal asked
+                nonlocal bought
                 stored = self._take(turn_of(request))
                 if stored is not None:
-                    asked |= self._next > self._earlier
+                    bought |= self._next > self._earlier
                     return stored
                 if live is None:
                     raise Unanswered
-                asked = True
+                bought = True
                 return live(request)
 
             try:
@@ -78,7 +82,7 @@ class Turns:
             except _LeftBehind:
                 continue
             except (InvalidAnswer, TruncatedAnswer):
-                if asked:
+                if bought:
                     raise
 
     def _take(self, turn: int) -> Completion | None:
@@ -92,7 +96,6 @@ class Turns:
             self._next += 1
             if (record.turn == CONTINUATION) == (turn == CONTINUATION):
                 self._on_answer(record.text)
-                paid = record.cost_usd
-                self.cost_usd = None if self.cost_usd is None or paid is None else self.cost_usd + paid
+                self.cost_usd = cost_sum(self.cost_usd, record.cost_usd)
                 return completion_of(record)
         return None

@@ -16,7 +16,7 @@ import pytest
 from mrengine import Job, MapReduceRunner
 from mrengine.backends.process.driver import ProcessDriver
 from mrengine.errors import ConfigError, SupervisorDied
-from mrengine.host.sessions import SUPERVISORS
+from mrengine.host.waiting import SUPERVISORS
 from mrengine.log.file.wal import WriteAheadLog
 from mrengine.log.file.worker_journal import answers_in
 from mrengine.log.view.verify import verify

@@ -15,10 +15,9 @@ from mrengine.log.format import codec, task_records
 from mrengine.providers.call.breaker import Breaker
 from mrengine.providers.models.model import resolve_models
 from mrengine.records import Chunk, Completion, Request, Usage
-from mrengine.worker.deadline import Deadline
 from mrengine.worker.logged_call import LARGEST_TEXT, LoggedCall
 from mrengine.worker.model_clients import ModelClients
-from mrengine.worker.task_calls import Question, TaskCalls
+from mrengine.worker.task_calls import Deadline, Question, TaskCalls
 
 
 class Answers:

@@ -12,16 +12,17 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, field_validator
 
-from mrengine import MapReduceRunner
+from mrengine import MapReduceRunner, ModelSpec
 from mrengine.errors import JobFailed
 from mrengine.log.file.call_index import CallIndex
 from mrengine.log.file.reader import LogReader
 from mrengine.log.file.wal import WriteAheadLog
 from mrengine.outputs.run_result import RunResult
 from mrengine.providers.call.structured import schema_of
-from mrengine.records import ModelSpec, Request
+from mrengine.providers.models.model import resolve_models
+from mrengine.records import Request
 from mrengine.testing.llm_server import LLMServer
-from mrengine.worker.stored_answers import StoredCalls, call_digest
+from mrengine.worker.stored_answers import StoredCalls, call_digest, owner_of
 from tests.system.forked import Host
 
 pytestmark = pytest.mark.usefixtures("state_dir")
@@ -236,3 +237,37 @@ def test_a_stored_answer_that_cannot_be_read_is_asked_for_again(tmp_path: Path) 
     index.add(bytes(16), 5000)
     with LogReader(tmp_path / "log") as reader:
         assert StoredCalls(reader, index, run_began=0).find(bytes(16), chunk=0, attempt=1) is None
+
+
+def owner(key: str = "one", **spec: object) -> bytes:
+    facts = {"provider": "http", "base_url": "https://llm.example/v1", "api_key_env": "LLM_KEY", **spec}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LLM_KEY", key)
+        return owner_of(resolve_models(ModelSpec("m", **facts)))  # type: ignore[arg-type]
+
+
+def test_the_same_endpoint_and_key_are_one_owner_and_the_digest_shows_neither() -> None:
+    """Also in another process."""
+    assert owner() == owner()
+    assert len(owner()) == 16
+    assert b"one" not in owner()
+
+
+def test_another_key_address_or_header_is_another_owner() -> None:
+    """An answer must not pass from one account to another."""
+    others = [
+        owner("two"),
+        owner(base_url="https://other.example/v1"),
+        owner(headers={"X-Team": "a"}),
+        owner(headers={"X-Team": "b"}),
+    ]
+    assert len({owner(), *others}) == 5
+
+
+def test_headers_that_cannot_be_made_belong_to_nobody() -> None:
+    """Nothing is shared with a call whose credentials are unknown."""
+
+    def broken() -> dict[str, str]:
+        raise RuntimeError("no token")
+
+    assert owner(headers=broken) != owner(headers=broken)

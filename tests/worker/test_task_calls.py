@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from mrengine.engine.protocol import Start
 from mrengine.records import Completion, Request, Usage
-from mrengine.worker.deadline import Deadline
-from mrengine.worker.task_calls import Question, TaskCalls
+from mrengine.worker.task_calls import Deadline, Question, TaskCalls
 
 
 def completion(text: str, *, reused: bool = False) -> Completion:
@@ -90,3 +91,37 @@ def test_the_deadline_is_made_once() -> None:
 
     assert calls.deadline(make) is calls.deadline(make) is made[0]
     assert (len(made), made[0].at) == (1, 15.0)
+
+
+class Clock:
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_a_wait_for_the_budget_puts_the_deadline_off() -> None:
+    """By as long as it took, however it ended; begin and end are told."""
+    clock, told, heard = Clock(), [], []
+    deadline = Deadline(10.0, told.append, clock=clock)
+    for error in (None, ValueError("stopped")):
+        try:
+            with deadline.paused(lambda model, wait_ms: heard.append((model, wait_ms))) as on_wait:
+                on_wait("m", 30_000.0)
+                clock.now += 30.0
+                if error is not None:
+                    raise error
+        except ValueError:
+            pass
+    assert deadline.at == 170.0
+    assert told == [True, False] * 2
+    assert heard == [("m", 30_000.0)] * 2
+
+
+def test_a_grant_at_once_is_no_wait() -> None:
+    """Nobody is told, and what it cost is the task's."""
+    clock = Clock()
+    deadline = Deadline(10.0, lambda waiting: pytest.fail("there was no wait"), clock=clock)
+    with deadline.paused(lambda model, wait_ms: None):
+        clock.now += 0.01
+    assert deadline.at == 110.0

@@ -6,10 +6,13 @@ import math
 import struct
 from array import array
 from collections import deque
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from mrengine.log.format.codec import Frame
+from mrengine.errors import LogError
+from mrengine.log.format.codec import CALL, INTENT, Frame
 from mrengine.log.format.packing import bad_record, key
 from mrengine.log.format.task_records import CALL_FIELDS, INTENT_FIELDS, TRUE
 from mrengine.records import Usage
@@ -84,6 +87,18 @@ class CallTotals:
         self._totals: dict[str, _Total] = {}
         self._open: dict[bytes, list[_Intent]] = {}
         self._recent: deque[tuple[float, str, int, int]] = deque()
+
+    @classmethod
+    def of(cls, frames: Iterable[Frame]) -> CallTotals:
+        """The totals of the calls and intents among these records."""
+        totals = cls()
+        for frame in frames:
+            with suppress(LogError):  # its CRC is right but its content makes no sense: skip it, as ``Replay`` does
+                if frame.kind == CALL:
+                    totals.call(frame)
+                elif frame.kind == INTENT:
+                    totals.intent(frame)
+        return totals
 
     def intent(self, frame: Frame) -> None:
         """Count an INTENT: a call that is about to be made. LogError: the record is too short."""

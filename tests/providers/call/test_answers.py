@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from mrengine.providers.call.answers import MAX_REPEAT
+from mrengine.providers.call.answers import MAX_REPEAT, ShownAnswer
 from mrengine.records import Request
-from mrengine.worker.shown_answer import ShownAnswer
 
 REQUEST = Request("m", "tell me")
 
