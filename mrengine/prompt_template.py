@@ -12,8 +12,8 @@ from typing import Any
 import msgpack
 
 from mrengine.errors import ConfigError
-from mrengine.model_settings import check_count
 from mrengine.records import fence
+from mrengine.setting_checks import check_count
 
 __all__ = ["PromptMap", "map_prompt"]
 

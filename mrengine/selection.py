@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import regex
 
 from mrengine.errors import ConfigError
-from mrengine.model_settings import check_count
+from mrengine.setting_checks import check_count
 
 __all__ = ["scores", "select_top_k", "words_of"]
 

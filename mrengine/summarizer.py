@@ -9,12 +9,12 @@ from typing import Any, Literal, overload
 
 from mrengine.errors import ConfigError
 from mrengine.host.log_follower import OnStep, OnText, Step
-from mrengine.model_settings import check_count
 from mrengine.outputs.run_result import RunResult
 from mrengine.providers.models.model import Model, resolve_models
 from mrengine.records import ChunkResult
 from mrengine.reducers.tree import TreeReduce, ValueMerge, check_group_by
 from mrengine.runner import MapReduceRunner
+from mrengine.setting_checks import check_count
 from mrengine.settings import Models, Settings, Strategy
 from mrengine.summaries.cited import CitedMerge, CitedText, Finished, finished
 from mrengine.summaries.extract import EXTRACT_TOKENS, ExtractMap, extracted
