@@ -15,7 +15,7 @@ from mrengine.budget.wait_queue import NO_RESERVE, PASSES, SHARES, Key, Need, Qu
 from mrengine.errors import ConfigError
 from mrengine.records import Observed, RateLimit
 
-__all__ = ["DIMENSIONS", "GRACE_S", "Held", "Limiter", "Spent", "Wait"]
+__all__ = ["DIMENSIONS", "GRACE_S", "NOTHING_USED", "Held", "Limiter", "Spent", "Wait"]
 
 DIMENSIONS = ("tokens", "input tokens", "output tokens", "requests")
 REQUESTS = 3
@@ -32,10 +32,11 @@ TROUBLE = 0.4
 # The window grows with each success up to the ceiling, which is where a refusal once came; after this long without a
 # refusal the ceiling is raised by the factor below.
 PROBE_AFTER_S = 15.0
-LONGEST_HOLD_S = 60.0  # unless Retry-After says more
 PROBE_FACTOR = 1.25
+LONGEST_HOLD_S = 60.0  # unless Retry-After says more
 YOUNG_S = 5.0  # after start, calls granted before this limiter existed may be in flight, uncounted
 
+NOTHING_USED: Need = (0.0, 0.0, 0.0, 0.0)  # what a call that was never sent has used
 Spent = tuple[float, float, float]  # seconds ago, input tokens, output tokens of one call
 
 
@@ -263,7 +264,7 @@ class Limiter:
                 own = self.own[i] = Bucket(burst(limit, self.limit.burst_s), limit / MINUTE_S, now)
             remaining = stated
             if stated is None and refused and held is not None and self.trouble > TROUBLE:
-                remaining = _left(held.need[i], observed.retry_after_s, own)
+                remaining = _level_at_refusal(held.need[i], observed.retry_after_s, own)
             if remaining is None or own is None:
                 continue
             rate = min(own.rate, limit / MINUTE_S) if limit else own.rate
@@ -347,7 +348,7 @@ class Limiter:
         self.at = float("-inf")  # the buckets are those of another process, and must be refilled
 
 
-def _left(needed: float, retry_after_s: float | None, own: Bucket | None) -> int | None:
+def _level_at_refusal(needed: float, retry_after_s: float | None, own: Bucket | None) -> int | None:
     """The level of a provider that reports none, by its refusal: the call just fits after Retry-After."""
     if own is None or retry_after_s is None:
         return None

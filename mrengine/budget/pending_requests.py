@@ -130,7 +130,7 @@ class PendingRequests:
             return [request.row for request in self._waiting.values()], list(self._done)
 
     def gates(self) -> dict[int, Gates]:
-        """Of the waiting requests that may have to wait for another call to be answered first."""
+        """The gates of the waiting requests that have some, by their numbers."""
         with self._lock:
             return {number: request.gates for number, request in self._waiting.items() if any(request.gates)}
 

@@ -125,7 +125,7 @@ class SharedLimit:
 
 
 def _hold(descriptor: int, name: str) -> None:
-    """Prove that this process lives to those in other PID namespaces: the kernel drops the lock when it dies."""
+    """Prove to processes in other PID namespaces that this one lives: the kernel drops the lock when it dies."""
     if _OFD:
         with suppress(OSError):
             fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, _byte_of(name, fcntl.F_RDLCK))

@@ -35,7 +35,7 @@ from mrengine.log.view.lost_documents import lacking_documents
 from mrengine.mapfn.describe import MapFunction
 from mrengine.private import check_writable
 from mrengine.sources.read import is_one
-from mrengine.sources.spool import Spool, Text, name_again, spool_name
+from mrengine.sources.spool import Spool, Text, link_spool, spool_name
 
 __all__ = ["Preparation"]
 
@@ -224,7 +224,7 @@ class Preparation:
             # Before any row that names its text is durable. One that is alike stays: it may have texts of later rounds.
             fresh.publish(place)
         elif fresh is None and not place.exists():
-            name_again(text, place)  # a second name: the earlier epoch in the log has the first
+            link_spool(text, place)  # a second name: the earlier epoch in the log has the first
         if records:
             for record in records:
                 session.append(*record)

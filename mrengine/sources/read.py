@@ -20,7 +20,7 @@ __all__ = ["Reading", "Source", "Unreadable", "documents_of", "is_one", "read_fo
 
 
 LONGEST_ID = 4096  # characters: a path fits
-_USUAL = frozenset({str, Document})  # what most documents are given as: it is quick to see
+_USUAL = frozenset({str, Document})  # what most documents are: quick to see
 
 
 class Source(NamedTuple):
@@ -149,7 +149,7 @@ def read_folder(path: str | os.PathLike[str], *, glob: str = "**/*", encoding: s
     that file alone. SourceError: there is no such folder, or ``glob`` matches no file in it.
     """
     if not isinstance(path, (str, os.PathLike)):
-        raise ConfigError(f"read_folder takes a path, not what is of type {type(path).__name__}", setting="path")
+        raise ConfigError(f"read_folder takes a path, not an object of type {type(path).__name__}", setting="path")
     folder, codec = Path(path), check_encoding(encoding)
     if not folder.is_dir():
         what = "is a file, not a folder" if folder.exists() else "does not exist"
@@ -207,7 +207,7 @@ class Reading:
             yield from blocks(source.origin, name=source.id, notes=notes)
             self.warnings += notes.warnings
 
-    def given(self) -> None:
+    def count_text(self) -> None:
         """Count a source that was text already."""
         self._sources += 1
 

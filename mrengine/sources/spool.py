@@ -15,7 +15,7 @@ from typing import BinaryIO
 from mrengine.errors import ConfigError, SourceError
 from mrengine.private import open_file
 
-__all__ = ["Spool", "SpoolReader", "Text", "name_again", "not_kept", "spool_name", "sweep_spools", "whole_surrogates"]
+__all__ = ["Spool", "SpoolReader", "Text", "link_spool", "not_kept", "spool_name", "sweep_spools", "whole_surrogates"]
 
 BLOCK_BYTES = 1 << 20
 
@@ -264,7 +264,7 @@ def _read(fd: int, start: int, stop: int) -> bytes | None:
     return b"".join(parts)
 
 
-def name_again(spool: Path, place: Path) -> None:
+def link_spool(spool: Path, place: Path) -> None:
     """Give a spool a second name. SourceError."""
     try:
         _make_way(place)

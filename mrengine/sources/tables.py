@@ -13,12 +13,11 @@ from typing import Any
 from mrengine.errors import ConfigError, SourceError
 from mrengine.records import Document
 from mrengine.sources.loaders import Notes, needs
-from mrengine.sources.opening import File, open_pieces
+from mrengine.sources.opening import File, open_pieces, whole_lines
 from mrengine.sources.read import Unreadable
 
 __all__ = ["read_table"]
 
-_BLOCK = 1 << 17
 _BATCH_ROWS = 4096
 _LONGEST_FIELD = 1 << 26  # characters: a longer one is a quotation mark that is never closed
 _DELIMITERS = {".csv": ",;\t|", ".tsv": "\t", ".tab": "\t"}
@@ -168,7 +167,7 @@ def _from_parquet(path: Path) -> tuple[list[str], Iterator[tuple[str, Row]]]:
 
 def _from_csv(path: Path, delimiters: str) -> tuple[list[str], Iterator[tuple[str, Row]]]:
     notes = Notes()
-    lines = _lines(open_pieces(File(path), _BLOCK, str(path), notes))
+    lines = whole_lines(open_pieces(File(path), str(path), notes))
     head = next(lines, "").removeprefix("\ufeff")
     delimiter = max(delimiters, key=lambda mark: len(next(csv.reader([head], delimiter=mark), [])))
     # Python's own limit, 128 KiB, is less than a document; it is one for the process, and is never lowered.
@@ -205,16 +204,3 @@ def _row(names: Sequence[str], cells: Sequence[str], path: Path, line: int) -> R
         raise SourceError(message, source=str(path), line=line)
     # Some programs leave out the empty cells at a row's end.
     return {name: cells[at] if at < len(cells) else None for at, name in enumerate(names)}
-
-
-def _lines(pieces: Iterator[str]) -> Iterator[str]:
-    """Lines with their ends, from pieces cut anywhere. A CR alone ends none: fields contain it."""
-    waiting: list[str] = []
-    for piece in pieces:
-        first, *others = piece.split("\n")
-        waiting.append(first)
-        for other in others:
-            yield "".join(waiting) + "\n"
-            waiting = [other]
-    if any(waiting):
-        yield "".join(waiting)
