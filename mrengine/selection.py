@@ -12,7 +12,7 @@ import regex
 from mrengine.errors import ConfigError
 from mrengine.setting_checks import check_count
 
-__all__ = ["scores", "select_top_k", "words_of"]
+__all__ = ["best", "scores", "select_top_k", "text_of", "words_of"]
 
 T = TypeVar("T")
 _RUN = regex.compile(r"[\p{L}\p{M}\p{N}]+")

@@ -22,7 +22,7 @@ from mrengine.records import Batch, Budget, ModelSpec, Price, RateLimit
 if TYPE_CHECKING:
     from mrengine.telemetry.watcher import Watcher
 
-__all__ = ["RunnerSettings", "Settings", "setting_fields"]
+__all__ = ["Keep", "Models", "OnBusy", "RunnerSettings", "Settings", "Strategy", "setting_fields", "signature"]
 
 PRIORITIES = {"P0": "P0_critical", "P1": "P1_user", "P2": "P2_batch"}
 

@@ -25,7 +25,7 @@ from mrengine.summaries.stream import SummaryStream, Writing, part_text
 from mrengine.summaries.summary import Claim, Summary, SummaryProgress
 from mrengine.summaries.top_k import TopKMap, is_left_out
 
-__all__ = ["Claim", "Summary", "SummaryProgress", "SummaryStream", "summarize", "summary_runner"]
+__all__ = ["METHODS", "Claim", "Summary", "SummaryProgress", "SummaryStream", "summarize", "summary_runner"]
 
 METHODS = ("map_reduce", "refine", "extract")
 AT_ONCE = 75  # calls over all workers, where the user sets neither workers nor slots

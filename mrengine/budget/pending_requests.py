@@ -15,7 +15,7 @@ from mrengine.records import Observed, Priority, Usage
 if TYPE_CHECKING:  # the host needs no sockets
     from mrengine.budget.connection import CallReport, Gates, HeldCall, Reply, RequestRow
 
-__all__ = ["BudgetPort", "Lease", "OnWait", "PendingRequest", "PendingRequests", "Stopping", "check", "wait"]
+__all__ = ["LOOK_S", "BudgetPort", "Lease", "OnWait", "PendingRequest", "PendingRequests", "Stopping", "check", "wait"]
 
 Stopping = Callable[[], bool] | None
 OnWait = Callable[[str, float], None] | None  # is given the model and the wait in milliseconds

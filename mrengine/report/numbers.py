@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from mrengine.profiling import format_duration
 from mrengine.report.story import DONE, FAILED, LOST, Failure, Story
 
-__all__ = ["Cause", "Share", "causes", "cost", "latencies", "percentile", "shares", "verdict", "waited_s", "wall_s"]
+__all__ = ["Cause", "Share", "causes", "cost", "latencies", "shares", "verdict", "waited_s", "wall_s"]
 
 HTTP_LIMIT = 429
 _NUMBERS = re.compile(r"\d[\d,._]*")
@@ -231,16 +231,6 @@ def _troubles(story: Story) -> list[str]:
     )
     text = ", ".join(one if count == 1 else many for count, one, many in troubles if count > 0)
     return [text[0].upper() + text[1:] + "."] if text else []
-
-
-def percentile(ordered: Sequence[float], share: float) -> float:
-    """The value below which ``share`` of sorted values lie, interpolated; NaN of none."""
-    if not ordered:
-        return math.nan
-    place = (len(ordered) - 1) * share
-    low = math.floor(place)
-    high = min(low + 1, len(ordered) - 1)
-    return ordered[low] + (ordered[high] - ordered[low]) * (place - low)
 
 
 def latencies(story: Story) -> dict[str, list[float]]:

@@ -50,7 +50,7 @@ def documents_of(document: Any) -> Iterator[Source]:
     A document without an id is named by its path, or by its place: "0", "1", …; a single one "document".
     """
     if is_one(document):
-        yield _named(document, "document")
+        yield _source_of(document, "document")
         return
     if isinstance(document, (Mapping, set, frozenset)):  # iterables, whose keys or random order nobody means
         raise ConfigError(
@@ -72,7 +72,7 @@ def documents_of(document: Any) -> Iterator[Source]:
                 f"Document{_meant(item)}",
                 setting="document",
             )
-        source = _named(item, str(place))
+        source = _source_of(item, str(place))
         if (same := ids.add(source.id)) is not None:
             # Of many ids only digests are kept: a repetition is found later, when the id itself is gone.
             raise _have_one_id(*same, f" {source.id!r}" if same[1] == place else "")
@@ -100,7 +100,7 @@ def is_one(item: Any) -> bool:
     return isinstance(item, kinds) or hasattr(item, "read")
 
 
-def _named(item: Any, default: str) -> Source:
+def _source_of(item: Any, default: str) -> Source:
     if type(item) is str:
         return Source(default, item)
     if isinstance(item, Document):
