@@ -35,7 +35,7 @@ from mrengine.log.view.lost_documents import lacking_documents
 from mrengine.mapfn.describe import MapFunction
 from mrengine.private import check_writable
 from mrengine.sources.read import is_one
-from mrengine.sources.spool import Spool, Text, link_spool, spool_name
+from mrengine.sources.spool import Spool, SpoolFile, link_spool, spool_name
 
 __all__ = ["Preparation"]
 
@@ -297,7 +297,7 @@ class Preparation:
         if view.epoch is None or view.epoch.reading:
             raise self._unread()
         job, self._unread_sources = view.epoch.job, unread_before(view.epoch)
-        with Text(self._folder / spool_name(view.epoch.spool)) as text:
+        with SpoolFile(self._folder / spool_name(view.epoch.spool)) as text:
             documents = known_documents(view, text)
             exists, why = text.exists, text.why
             damaged = not_held(text, [row for row in documents if row is not LOST]) if exists else []

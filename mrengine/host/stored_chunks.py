@@ -11,7 +11,7 @@ from pathlib import Path
 from mrengine.log.format.heads import read_heads
 from mrengine.log.view.job_view import ResumeEngine
 from mrengine.records import Chunk
-from mrengine.sources.spool import Text
+from mrengine.sources.spool import SpoolFile
 from mrengine.worker.chunk_reader import ChunkReader
 
 __all__ = ["chunks_of", "headings_of"]
@@ -34,7 +34,7 @@ def headings_of(view: ResumeEngine, spool: Path) -> dict[int, tuple[str, ...]]:
     """The headings of each chunk: those above it, and the one that it begins with. None without a spool."""
     table = view.chunk_table()
     found: dict[int, tuple[str, ...]] = {}
-    with closing(Text(spool)) as text:
+    with closing(SpoolFile(spool)) as text:
         for chunk, row in enumerate(table):
             above = read_heads(table.heads(chunk, row), text.read)
             begin = text.read(row.spool_from, min(row.spool_to, row.spool_from + 4 * row.overlap + _HEAD)) or b""

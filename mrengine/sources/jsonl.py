@@ -77,11 +77,10 @@ def read_jsonl(path: str | os.PathLike[str], *, id: str | None = None, text: str
     for number, line in numbered_lines(Path(name), name=name):
         record = parse_line(line, name=name, number=number)
         fields = _Fields(record, lambda what, number=number: _at(name, number, what))  # type: ignore[misc]
-        own = str(number) if id is None else fields.id(id)
-        if own in line_of:
-            raise _at(name, number, f"the id {own!r} is that of line {line_of[own]}, too; ids must differ")
-        line_of[own] = number
-        yield Document(own, line if text is None else fields.text(text))
+        document_id = str(number) if id is None else fields.id(id)
+        if (earlier := line_of.setdefault(document_id, number)) != number:
+            raise _at(name, number, f"the id {document_id!r} is that of line {earlier}, too; ids must differ")
+        yield Document(document_id, line if text is None else fields.text(text))
 
 
 class _Fields:

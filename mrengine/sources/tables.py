@@ -47,9 +47,9 @@ def read_table(
 
 def _documents(rows: Iterator[tuple[str, Row]], text: str, id: str | None, wanted: Sequence[str]) -> Iterator[Document]:
     for place, row in rows:
-        own = place if id is None else _name(row[id], place, id)
+        document_id = place if id is None else _name(row[id], place, id)
         fields = {name: _plain(row[name]) for name in wanted}
-        yield Document(own, _text(row[text], own, text), fields=fields)
+        yield Document(document_id, _text(row[text], document_id, text), fields=fields)
 
 
 def _name(value: Any, place: str, column: str) -> str:
@@ -60,11 +60,11 @@ def _name(value: Any, place: str, column: str) -> str:
     return str(value)
 
 
-def _text(value: Any, own: str, column: str) -> Any:
+def _text(value: Any, document_id: str, column: str) -> Any:
     if isinstance(value, str):
         return value
     what = "is missing" if _is_missing(value) else f"is of type {type(value).__name__}, not text"
-    return Unreadable(SourceError(f"{own}: its {column!r} {what}", source=own))
+    return Unreadable(SourceError(f"{document_id}: its {column!r} {what}", source=document_id))
 
 
 def _is_missing(value: Any) -> bool:
@@ -123,8 +123,8 @@ def _from_pandas(frame: Any) -> tuple[list[str], Iterator[tuple[str, Row]]]:
 
     def rows() -> Iterator[tuple[str, Row]]:
         for place, values in zip(frame.index, frame.itertuples(index=False, name=None), strict=True):
-            own = " ".join(map(str, place)) if isinstance(place, tuple) else str(place)
-            yield own, dict(zip(names, values, strict=True))
+            name = " ".join(map(str, place)) if isinstance(place, tuple) else str(place)
+            yield name, dict(zip(names, values, strict=True))
 
     return names, rows()
 
