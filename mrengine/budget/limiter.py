@@ -265,15 +265,18 @@ class Limiter:
             remaining = stated
             if stated is None and refused and held is not None and self.trouble > TROUBLE:
                 remaining = _level_at_refusal(held.need[i], observed.retry_after_s, own)
-            if remaining is None or own is None:
-                continue
-            rate = min(own.rate, limit / MINUTE_S) if limit else own.rate
-            if remaining - self.taken[i] - MARGIN_S * rate >= own.level:
-                # Our own bucket is the stricter one, even if the provider has seen none of the calls in flight.
-                self.server_buckets.pop(i, None)
-            elif i not in self.server_buckets or held is None or held.number >= self.server_buckets[i].number:
-                reading = HeaderReading(limit or own.rate * MINUTE_S, rate, remaining, now)
-                self.server_buckets[i] = self._updated(i, reading, held, others())
+            if remaining is not None and own is not None:
+                rate = min(own.rate, limit / MINUTE_S) if limit else own.rate
+                self._read(i, HeaderReading(limit or own.rate * MINUTE_S, rate, remaining, now), held, others)
+
+    def _read(self, i: int, reading: HeaderReading, held: Held | None, others: Callable[[], Iterable[Held]]) -> None:
+        """Take in the level that the provider reports for a dimension that we have a bucket for."""
+        earlier = self.server_buckets.get(i)
+        if reading.remaining - self.taken[i] - MARGIN_S * reading.rate >= self.own[i].level:
+            # Our own bucket is the stricter one, even if the provider has seen none of the calls in flight.
+            self.server_buckets.pop(i, None)
+        elif earlier is None or held is None or held.number >= earlier.number:  # answers may overtake each other
+            self.server_buckets[i] = self._updated(i, reading, held, others())
 
     def _updated(self, i: int, reading: HeaderReading, held: Held | None, others: Iterable[Held]) -> ServerBucket:
         """The provider's bucket now: the reading, less what was granted after the call that brought it."""
