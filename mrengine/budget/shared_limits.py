@@ -79,6 +79,7 @@ class SharedLimit:
         descriptor = self._locked()
         try:
             state = _read(descriptor)
+            # Its times are monotonic: those of another boot mean nothing in this one.
             if state is not None and state[0] == FORMAT and state[1] == self._boot:
                 self._limiter.load(state[2])
             self._forget_dead()

@@ -155,6 +155,7 @@ def read_folder(path: str | os.PathLike[str], *, glob: str = "**/*", encoding: s
         what = "is a file, not a folder" if folder.exists() else "does not exist"
         raise SourceError(f"{folder} {what}", source=str(folder))
     try:
+        # Sorted, as folders are listed in any order: a job resumes only with the same documents in the same order.
         entries = sorted((entry.relative_to(folder).as_posix(), entry) for entry in folder.glob(glob))
     except (ValueError, NotImplementedError, IndexError) as error:
         raise ConfigError(f"glob={glob!r}: {error}", setting="glob") from None

@@ -120,7 +120,7 @@ class Spool:
 
     def publish(self, place: Path) -> None:
         """Sync the file and give it its name, in place of whatever has that name. SourceError."""
-        self.sync()
+        self.sync()  # before the rename: after a power cut the name must not lead to a part of the file
         assert self._file is not None
         try:
             self._file.close()
