@@ -68,9 +68,7 @@ def _absolute(place: str | os.PathLike[str], setting: str) -> Path:
         raise ConfigError(message, setting=setting) from error
 
 
-def answers_file(
-    answers: str | os.PathLike[str] = "shared", state_dir: str | os.PathLike[str] | None = None
-) -> Path | None:
+def answers_file(answers: str | os.PathLike[str], state_dir: str | os.PathLike[str] | None) -> Path | None:
     """The file of shared answers for the setting ``answers``; None: a job uses only its own."""
     if answers == "job":
         return None

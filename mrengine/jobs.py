@@ -178,7 +178,7 @@ def _unwritable(folder: Path, error: OSError) -> ConfigError:
 
 
 def _facts(stored: ResumeEngine, folder: Path) -> dict[str, Any]:
-    """What the job consists of and has used, for people who have forgotten it."""
+    """The parts of the job and its usage, for people who have forgotten what it was."""
     spent = stored.state.call_totals.spent().values()
     usage = sum((used.usage for used in spent), Usage())
     facts: dict[str, Any] = {"usage": usage, "size_bytes": _size(folder), "folder": os.fspath(folder)}
@@ -306,10 +306,10 @@ def _check_done(statuses: Sequence[JobStatus]) -> None:
     # A failed job may have an outcome for every chunk: failures are merged, too.
     rest = [one for one in statuses if one.state != "done" and not (one.state == "failed" and _has_all(one))]
     if rest:
-        some = "; ".join(f"{one.job_id} is {one.state} ({one.done + one.failed} of {one.total})" for one in rest[:5])
+        shown = "; ".join(f"{one.job_id} is {one.state} ({one.done + one.failed} of {one.total})" for one in rest[:5])
         more = f" and {len(rest) - 5} more" if len(rest) > 5 else ""
         raise JobError(
-            f"{len(rest)} of {len(statuses)} jobs are not done: {some}{more}. 'mrengine resume JOB' goes on with one; "
+            f"{len(rest)} of {len(statuses)} jobs are not done: {shown}{more}. 'mrengine resume JOB' goes on with one; "
             "partial=True merges what there is",
             job_id=rest[0].job_id,
         )

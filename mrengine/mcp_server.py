@@ -1,4 +1,4 @@
-"""An MCP server over stdio: summaries and jobs for assistants, through the guarded fetcher. It owns the folder ``mcp``.
+"""An MCP server over stdio: summaries and jobs for assistants, through the guarded fetcher. Its folder is ``mcp``.
 
 A job's request and its source's text are stored before it starts. A server that is asked about a job that no process
 runs resumes it: what was finished is in the job's log, so that a killed server costs nothing but time.
@@ -51,19 +51,19 @@ class McpJobs:
         self._running: dict[str, tuple[threading.Thread, MapReduceRunner]] = {}
         self._lock = threading.Lock()
 
-    def summary_of(self, source: str | Url, query: str | None, *, cite: bool = False) -> str:
+    def summary_of(self, source: str | Url, query: str | None, *, cite: bool) -> str:
         """Make a summary now. ``cite``: with a footnote for each statement, which names the page and the quote."""
         name = str(source) if isinstance(source, Url) else "text"
         _check_text(source)
-        made = summarize(Document(name, source), query=query, cite=cite, **self._settings)
-        notes = footnotes(made) if cite else ""
-        return f"{made}\n\n{notes}" if notes else str(made)
+        summary = summarize(Document(name, source), query=query, cite=cite, **self._settings)
+        notes = footnotes(summary) if cite else ""
+        return f"{summary}\n\n{notes}" if notes else str(summary)
 
     def url(self, url: str) -> Url:
         """A URL as a source, under the server's rule for private addresses."""
         return Url(url, allow_private=self._allow_private)
 
-    def start(self, source: str | Url, *, prompt: str | None, query: str | None, cite: bool = False) -> str:
+    def start(self, source: str | Url, *, prompt: str | None, query: str | None, cite: bool) -> str:
         """Start a job; returns its id once its request and its text are on the disk."""
         if prompt is not None and (query is not None or cite):
             raise ConfigError("prompt asks each part by itself, query and cite are for a summary: give one of them")
@@ -125,8 +125,8 @@ class McpJobs:
                 return running[0]
             request = json.loads((self._folder / job_id / "request.json").read_text(encoding="utf-8"))
             # "wait": another server may be running the job; then its results are taken over.
-            how = {**self._settings, "keep": "always", "on_busy": "wait"}
-            runner = MapReduceRunner(job_id, **how) if request["prompt"] else summary_runner(job_id, **how)
+            settings = {**self._settings, "keep": "always", "on_busy": "wait"}
+            runner = MapReduceRunner(job_id, **settings) if request["prompt"] else summary_runner(job_id, **settings)
             thread = threading.Thread(target=self._work, args=(job_id, request, runner), name=f"mrengine-mcp-{job_id}")
             self._running[job_id] = thread, runner
             thread.start()
@@ -138,7 +138,7 @@ class McpJobs:
         document = Document(str(request["name"]), File(folder / "source.txt", "utf-8", pages))
         try:
             with runner:
-                result = _done(runner, document, request)
+                result = _result_of(runner, document, request)
         except JobCancelled:
             return  # by close(): without a result it counts as interrupted
         except MrengineError as error:
@@ -149,7 +149,7 @@ class McpJobs:
         (folder / "source.txt").unlink(missing_ok=True)  # after the result: until then a resumed job needs it
 
 
-def _done(runner: MapReduceRunner, document: Document, request: Mapping[str, Any]) -> dict[str, Any]:
+def _result_of(runner: MapReduceRunner, document: Document, request: Mapping[str, Any]) -> dict[str, Any]:
     if request["prompt"]:
         run = runner.run(document, map_prompt(request["prompt"]))
         rows = [row for row in run.rows() if row["failure"] is None]

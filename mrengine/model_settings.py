@@ -5,12 +5,9 @@ They are public as names of ``mrengine`` and ``mrengine.records``.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
-
-from mrengine.errors import ConfigError
 
 __all__ = [
     "Batch",
@@ -20,11 +17,6 @@ __all__ = [
     "Priority",
     "RateLimit",
     "Usage",
-    "check_batch",
-    "check_budget",
-    "check_count",
-    "check_limits",
-    "check_number",
 ]
 
 Priority = Literal["P0_critical", "P1_user", "P2_batch"]
@@ -206,52 +198,3 @@ class ModelSpec:
     fallbacks: Sequence[str | ModelSpec] = ()
     reasoning: Literal["drop", "keep"] = "drop"
     fallbacks_on: Sequence[str] = ("unavailable", "overflow")
-
-
-def check_budget(budget: Any) -> None:
-    """ConfigError: it is no Budget, or one that limits nothing."""
-    if budget is None:
-        return
-    if not isinstance(budget, Budget):
-        raise ConfigError(f"budget={budget!r}: write Budget(max_tokens=…, max_cost_usd=…)", setting="budget")
-    check_number("Budget.max_tokens", budget.max_tokens, least=1, setting="budget")
-    check_number("Budget.max_cost_usd", budget.max_cost_usd, least=0, setting="budget")
-    if budget.max_tokens is None and budget.max_cost_usd is None:  # its author believes that something is limited
-        raise ConfigError("budget=Budget() limits nothing: give it max_tokens= or max_cost_usd=", setting="budget")
-    if budget.per not in ("job", "run"):
-        raise ConfigError(f"Budget.per={budget.per!r}: it is one of 'job', 'run'", setting="budget")
-
-
-def check_limits(limits: Any) -> None:
-    """ConfigError: it is no mapping of names to limits."""
-    mapping = isinstance(limits, Mapping) and all(isinstance(limit, RateLimit) for limit in limits.values())
-    if limits is not None and not mapping:
-        raise ConfigError("limits: write {'gpt-4o': RateLimit(tpm=…, rpm=…)}", setting="limits")
-
-
-def check_batch(batch: bool | Batch | None) -> None:
-    """ConfigError: a field of it cannot work."""
-    if not isinstance(batch, Batch):
-        return
-    for name in ("max_wait_s", "poll_s", "deadline_s"):
-        check_number(f"Batch.{name}", getattr(batch, name), least=0, setting="batch")
-    for name in ("max_requests", "max_bytes", "max_tokens"):
-        check_number(f"Batch.{name}", getattr(batch, name), least=1, setting="batch")
-    if batch.finish not in ("direct", "fail"):
-        raise ConfigError(f"Batch.finish={batch.finish!r}: it is one of 'direct', 'fail'", setting="batch")
-
-
-def check_number(name: str, value: Any, *, least: float = -math.inf, setting: str = "") -> Any:
-    """The value, if it is None or a finite number of at least ``least``; else ConfigError."""
-    # NaN is less than nothing and more than nothing: as a limit it would never be reached.
-    number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-    if value is not None and not (number and value >= least):
-        bound = f", at least {least:g}" if least > -math.inf else ""
-        raise ConfigError(f"{name}={value!r}: it is a number{bound}", setting=setting or name)
-    return value
-
-
-def check_count(name: str, value: Any, *, setting: str = "") -> None:
-    """ConfigError: the value is neither None nor a whole number of 1 or more."""
-    if value is not None and (type(value) is not int or value < 1):  # type(): True is an int, and no number of things
-        raise ConfigError(f"{name}={value!r}: a whole number, 1 or more", setting=setting or name)

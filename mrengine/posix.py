@@ -21,6 +21,7 @@ __all__ = [
     "close_if",
     "die_with_parent",
     "enlarge_pipe",
+    "has_children",
     "has_lost",
     "identity",
     "is_stopped",

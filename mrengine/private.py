@@ -27,8 +27,8 @@ _KINDS = (
 )
 
 
-def open_file(path: str | os.PathLike[str], flags: int, mode: int = 0o600) -> int:
-    """Open a regular file, close-on-exec; a new one gets ``mode`` whatever the umask.
+def open_file(path: str | os.PathLike[str], flags: int) -> int:
+    """Open a regular file, close-on-exec; a new one is 0600, whatever the umask.
 
     OSError for anything else of that name, and it says what: opening a FIFO would wait for its other end, opening a
     device may have effects, a link leads elsewhere.
@@ -36,11 +36,11 @@ def open_file(path: str | os.PathLike[str], flags: int, mode: int = 0o600) -> in
     with suppress(FileNotFoundError):
         _check_regular(os.lstat(path), path)
     # O_NOFOLLOW and the second check: it may be replaced between the two calls. O_NONBLOCK: no wait for a FIFO.
-    fd = os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY, mode)
+    fd = os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY, 0o600)
     try:
         _check_regular(os.fstat(fd), path)
         if flags & os.O_CREAT:
-            os.fchmod(fd, mode)
+            os.fchmod(fd, 0o600)
     except BaseException:
         os.close(fd)
         raise

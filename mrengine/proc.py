@@ -39,13 +39,13 @@ def has_own_proc() -> bool:
 
 def stat_fields(pid: int) -> list[str]:
     """The fields of /proc/<pid>/stat from the third on (state, ppid, pgrp, session, …), or an empty list."""
-    return numbered(pid) if has_own_proc() else []
+    return _fields(pid) if has_own_proc() else []
 
 
-def numbered(pid: int) -> list[str]:
-    """The same for a process by its number in /proc, which may be another namespace's."""
+def _fields(number: int) -> list[str]:
+    # By the number that a process has in /proc, which may be another namespace's.
     try:
-        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+        with open(f"/proc/{number}/stat", encoding="utf-8", errors="replace") as file:
             return file.read().rpartition(")")[2].split()  # the name before may contain blanks and parentheses
     except OSError:
         return []
@@ -60,7 +60,7 @@ def process_state(pid: int) -> str:
 def start_time(pid: int) -> int | None:
     """When a process started, in clock ticks since boot. None: it is gone, or a zombie."""
     # With the pid and the boot id this identifies a process for good; pids alone are reused.
-    fields = numbered(pid)
+    fields = _fields(pid)
     try:
         return None if fields[0] in "ZX" else int(fields[19])  # the 22nd field of proc(5)'s stat
     except (ValueError, IndexError):

@@ -12,10 +12,10 @@ from typing import Any
 import msgpack
 
 from mrengine.errors import ConfigError
-from mrengine.model_settings import check_count
 from mrengine.records import fence
+from mrengine.setting_checks import check_count
 
-__all__ = ["PromptMap", "map_prompt"]
+__all__ = ["PromptMap", "check_prompt", "map_prompt"]
 
 _TEXT = re.compile(r"\$(?:text\b|\{text\})")
 _VALUE = re.compile(r"\$(?:(text|query|summary)\b|\{(text|query|summary)\})")
@@ -51,9 +51,9 @@ class PromptMap:
         """The model's answer for one chunk."""
         return self._complete(context, self.fill(chunk.fenced), chunk.tokens)
 
-    def asked(self, context: Any, texts: tuple[str, str], tokens: int) -> Any:
-        """The answer over two texts, ``$text`` and ``$summary``; ``tokens``: of both together."""
-        return self._complete(context, self.fill(fence(texts[0]), fence(texts[1])), tokens)
+    def refined(self, context: Any, summary: str, text: str, tokens: int) -> Any:
+        """The model's answer over ``$summary`` and ``$text``; ``tokens``: of both together."""
+        return self._complete(context, self.fill(fence(text), fence(summary)), tokens)
 
     def _complete(self, context: Any, prompt: str, tokens: int) -> Any:
         completion = context.complete(
@@ -123,7 +123,7 @@ class PromptMap:
 
     @property
     def preloads(self) -> tuple[str, ...]:
-        """What answers are validated with: imported before the fork, once (jsonschema takes a quarter second)."""
+        """The package that validates answers: imported once, before the fork (jsonschema takes a quarter second)."""
         if self.response_model is None:
             return ()
         return ("jsonschema",) if isinstance(self.response_model, Mapping) else ("pydantic",)
@@ -137,8 +137,9 @@ class PromptMap:
 
 
 def stray_placeholder(template: str, *, query: bool) -> str:
-    """What was probably meant for ``$text``, such as {text} or $txt; "": nothing. In a template that has ``$text`` only
-    names much like it count.
+    """A placeholder that probably means ``$text``, such as {text} or $txt; "": there is none.
+
+    In a template that has ``$text``, only names much like it count.
     """
     has_text = _TEXT.search(template) is not None
     for match in _PLACEHOLDER.finditer(template):

@@ -38,6 +38,9 @@ __all__ = [
     "RunSummary",
     "Throughput",
     "Usage",
+    "above",
+    "fence",
+    "title_of",
 ]
 
 _TAG = re.compile(r"<[^<>]*>")
@@ -111,9 +114,8 @@ def title_of(markup: str) -> str:
     return " ".join(unescape(_TAG.sub("", markup)).split())[:_LONGEST_TITLE].rstrip()
 
 
-# Tags that a document cannot know: an instruction in it cannot pretend to stand behind its end.
 def fence(text: str) -> str:
-    """Put a text between tags named by its own digest, so that no document can close its fence."""
+    """Put a text between tags named by its own digest: no instruction in it can pretend to stand behind its end."""
     # A digest, not a random name: the same text must give the same prompt, or no stored answer would be found again.
     data = text.encode("utf-8", "surrogatepass")
     tag = "data-" + blake2b(data, digest_size=6).hexdigest()

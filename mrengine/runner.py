@@ -37,7 +37,8 @@ from mrengine.providers.models.balancer import ModelLoadBalancer
 from mrengine.providers.models.model import Model, resolve_models
 from mrengine.records import ChunkFailure, ChunkResult, Estimate, JobStatus, Pilot
 from mrengine.reducers.tree import TreeReduce
-from mrengine.settings import Keep, OnBusy, RunnerSettings, Settings, check_number, signature
+from mrengine.setting_checks import check_number
+from mrengine.settings import Keep, OnBusy, RunnerSettings, Settings, signature
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack

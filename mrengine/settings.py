@@ -11,19 +11,18 @@ import inspect
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import MISSING, Field, dataclass, field, fields, replace
+from dataclasses import Field, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, get_args
 
+from mrengine import setting_checks as checks
 from mrengine.errors import ChunkingError, ConfigError
-from mrengine.model_settings import check_batch, check_budget, check_limits, check_number
 from mrengine.profiling import PerformanceCollector
 from mrengine.records import Batch, Budget, ModelSpec, Price, RateLimit
-from mrengine.setting_checks import KINDS, check_value
 
 if TYPE_CHECKING:
     from mrengine.telemetry.watcher import Watcher
 
-__all__ = ["RunnerSettings", "Settings", "check_number", "setting_fields"]
+__all__ = ["Keep", "Models", "OnBusy", "RunnerSettings", "Settings", "Strategy", "setting_fields", "signature"]
 
 PRIORITIES = {"P0": "P0_critical", "P1": "P1_user", "P2": "P2_batch"}
 
@@ -41,7 +40,7 @@ Durability = Literal["fsync", "flush"]
 
 def _flag(text: str) -> bool:
     if text.lower() not in ("1", "true", "yes", "on", "0", "false", "no", "off"):
-        raise ValueError(f"1 or 0, not {text!r}")
+        raise ValueError(text)
     return text.lower() in ("1", "true", "yes", "on")
 
 
@@ -51,7 +50,7 @@ def _target(text: str) -> int | str | None:
 
 def _names(text: str) -> str | list[str]:
     names = [part.strip() for part in text.split(",") if part.strip()]
-    return names if len(names) > 1 else names[0]
+    return names[0] if len(names) == 1 else names
 
 
 def _setting(
@@ -62,14 +61,15 @@ def _setting(
     choices: Sequence[Any] = (),
     least: float | None = None,
     most: float = math.inf,
+    check: checks.Check | None = None,
 ) -> Any:
     """A field of ``Settings``. ``env`` parses its ``MRENGINE_`` variable; ``least`` and ``most`` bound a number, which
-    is a whole one unless the default or ``least`` is a float.
+    is a whole one unless the default or ``least`` is a float; ``check`` is for what is neither a number nor a choice.
     """
     # One source for the signature, the environment, the reference page and the checks.
     whole = not any(isinstance(value, float) for value in (default, least))
-    facts = {"doc": doc, "env": env, "choices": tuple(choices), "least": least, "most": most, "whole": whole}
-    return field(default=default, metadata=facts)
+    facts = {"doc": doc, "env": env, "choices": tuple(choices), "check": check}
+    return field(default=default, metadata={**facts, "least": least, "most": most, "whole": whole})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,12 +127,16 @@ class Settings:
         "Tokens of the text before a chunk that are repeated at its head. None: 350, at most a quarter of the target.",
         least=0,
     )
-    encoding: str = _setting("o200k_base", "The tiktoken encoding that counts tokens: `o200k_base` or `cl100k_base`.")
+    encoding: str = _setting(
+        "o200k_base", "The tiktoken encoding that counts tokens: `o200k_base` or `cl100k_base`.", check=checks.TEXT
+    )
     splitter: str | Callable[[str], Any] = _setting(
         "auto", "The kind of text, or a callable that takes the text and returns the offsets where to cut."
     )
     limits: Mapping[str, RateLimit] | None = _setting(
-        None, "The provider's limits, by model: `{'gpt-4o': RateLimit(tpm=…, rpm=…)}`. What is not given is learned."
+        None,
+        "The provider's limits, by model: `{'gpt-4o': RateLimit(tpm=…, rpm=…)}`. What is not given is learned.",
+        check=checks.check_limits,
     )
     prices: str | os.PathLike[str] | Mapping[str, Price] | None = _setting(
         None,
@@ -143,21 +147,25 @@ class Settings:
     budget: Budget | None = _setting(
         None,
         "What may be spent at most. An upper bound is reserved before each call; the job stops rather than exceed it.",
+        check=checks.check_budget,
     )
     batch: bool | Batch | None = _setting(
         None,
         "Calls go through the provider's Batch API, at half the price or less, and the job waits for them: True, or a "
         "`Batch(deadline_s=…)`. None: where the job has batches under way. False: what is under way is cancelled.",
+        check=checks.check_batch,
     )
     answers: str | os.PathLike[str] = _setting(
         "job",
         "Where calls look for answers to identical calls before they are made: `job`, in the job's own log; `shared`, "
         "also in a file of the state folder, where all jobs with this setting leave theirs; a Path: such a file.",
         env=str,
+        check=checks.ANSWERS,
     )
     single_flight: bool = _setting(
         False,
         "Whether identical calls of a job, whichever chunks make them, are made once; else each chunk has its own.",
+        check=checks.FLAG,
     )
     max_attempts: int = _setting(
         3, "Attempts of a chunk whose worker crashes or hangs, or whose function raises `Retry`.", least=1
@@ -180,7 +188,9 @@ class Settings:
         None, "Resident bytes beyond which a worker is replaced once its tasks have ended.", least=1
     )
     map_version: str | None = _setting(
-        None, "Names the version of the map function in the log. None: a digest of its code and of the values it uses."
+        None,
+        "Names the version of the map function in the log. None: a digest of its code and of the values it uses.",
+        check=checks.TEXT,
     )
     on_busy: OnBusy = _setting(
         "error",
@@ -203,12 +213,19 @@ class Settings:
         choices=get_args(OnSourceError),
     )
     initializer: Callable[..., None] | None = _setting(
-        None, "Called once in each worker before the map function is loaded: `django.setup`, logging."
+        None,
+        "Called once in each worker before the map function is loaded: `django.setup`, logging.",
+        check=checks.must_be("a function", callable),
     )
-    initargs: Sequence[Any] = _setting((), "The arguments of `initializer`.")
+    initargs: Sequence[Any] = _setting(
+        (),
+        "The arguments of `initializer`.",
+        check=checks.must_be("a tuple or list of arguments", lambda value: isinstance(value, (tuple, list))),
+    )
     preload: Sequence[str] = _setting(
         (),
         "Installed modules to import once, before the workers are forked, beside those the map function imports.",
+        check=checks.NAMES,
     )
     keep: Keep | None = _setting(
         None,
@@ -217,23 +234,37 @@ class Settings:
         choices=(None, *get_args(Keep)),
     )
     state_dir: str | os.PathLike[str] | None = _setting(
-        None, "Where jobs are kept. None: `$XDG_STATE_HOME/mrengine`, or `~/.local/state/mrengine`.", env=str
+        None,
+        "Where jobs are kept. None: `$XDG_STATE_HOME/mrengine`, or `~/.local/state/mrengine`.",
+        env=str,
+        check=checks.PLACE,
     )
     durability: Durability = _setting(
         "fsync",
         "`fsync`: what was announced survives a power cut. `flush`: it survives the death of every process.",
         choices=get_args(Durability),
     )
-    strict: bool = _setting(False, "Refuse a damaged log with `LogError` instead of repairing it.")
+    strict: bool = _setting(False, "Refuse a damaged log with `LogError` instead of repairing it.", check=checks.FLAG)
     backend: str = _setting(
         "process",
         "What carries tasks to workers: `process`, `sequential` (as `strategy='sequential'`), `ray` (actors of a Ray "
         "cluster), or one that an installed package registers as an entry point of the group `mrengine.backends`.",
+        check=checks.must_be("the name of one", lambda value: isinstance(value, str)),
     )
-    address: str | None = _setting(None, "Of a running Ray cluster. None: `$RAY_ADDRESS`, or a local one for the run.")
-    progress: bool | None = _setting(None, "Whether to draw a progress bar. None: only on a terminal.")
+    address: str | None = _setting(
+        None,
+        "Of a running Ray cluster. None: `$RAY_ADDRESS`, or a local one for the run.",
+        check=checks.must_be("a str, and not empty", lambda value: isinstance(value, str) and value != ""),
+    )
+    progress: bool | None = _setting(
+        None,
+        "Whether to draw a progress bar. None: only on a terminal.",
+        check=checks.must_be("True, False or None", lambda value: isinstance(value, bool)),
+    )
     collector: PerformanceCollector | None = _setting(
-        None, "A `mrengine.profiling.PerformanceCollector` for the stages of runs, and for `@profile` in the workers."
+        None,
+        "A `mrengine.profiling.PerformanceCollector` for the stages of runs, and for `@profile` in the workers.",
+        check=checks.must_be("a PerformanceCollector", lambda value: isinstance(value, PerformanceCollector)),
     )
     telemetry: bool | Watcher | Sequence[Watcher] = _setting(
         False,
@@ -251,7 +282,7 @@ class Settings:
             raise ConfigError(f"unknown setting: {name}{meant}", setting=name)
         settings = cls(**{**_from_environment(arguments, os.environ if environ is None else environ), **arguments})
         for name, one in by_name.items():
-            check_value(name, getattr(settings, name), one.metadata)
+            checks.check_value(name, getattr(settings, name), one.metadata)
         settings._check_together()  # after each by itself, so that the first message is about the wrong one
         return settings
 
@@ -259,7 +290,7 @@ class Settings:
         """A copy with these changes, checked."""
         changed = replace(self, **changes)  # dataclasses check nothing
         for name in changes:
-            check_value(name, getattr(changed, name), setting_fields()[name].metadata)
+            checks.check_value(name, getattr(changed, name), setting_fields()[name].metadata)
         return changed
 
     def _check_together(self) -> None:
@@ -270,13 +301,6 @@ class Settings:
         if self.strategy == "sequential" and self.backend not in ("process", "sequential"):
             message = f"strategy='sequential' and backend={self.backend!r} are two backends: leave one of them out"
             raise ConfigError(message, setting="backend")
-        check_budget(self.budget)
-        check_batch(self.batch)
-        for name, (what, sound) in KINDS.items():
-            value = getattr(self, name)
-            if value is not None and not sound(value):
-                raise ConfigError(f"{name}={value!r}: it is {what}", setting=name)
-        check_limits(self.limits)
 
     @property
     def backend_name(self) -> str:
@@ -295,7 +319,7 @@ class Settings:
 
 
 def setting_fields() -> dict[str, Field[Any]]:
-    """The fields of ``Settings`` by name, each with its ``doc`` and ``env`` as metadata."""
+    """The fields of ``Settings`` by name; their metadata are what ``_setting`` took."""
     return {one.name: one for one in fields(Settings)}
 
 
@@ -305,7 +329,7 @@ def signature(*first: inspect.Parameter) -> inspect.Signature:
         inspect.Parameter(
             name,
             inspect.Parameter.KEYWORD_ONLY,
-            default=one.default if one.default is not MISSING else inspect.Parameter.empty,
+            default=one.default,
             annotation=one.type,
         )
         for name, one in setting_fields().items()
@@ -317,13 +341,14 @@ def _from_environment(arguments: Mapping[str, Any], environ: Mapping[str, str]) 
     values: dict[str, Any] = {}
     for name, one in setting_fields().items():
         variable = "MRENGINE_" + name.upper()
-        text = environ.get(variable)  # an empty one counts as unset, as shells leave them
-        if not text or name in arguments or one.metadata["env"] is None:
+        text, parse = environ.get(variable), one.metadata["env"]
+        if not text or name in arguments or parse is None:  # an empty variable counts as unset, as shells leave them
             continue
         try:
-            values[name] = one.metadata["env"](text)
+            values[name] = parse(text)
         except ValueError:
-            raise ConfigError(f"{variable}={text!r} is not a number", setting=name) from None
+            what = "neither 1 nor 0" if parse is _flag else "not a number"
+            raise ConfigError(f"{variable}={text!r} is {what}", setting=name) from None
     return values
 
 

@@ -9,23 +9,22 @@ from typing import Any, Literal, overload
 
 from mrengine.errors import ConfigError
 from mrengine.host.log_follower import OnStep, OnText, Step
-from mrengine.model_settings import check_count
 from mrengine.outputs.run_result import RunResult
 from mrengine.providers.models.model import Model, resolve_models
 from mrengine.records import ChunkResult
 from mrengine.reducers.tree import TreeReduce, ValueMerge, check_group_by
 from mrengine.runner import MapReduceRunner
+from mrengine.selection import TopKMap, is_left_out
+from mrengine.setting_checks import check_count
 from mrengine.settings import Models, Settings, Strategy
 from mrengine.summaries.cited import CitedMerge, CitedText, Finished, finished
 from mrengine.summaries.extract import EXTRACT_TOKENS, ExtractMap, extracted
 from mrengine.summaries.markers import renumbered
-from mrengine.summaries.prompts import RefineMap, SummaryPrompts
-from mrengine.summaries.small import small_functions
+from mrengine.summaries.prompts import RefineMap, SummaryPrompts, small_functions
 from mrengine.summaries.stream import SummaryStream, Writing, part_text
 from mrengine.summaries.summary import Claim, Summary, SummaryProgress
-from mrengine.summaries.top_k import TopKMap, is_left_out
 
-__all__ = ["Claim", "Summary", "SummaryProgress", "SummaryStream", "summarize", "summary_runner"]
+__all__ = ["METHODS", "Claim", "Summary", "SummaryProgress", "SummaryStream", "summarize", "summary_runner"]
 
 METHODS = ("map_reduce", "refine", "extract")
 AT_ONCE = 75  # calls over all workers, where the user sets neither workers nor slots
@@ -87,22 +86,22 @@ def summarize(
     elif models is not None or settings:
         names = sorted({*settings, *(("models",) if models is not None else ())})
         raise ConfigError(f"{', '.join(names)}: give these to the runner that you pass", setting=names[0])
-    work = _Work(job, source, runner, None if own else job_id, timeout_s, own=own)
+    work = _Work(job, source, runner, None if own else job_id, timeout_s, owns_runner=own)
     if stream:
         return SummaryStream(work.with_progress, runner.stop)
-    return work.done()
+    return work.summary()
 
 
 @dataclass(frozen=True, slots=True)
 class _Work:
-    """A summary job with its source and runner. ``own``: the runner was made for it, and is closed after it."""
+    """A summary job with its source and runner. ``owns_runner``: it was made for the job, and is closed after it."""
 
     job: _Job
     source: Any
     runner: MapReduceRunner
     job_id: str | None
     timeout_s: float | None
-    own: bool
+    owns_runner: bool
 
     def __post_init__(self) -> None:
         self.plan()  # a stream begins to work when it is read, but what cannot work is reported at once
@@ -111,7 +110,7 @@ class _Work:
         """The functions of the job. ConfigError: its model cannot do it."""
         return self.job.plan(() if self.job.method == "extract" else self.runner.models)
 
-    def done(self, on_text: OnText | None = None, on_step: OnStep | None = None) -> Summary:
+    def summary(self, on_text: OnText | None = None, on_step: OnStep | None = None) -> Summary:
         """Run the job, and return its summary."""
         plan = self.plan()  # anew: a merge numbers the claims of one run
         try:
@@ -126,7 +125,7 @@ class _Work:
                 on_step=on_step,
             )
         finally:
-            if self.own:
+            if self.owns_runner:
                 self.runner.close()
         return plan.summary(run)
 
@@ -153,7 +152,7 @@ class _Work:
         for name, callback in callbacks.items():
             self.runner.on(name, callback)
         try:
-            summary = self.done(writing.piece, step)
+            summary = self.summary(writing.piece, step)
         finally:
             for name, callback in callbacks.items():
                 self.runner.off(name, callback)
@@ -316,28 +315,30 @@ class _Plan:
             answers = {"all": run.result} if self.job.together else dict(run.result)
         if self.merge is None:
             texts = {name: str(text or "").strip() for name, text in answers.items()}
-            return self._made(run, texts, None, left_out)
+            return self._of_texts(run, texts, None, left_out)
         # An extract is the text's own sentences: to add its contradictions would be to write.
-        done = finished(self.merge, answers, add_contradictions=not extract)
-        bare = extract and not self.job.cite  # its claims are known all the same, and the marks were not asked for
-        texts = {name: renumbered(text, {}) for name, text in done.texts.items()} if bare else done.texts
-        return self._made(run, texts, done, left_out)
+        cited = finished(self.merge, answers, add_contradictions=not extract)
+        bare = extract and not self.job.cite  # its claims are known all the same, but nobody wants the marks
+        texts = {name: renumbered(text, {}) for name, text in cited.texts.items()} if bare else cited.texts
+        return self._of_texts(run, texts, cited, left_out)
 
-    def _made(self, run: RunResult, texts: dict[str, str], done: Finished | None, left_out: tuple[int, ...]) -> Summary:
+    def _of_texts(
+        self, run: RunResult, texts: dict[str, str], cited: Finished | None, left_out: tuple[int, ...]
+    ) -> Summary:
         text = "\n\n".join(text for text in texts.values() if text)
-        own = {} if self.job.together else texts
-        if done is None:
-            return Summary(text, run.job_id, run, own, left_out=left_out)
+        by_document = {} if self.job.together else texts
+        if cited is None:
+            return Summary(text, run.job_id, run, by_document, left_out=left_out)
         chunks = {result.chunk_id for result in run.results} | {failure.chunk_id for failure in run.failures}
         return Summary(
             text,
             run.job_id,
             run,
-            own,
-            claims=done.claims,
-            citations=done.citations,
-            unsupported=done.unsupported,
-            uncovered=tuple(sorted(chunks - done.covered - {*left_out, -1})),  # -1: of a source that was not read
+            by_document,
+            claims=cited.claims,
+            citations=cited.citations,
+            unsupported=cited.unsupported,
+            uncovered=tuple(sorted(chunks - cited.covered - {*left_out, -1})),  # -1: of a source that was not read
             left_out=left_out,
-            contradictions=done.contradictions,
+            contradictions=cited.contradictions,
         )

@@ -32,6 +32,16 @@ def test_an_environment_variable_that_is_no_number_is_named() -> None:
         Settings.of({}, {"MRENGINE_WORKERS": "many"})
 
 
+def test_an_environment_variable_that_is_no_flag_is_named() -> None:
+    with pytest.raises(ConfigError, match="MRENGINE_TELEMETRY='maybe' is neither 1 nor 0"):
+        Settings.of({}, {"MRENGINE_TELEMETRY": "maybe"})
+
+
+def test_an_environment_variable_without_a_name_names_no_model() -> None:
+    """As an empty list does: the error comes from whoever resolves models."""
+    assert Settings.of({}, {"MRENGINE_MODELS": " , "}).models == []
+
+
 def test_a_value_from_the_environment_is_checked_like_an_argument() -> None:
     with pytest.raises(ConfigError, match="priority='high'"):
         Settings.of({}, {"MRENGINE_PRIORITY": "high"})
@@ -49,6 +59,9 @@ def test_a_value_from_the_environment_is_checked_like_an_argument() -> None:
         ({"max_worker_rss": 0}, "max_worker_rss=0"),
         ({"target_tokens": "6000"}, "target_tokens='6000'"),
         ({"balance": "random"}, "balance='random': it is one of None, 'round_robin'"),
+        ({"batch": 5}, r"batch=5: it is True, False or a Batch"),
+        ({"strict": "no"}, "strict='no': it is True or False"),
+        ({"address": ""}, "address='': it is a str, and not empty"),
         ({"budget": 5}, r"budget=5: write Budget\("),
         ({"limits": {"gpt-4o": 60_000}}, "limits: write"),
         ({"wokers": 5}, "unknown setting: wokers; did you mean workers?"),

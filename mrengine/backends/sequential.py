@@ -60,6 +60,7 @@ class SequentialBackend:
             open_ports=lambda: local_ports(setup.worker, setup.files, 0, 1, answers=setup.answers, budget=budget),
             path=setup.path,
             functions=setup.functions,
+            ends_run=None if setup.functions is None else setup.functions.ends_run,
         )
         return [(0, READY, -1, -1, b"")]
 

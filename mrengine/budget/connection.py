@@ -12,8 +12,8 @@ from typing import Any, Protocol
 from mrengine import posix
 
 __all__ = [
-    "SAME_CALL", "SAME_PREFIX", "UNMETERED", "CallReport", "Connection", "Gates", "HeldCall", "Made", "Refused",
-    "Reply", "RequestRow", "Transport", "Waiting", "kill_if_stopped",
+    "REPLY_TIMEOUT_S", "SAME_CALL", "SAME_PREFIX", "TYPEID", "UNMETERED", "CallReport", "Connection", "Gates",
+    "HeldCall", "Made", "Refused", "Reply", "RequestRow", "Transport", "Waiting", "kill_if_stopped",
 ]  # fmt: skip
 
 # Messages are plain tuples, because they are pickled some thousand times a second.

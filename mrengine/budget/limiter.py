@@ -15,7 +15,7 @@ from mrengine.budget.wait_queue import NO_RESERVE, PASSES, SHARES, Key, Need, Qu
 from mrengine.errors import ConfigError
 from mrengine.records import Observed, RateLimit
 
-__all__ = ["DIMENSIONS", "GRACE_S", "Held", "Limiter", "Spent", "Wait"]
+__all__ = ["DIMENSIONS", "GRACE_S", "NOTHING_USED", "Held", "Limiter", "Spent", "Wait"]
 
 DIMENSIONS = ("tokens", "input tokens", "output tokens", "requests")
 REQUESTS = 3
@@ -32,10 +32,11 @@ TROUBLE = 0.4
 # The window grows with each success up to the ceiling, which is where a refusal once came; after this long without a
 # refusal the ceiling is raised by the factor below.
 PROBE_AFTER_S = 15.0
-LONGEST_HOLD_S = 60.0  # unless Retry-After says more
 PROBE_FACTOR = 1.25
+LONGEST_HOLD_S = 60.0  # unless Retry-After says more
 YOUNG_S = 5.0  # after start, calls granted before this limiter existed may be in flight, uncounted
 
+NOTHING_USED: Need = (0.0, 0.0, 0.0, 0.0)  # what a call that was never sent has used
 Spent = tuple[float, float, float]  # seconds ago, input tokens, output tokens of one call
 
 
@@ -263,16 +264,19 @@ class Limiter:
                 own = self.own[i] = Bucket(burst(limit, self.limit.burst_s), limit / MINUTE_S, now)
             remaining = stated
             if stated is None and refused and held is not None and self.trouble > TROUBLE:
-                remaining = _left(held.need[i], observed.retry_after_s, own)
-            if remaining is None or own is None:
-                continue
-            rate = min(own.rate, limit / MINUTE_S) if limit else own.rate
-            if remaining - self.taken[i] - MARGIN_S * rate >= own.level:
-                # Our own bucket is the stricter one, even if the provider has seen none of the calls in flight.
-                self.server_buckets.pop(i, None)
-            elif i not in self.server_buckets or held is None or held.number >= self.server_buckets[i].number:
-                reading = HeaderReading(limit or own.rate * MINUTE_S, rate, remaining, now)
-                self.server_buckets[i] = self._updated(i, reading, held, others())
+                remaining = _level_at_refusal(held.need[i], observed.retry_after_s, own)
+            if remaining is not None and own is not None:
+                rate = min(own.rate, limit / MINUTE_S) if limit else own.rate
+                self._read(i, HeaderReading(limit or own.rate * MINUTE_S, rate, remaining, now), held, others)
+
+    def _read(self, i: int, reading: HeaderReading, held: Held | None, others: Callable[[], Iterable[Held]]) -> None:
+        """Take in the level that the provider reports for a dimension that we have a bucket for."""
+        earlier = self.server_buckets.get(i)
+        if reading.remaining - self.taken[i] - MARGIN_S * reading.rate >= self.own[i].level:
+            # Our own bucket is the stricter one, even if the provider has seen none of the calls in flight.
+            self.server_buckets.pop(i, None)
+        elif earlier is None or held is None or held.number >= earlier.number:  # answers may overtake each other
+            self.server_buckets[i] = self._updated(i, reading, held, others())
 
     def _updated(self, i: int, reading: HeaderReading, held: Held | None, others: Iterable[Held]) -> ServerBucket:
         """The provider's bucket now: the reading, less what was granted after the call that brought it."""
@@ -347,7 +351,7 @@ class Limiter:
         self.at = float("-inf")  # the buckets are those of another process, and must be refilled
 
 
-def _left(needed: float, retry_after_s: float | None, own: Bucket | None) -> int | None:
+def _level_at_refusal(needed: float, retry_after_s: float | None, own: Bucket | None) -> int | None:
     """The level of a provider that reports none, by its refusal: the call just fits after Retry-After."""
     if own is None or retry_after_s is None:
         return None

@@ -12,7 +12,7 @@ from mrengine.budget.wait_queue import Need, QueuedRequest, rank_of
 from mrengine.errors import ConfigError
 from mrengine.records import Grant, Observed, Priority, RateLimit
 
-__all__ = ["Access", "Sharing", "TokenBucketManager"]
+__all__ = ["Access", "Sharing", "TokenBucketManager", "check_limit"]
 
 Access = AbstractContextManager[Limiter]
 # Opens a limit that several processes draw on; None: this one is not shared. See ``mrengine.budget.shared_limits``.

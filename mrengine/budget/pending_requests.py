@@ -15,7 +15,7 @@ from mrengine.records import Observed, Priority, Usage
 if TYPE_CHECKING:  # the host needs no sockets
     from mrengine.budget.connection import CallReport, Gates, HeldCall, Reply, RequestRow
 
-__all__ = ["BudgetPort", "Lease", "OnWait", "PendingRequest", "PendingRequests", "Stopping", "check", "wait"]
+__all__ = ["LOOK_S", "BudgetPort", "Lease", "OnWait", "PendingRequest", "PendingRequests", "Stopping", "check", "wait"]
 
 Stopping = Callable[[], bool] | None
 OnWait = Callable[[str, float], None] | None  # is given the model and the wait in milliseconds
@@ -130,7 +130,7 @@ class PendingRequests:
             return [request.row for request in self._waiting.values()], list(self._done)
 
     def gates(self) -> dict[int, Gates]:
-        """Of the waiting requests that may have to wait for another call to be answered first."""
+        """The gates of the waiting requests that have some, by their numbers."""
         with self._lock:
             return {number: request.gates for number, request in self._waiting.items() if any(request.gates)}
 

@@ -18,7 +18,7 @@ from typing import Any
 import msgpack
 
 from mrengine.budget.bucket import Bucket
-from mrengine.budget.limiter import DIMENSIONS, Held, Limiter, Wait
+from mrengine.budget.limiter import DIMENSIONS, NOTHING_USED, Held, Limiter, Wait
 from mrengine.budget.server_bucket import pairs
 from mrengine.budget.wait_queue import Key, Need, QueuedRequest, WaitQueue
 from mrengine.errors import ConfigError
@@ -27,12 +27,11 @@ from mrengine.records import Observed
 __all__ = ["RedisLimit", "SharedLimitDown", "is_redis"]
 
 FORMAT = 1
-ALIVE_S, SIGN_S = 30.0, 8.0  # a process without a sign of life for so long is dead; how often it gives one
+ALIVE_S, HEARTBEAT_S = 30.0, 8.0  # a process without a heartbeat for so long is dead; how often it sends one
 TIMEOUT_S = 2.0
 SCRIPT = Path(__file__).with_name("limiter.lua")
 # Operations that a caller repeats by itself after SharedLimitDown.
 ASKED_AGAIN = ("join", "serve", "remaining", "nearly_empty")
-UNSENT: Need = (0.0, 0.0, 0.0, 0.0)
 
 
 class SharedLimitDown(ConnectionError):
@@ -66,7 +65,7 @@ class RedisLimit:
         if kind is None:
             self._limiter.flush()
         if self._limiter.holds:
-            self._show_life()
+            self._start_heartbeat()
 
     def _exchange(self, number: str, ops: list[Any], at: float | None) -> dict[str, Any]:
         request = self._request(number, ops)
@@ -95,15 +94,15 @@ class RedisLimit:
         reply: dict[bytes, Any] = msgpack.unpackb(packed, raw=True)
         return {name.decode(): value for name, value in reply.items()}
 
-    def _show_life(self) -> None:
-        """Start to give signs of life: the server stops counting the calls of a process that is silent."""
+    def _start_heartbeat(self) -> None:
+        """Send heartbeats from now on: the server stops counting the calls of a process that is silent."""
         if self._thread is None:
-            self._thread = threading.Thread(target=self._signs, name="mrengine-life", daemon=True)
+            self._thread = threading.Thread(target=self._heartbeat, name="mrengine-heartbeat", daemon=True)
             self._thread.start()
 
-    def _signs(self) -> None:
+    def _heartbeat(self) -> None:
         while True:
-            time.sleep(SIGN_S)
+            time.sleep(HEARTBEAT_S)
             if self._limiter.holds:
                 with suppress(SharedLimitDown):  # it comes back, or the next access reports it
                     self._call({**self._request("", []), "seed": self._known})
@@ -206,7 +205,7 @@ class RemoteLimiter(Limiter):
         """Execute the noted operations; returns the result of the last one. SharedLimitDown."""
         try:
             if self._sent is not None:
-                self._settle_unheard(self._exchange(*self._sent)["results"])
+                self._settle_late_grants(self._exchange(*self._sent)["results"])
             self._sent, self._ops = (secrets.token_hex(8), self._ops, self._now), []
             if not self._sent[1]:
                 self._sent = None
@@ -221,14 +220,14 @@ class RemoteLimiter(Limiter):
                 self.own[int(i) - 1] = Bucket(capacity, rate, 0.0)
         return reply["results"][-1]
 
-    def _settle_unheard(self, results: list[Any]) -> None:
+    def _settle_late_grants(self, results: list[Any]) -> None:
         """Return the grants of a reply that came too late, before any other operation."""
         assert self._sent is not None
         later, self._ops = self._ops, []
         for op, result in zip(self._sent[1], results, strict=True):
             if op[0] == "serve":
                 for held in self._granted(result[0]).values():
-                    self.settle(held, UNSENT, self._now or 0.0)
+                    self.settle(held, NOTHING_USED, self._now or 0.0)
         self._ops += later
         self._sent = None
 

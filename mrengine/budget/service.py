@@ -25,7 +25,7 @@ from mrengine.budget.connection import (
     RequestRow,
     Waiting,
 )
-from mrengine.budget.limiter import GRACE_S, Held, Limiter
+from mrengine.budget.limiter import GRACE_S, NOTHING_USED, Held, Limiter
 from mrengine.budget.manager import TokenBucketManager
 from mrengine.budget.redis_limits import SharedLimitDown
 from mrengine.budget.server_bucket import pairs
@@ -42,7 +42,6 @@ LONGEST_S = 30.0  # the longest wait reported to a worker: the queue may move fa
 DOWN_S = 0.5  # the wait while the server of a limit does not answer
 LOOK_AGAIN_S = 0.1  # the wait for other calls: to release their part of the spend limit, or to be answered
 NOTHING: Sum = (0.0, 0.0)
-UNSENT: Need = (0.0, 0.0, 0.0, 0.0)
 TURNED_AWAY: Need = (0.0, 0.0, 0.0, 1.0)  # a provider that answers with its limits has counted a request
 
 
@@ -183,8 +182,8 @@ class BudgetService:
                 reply[2].append((request[0], LOOK_AGAIN_S, place))
             elif (bound := self._reserve(request, reply[1], reply[2])) is not None:
                 work[request[1]].requests.append((request, bound))
-        for model, some in work.items():
-            self._do(worker, model, some, now, reply)
+        for model, model_work in work.items():
+            self._settle_and_grant(worker, model, model_work, now, reply)
         return reply
 
     def _held_at(self, worker: _Worker, request: RequestRow, gates: Gates | None, now: float) -> int | None:
@@ -217,7 +216,7 @@ class BudgetService:
         # A call that was sent but reports no usage keeps its whole reservation: it may have been billed.
         number, model, counted, output, tokens, made, headers = call
         usage = None if tokens is None else Usage(*tokens)
-        used = None if made else UNSENT if headers is None else TURNED_AWAY
+        used = None if made else NOTHING_USED if headers is None else TURNED_AWAY
         if usage is not None:
             used = (float(usage.total_tokens), float(usage.input_tokens), float(usage.output_tokens), 1.0)
             if usage.input_tokens and counted and not usage.estimated:
@@ -249,13 +248,13 @@ class BudgetService:
             waits.append((number, LOOK_AGAIN_S, 0))
         return None
 
-    def _do(self, worker: _Worker, model: str, work: _ModelWork, now: float, reply: Reply) -> None:
+    def _settle_and_grant(self, worker: _Worker, model: str, work: _ModelWork, now: float, reply: Reply) -> None:
         access = self._manager.open(model)
         for _, _, observed in work.ended:
             if access is None and observed is not None:
                 access = self._manager.learn(model, observed)
         if access is None:
-            self._grant_free(worker, model, work.requests, reply)
+            self._grant_unlimited(worker, model, work.requests, reply)
             return
         work.ended = self._unsettled.pop(model, []) + work.ended
         try:
@@ -275,7 +274,9 @@ class BudgetService:
                     self._spend_limit.settle(bound, NOTHING)
                     reply[2].append((request[0], DOWN_S, 0))
 
-    def _grant_free(self, worker: _Worker, model: str, requests: list[tuple[RequestRow, Sum]], reply: Reply) -> None:
+    def _grant_unlimited(
+        self, worker: _Worker, model: str, requests: list[tuple[RequestRow, Sum]], reply: Reply
+    ) -> None:
         """A model without a rate limit: only the spend limit applies."""
         reply[0].extend(request[0] for request, _ in requests)
         worker.open_calls.update((request[0], (model, _OpenCall(None, bound))) for request, bound in requests)

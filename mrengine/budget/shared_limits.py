@@ -79,6 +79,7 @@ class SharedLimit:
         descriptor = self._locked()
         try:
             state = _read(descriptor)
+            # Its times are monotonic: those of another boot mean nothing in this one.
             if state is not None and state[0] == FORMAT and state[1] == self._boot:
                 self._limiter.load(state[2])
             self._forget_dead()
@@ -125,7 +126,7 @@ class SharedLimit:
 
 
 def _hold(descriptor: int, name: str) -> None:
-    """Prove that this process lives to those in other PID namespaces: the kernel drops the lock when it dies."""
+    """Prove to processes in other PID namespaces that this one lives: the kernel drops the lock when it dies."""
     if _OFD:
         with suppress(OSError):
             fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, _byte_of(name, fcntl.F_RDLCK))

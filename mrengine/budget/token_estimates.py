@@ -81,10 +81,7 @@ class TokenEstimator:
         self._learned[model] = (mean + LEARN * (sample - mean), deviation)
 
     def reserve_output(self, model: str, input_tokens: int, max_tokens: int) -> int:
-        """Output tokens to reserve beside ``given`` input tokens.
-
-        ``max_tokens``, or a little more than the longest of the latest answers.
-        """
+        """Output tokens to reserve: ``max_tokens``, or a little more than the longest of the latest answers."""
         answers, longest = self._outputs.get((model, max_tokens), (0, 0.0))
         if answers < ENOUGH or self.strict(model, input_tokens, max_tokens):
             return max_tokens

@@ -13,8 +13,8 @@ from mrengine.errors import ConfigError
 from mrengine.records import Priority
 
 __all__ = [
-    "NO_RESERVE", "RANKS", "SHARES", "ClassReserve", "Key", "Need", "QueuedRequest", "WaitQueue", "process_of",
-    "rank_of",
+    "NO_RESERVE", "PASSES", "RANKS", "SHARES", "ClassReserve", "Key", "Need", "QueuedRequest", "WaitQueue",
+    "process_of", "rank_of",
 ]  # fmt: skip
 
 Need = tuple[float, float, float, float]  # tokens, input tokens, output tokens, requests

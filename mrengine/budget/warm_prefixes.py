@@ -31,14 +31,14 @@ class WarmPrefixes:
     # one read nothing and, if writes cost more, each of them pays for one.
 
     def __init__(self) -> None:
-        self._known: dict[tuple[str, str], _Prefix] = {}
+        self._prefixes: dict[tuple[str, str], _Prefix] = {}
         self._leads: dict[tuple[str, int], set[tuple[str, str]]] = {}
 
     def may_go(self, model: str, prefix: str, call: tuple[str, int], now: float) -> bool:
         """Whether a call may be made: its prefix is warm, or this is the one that goes first."""
-        state = self._known.get((model, prefix))
+        state = self._prefixes.get((model, prefix))
         if state is None:
-            state = self._remember((model, prefix), now)
+            state = self._add((model, prefix), now)
         if now < state.warm_until:
             state.warm_until = now + WARM_S  # each read keeps the cache alive
             return True
@@ -51,14 +51,14 @@ class WarmPrefixes:
         return True
 
     def leads(self, model: str, prefix: str, call: tuple[str, int]) -> bool:
-        """Whether a call is the one that goes first."""
-        state = self._known.get((model, prefix))
+        """Whether this call is the one that goes first."""
+        state = self._prefixes.get((model, prefix))
         return state is not None and state.leader == call
 
     def ended(self, call: tuple[str, int], *, answered: bool, now: float) -> None:
-        """A call has ended. If it was not answered, the next one that asks goes first."""
+        """Record the end of a call. If it was not answered, the next one that asks goes first."""
         for key in self._leads.pop(call, ()):
-            state = self._known.get(key)
+            state = self._prefixes.get(key)
             if state is not None and state.leader == call:
                 state.leader = None
                 state.warm_until = now + WARM_S if answered else state.warm_until
@@ -74,10 +74,10 @@ class WarmPrefixes:
             if not leads:
                 del self._leads[leader]
 
-    def _remember(self, key: tuple[str, str], now: float) -> _Prefix:
-        if len(self._known) >= MOST:
-            old = [key for key, state in self._known.items() if state.leader is None and state.warm_until <= now]
-            for one in old or list(self._known)[: MOST // 2]:
-                self._forget(self._known.pop(one).leader, one)
-        self._known[key] = state = _Prefix()
+    def _add(self, key: tuple[str, str], now: float) -> _Prefix:
+        if len(self._prefixes) >= MOST:
+            old = [key for key, state in self._prefixes.items() if state.leader is None and state.warm_until <= now]
+            for one in old or list(self._prefixes)[: MOST // 2]:
+                self._forget(self._prefixes.pop(one).leader, one)
+        self._prefixes[key] = state = _Prefix()
         return state

@@ -1,6 +1,7 @@
 """Picks the splitter for a text: by name, or by looking at its first block.
 
-To add a kind: a module with its ``Kind`` and a ``looks(sample)``, and a line in ``_KINDS`` here.
+To add a kind: a module with its ``Kind`` and a ``looks(sample)``, a line in ``_KINDS`` here, and a number for logs in
+``mrengine.log.format.chunk_rows``.
 """
 
 from __future__ import annotations

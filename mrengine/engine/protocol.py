@@ -169,13 +169,13 @@ class JobFiles:
 class LocalFunctions(NamedTuple):
     """User code where it runs in the host itself, and need not be pickled.
 
-    ``ends_run``: whether an exception that came out of map_fn is not its own, and ends the run. None: all are its own,
-    SystemExit too, as in threads, where no signal handler runs.
+    ``ends_run`` is for a backend that calls map_fn in the host's own thread, and says whether an exception that came
+    out of it ends the run. In any other thread no signal handler runs, and every exception is map_fn's own.
     """
 
     initializer: tuple[Callable[..., None] | None, Sequence[Any]]
     map_fn: Callable[[Any, Any], Any]
-    ends_run: Callable[[Exception], bool] | None
+    ends_run: Callable[[Exception], bool]
     result_type: Any = None
 
 

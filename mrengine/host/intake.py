@@ -121,7 +121,7 @@ class Intake:
             data = text.encode()
         except UnicodeEncodeError:  # lone surrogates take the long way, which joins halves of pairs
             return None
-        self.reading.given()
+        self.reading.count_text()
         self.has_text = self.has_text or not (not text or text.isspace())
         offset = self.spool.write(data)
         digest = blake2b(data, digest_size=16).digest()

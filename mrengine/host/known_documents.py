@@ -14,7 +14,7 @@ from mrengine.host.table_checks import first_row, is_there
 from mrengine.log.file.row_reader import ChunkTable, DocumentNames
 from mrengine.log.format.job_records import DocumentRow
 from mrengine.log.view.job_view import ResumeEngine
-from mrengine.sources.spool import Text
+from mrengine.sources.spool import SpoolFile
 
 __all__ = ["Comparison", "Known", "compared_meanwhile", "has_text_to_begin_with"]
 
@@ -121,7 +121,7 @@ class Comparison:
         if (now.id, now.spool_offset) != (row.id, row.spool_offset) or known.table is None:
             return False
         spool.flush()
-        with Text(spool.path) as text:
+        with SpoolFile(spool.path) as text:
             return all(
                 is_there(chunk, known.table[chunk], text)
                 for chunk in range(known.first_row(known.document), known.rows)
@@ -133,7 +133,7 @@ def has_text_to_begin_with(stored: ResumeEngine, place: Path, most_s: float) -> 
     looking takes longer than ``most_s``.
     """
     pace, table, some = Pace(most_s), stored.chunk_table(), False
-    with Text(place) as text:
+    with SpoolFile(place) as text:
         for chunk, _ in stored.pending():
             try:
                 some = is_there(chunk, table[chunk], text)

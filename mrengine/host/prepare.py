@@ -34,7 +34,7 @@ from mrengine.log.view.lost_documents import lacking_documents
 from mrengine.mapfn.describe import MapFunction
 from mrengine.private import check_writable
 from mrengine.sources.read import is_one
-from mrengine.sources.spool import Spool, Text, name_again, spool_name
+from mrengine.sources.spool import Spool, SpoolFile, link_spool, spool_name
 
 __all__ = ["Preparation"]
 
@@ -231,7 +231,7 @@ class Preparation:
             # Before any row that names its text is durable. One that is alike stays: it may have texts of later rounds.
             fresh.publish(place)
         elif fresh is None and not place.exists():
-            name_again(text, place)  # a second name: the earlier epoch in the log has the first
+            link_spool(text, place)  # a second name: the earlier epoch in the log has the first
         if records:
             for record in records:
                 session.append(*record)
@@ -304,7 +304,7 @@ class Preparation:
         if view.epoch is None or view.epoch.reading:
             raise self._unread()
         job, self._unread_sources = view.epoch.job, unread_before(view.epoch)
-        with Text(self._folder / spool_name(view.epoch.spool)) as text:
+        with SpoolFile(self._folder / spool_name(view.epoch.spool)) as text:
             documents = known_documents(view, text)
             exists, why = text.exists, text.why
             damaged = not_held(text, [row for row in documents if row is not LOST]) if exists else []

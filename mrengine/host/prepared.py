@@ -15,7 +15,7 @@ from mrengine.log.format.job_records import DocumentRow
 from mrengine.log.view.chunk_facts import cut_short_of
 from mrengine.log.view.job_view import ResumeEngine
 from mrengine.log.view.lost_documents import restated_documents
-from mrengine.sources.spool import Spool, Text
+from mrengine.sources.spool import Spool, SpoolFile
 
 __all__ = [
     "LOST",
@@ -58,7 +58,7 @@ class Prepared:
     intake: Intake | None = None
 
 
-def known_documents(stored: ResumeEngine, text: Text) -> list[DocumentRow]:
+def known_documents(stored: ResumeEngine, text: SpoolFile) -> list[DocumentRow]:
     """All documents of a job: from the DOCUMENTS records, or from what other records say of them, else ``LOST``."""
     assert stored.epoch is not None
     names, restated = stored.documents(), restated_documents(stored, text)

@@ -23,7 +23,7 @@ from mrengine.providers.models.catalog import Prices
 from mrengine.providers.models.model import Model, resolve_models
 from mrengine.providers.models.resolution import VENDORS
 from mrengine.records import Batch, Chunk, ModelSpec, RateLimit
-from mrengine.sources.spool import Text
+from mrengine.sources.spool import SpoolFile
 from mrengine.worker.chunk_reader import ChunkReader
 
 __all__ = ["StoredJob", "chunks_of", "headings_of", "import_function", "stored_job"]
@@ -169,7 +169,7 @@ def headings_of(view: ResumeEngine, spool: Path) -> dict[int, tuple[str, ...]]:
     """The headings of each chunk: those above it, and the one that it begins with. None without a spool."""
     table = view.chunk_table()
     found: dict[int, tuple[str, ...]] = {}
-    with closing(Text(spool)) as text:
+    with closing(SpoolFile(spool)) as text:
         for chunk, row in enumerate(table):
             above = read_heads(table.heads(chunk, row), text.read)
             begin = text.read(row.spool_from, min(row.spool_to, row.spool_from + 4 * row.overlap + _HEAD)) or b""

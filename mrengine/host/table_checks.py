@@ -21,7 +21,7 @@ from mrengine.log.format.chunk_rows import ChunkRow, rows_array, stands_in
 from mrengine.log.format.heads import read_heads
 from mrengine.log.format.job_records import DocumentRow
 from mrengine.log.view.job_view import ResumeEngine
-from mrengine.sources.spool import Text
+from mrengine.sources.spool import SpoolFile
 from mrengine.worker.chunk_reader import decoded
 
 __all__ = [
@@ -41,14 +41,14 @@ _ROWS = 4096
 _FAR = (1 << 64) - 1  # stands for the end of a document that is still being read
 
 
-def not_held(text: Text, documents: Iterable[DocumentRow]) -> list[DocumentRow]:
+def not_held(text: SpoolFile, documents: Iterable[DocumentRow]) -> list[DocumentRow]:
     """The documents whose text a spool does not have. Behind them it may have texts of later rounds."""
     return [row for row in documents if not text.holds(row.spool_offset, row.n_bytes, row.digest)]
 
 
 def lacking_text(place: Path, documents: Iterable[DocumentRow]) -> str | None:
     """Why a spool cannot be used for these documents ("": there is no spool); None: it has their text."""
-    with Text(place) as text:
+    with SpoolFile(place) as text:
         if not text.exists:
             return text.why
         return f"{place} is damaged" if not_held(text, documents) else None
@@ -61,11 +61,11 @@ def has_wrong_rows(stored: ResumeEngine, place: Path, documents: Sequence[Docume
     if not failed or lacking_text(place, documents) is not None:
         return False
     table = stored.chunk_table()
-    with Text(place) as text:
+    with SpoolFile(place) as text:
         return any(not _is_right(table, chunk, text, documents) for chunk in failed)
 
 
-def _is_right(table: ChunkTable, chunk: int, text: Text, documents: Sequence[DocumentRow]) -> bool:
+def _is_right(table: ChunkTable, chunk: int, text: SpoolFile, documents: Sequence[DocumentRow]) -> bool:
     try:
         row = table[chunk]
         heads = table.heads(chunk, row)
@@ -75,7 +75,7 @@ def _is_right(table: ChunkTable, chunk: int, text: Text, documents: Sequence[Doc
     return stands_in(row, document) and is_there(chunk, row, text) and read_heads(heads, text.read) is not None
 
 
-def is_there(chunk: int, row: ChunkRow, text: Text) -> bool:
+def is_there(chunk: int, row: ChunkRow, text: SpoolFile) -> bool:
     """Whether a spool has the text of a row."""
     data = text.read(row.spool_from, row.spool_to)
     if data is None or blake2b(data, digest_size=16).digest() != row.digest:
@@ -131,7 +131,7 @@ def rows_to_go_on_with(stored: ResumeEngine, place: Path, documents: Sequence[Do
         return False
     table = stored.chunk_table()
     last = table[len(table) - 1].document if len(table) else 0
-    with Text(place) as text:
+    with SpoolFile(place) as text:
         return all(is_there(chunk, table[chunk], text) for chunk in range(first_row(table, last), len(table)))
 
 

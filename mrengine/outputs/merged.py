@@ -10,7 +10,7 @@ from typing import Any
 from mrengine.outputs.run_result import Chained, Outcomes
 from mrengine.records import ChunkFailure, ChunkResult, JobStatus, Usage
 
-__all__ = ["Merged", "SharedDocument", "SharedDocuments", "in_two_jobs"]
+__all__ = ["Merged", "SharedDocument", "in_two_jobs"]
 
 SharedDocument = tuple[str, str, str]  # the id of a document, and two jobs that have it
 SHOWN = 3  # in an error
@@ -53,33 +53,21 @@ class Merged(Outcomes):
                 yield from ((status.job_id, one) for one in outcome)
 
 
-class SharedDocuments:
-    """Finds documents that two jobs have."""
-
-    def __init__(self) -> None:
-        self._seen = sqlite3.connect("")  # a temporary file, not memory: there may be 10⁸ ids
-        self._seen.executescript(
-            "CREATE TABLE seen (id BLOB PRIMARY KEY, job TEXT) WITHOUT ROWID;"
-            "CREATE TABLE part (id BLOB PRIMARY KEY) WITHOUT ROWID;"
-        )
-
-    def add(self, job_id: str, documents: Iterable[str]) -> list[SharedDocument]:
-        """Add a job; return a few of its documents that earlier jobs have."""
-        # By way of a second table: a document that one job names twice is no shared one.
-        ids = ((document.encode("utf-8", "surrogatepass"),) for document in documents)
-        with self._seen:
-            self._seen.executemany("INSERT OR IGNORE INTO part VALUES (?)", ids)
-            shared = self._seen.execute("SELECT id, job FROM part JOIN seen USING (id) LIMIT ?", (SHOWN,)).fetchall()
-            self._seen.execute("INSERT OR IGNORE INTO seen SELECT id, ? FROM part", (job_id,))
-            self._seen.execute("DELETE FROM part")
-        return [(one.decode("utf-8", "surrogatepass"), other, job_id) for one, other in shared]
-
-    def close(self) -> None:
-        """Remove the temporary file."""
-        self._seen.close()
-
-
 def in_two_jobs(jobs: Iterable[tuple[str, Iterable[str]]]) -> list[SharedDocument]:
     """A few documents of the first job that shares any with a job before it. ``jobs``: (id, documents) of each."""
-    with closing(SharedDocuments()) as shared:
-        return next((few for job_id, documents in jobs if (few := shared.add(job_id, documents))), [])
+    with closing(sqlite3.connect("")) as database:  # a temporary file, not memory: there may be 10⁸ ids
+        database.executescript(
+            "CREATE TABLE earlier (id BLOB PRIMARY KEY, job TEXT) WITHOUT ROWID;"
+            "CREATE TABLE own (id BLOB PRIMARY KEY) WITHOUT ROWID;"
+        )
+        for job_id, documents in jobs:
+            # By way of a second table: a document that one job names twice is no shared one.
+            ids = ((document.encode("utf-8", "surrogatepass"),) for document in documents)
+            database.executemany("INSERT OR IGNORE INTO own VALUES (?)", ids)
+            shared = database.execute("SELECT id, job FROM own JOIN earlier USING (id) LIMIT ?", (SHOWN,)).fetchall()
+            if shared:
+                return [(name.decode("utf-8", "surrogatepass"), other, job_id) for name, other in shared]
+            database.execute("INSERT INTO earlier SELECT id, ? FROM own", (job_id,))
+            database.execute("DELETE FROM own")
+            database.commit()
+    return []

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-__all__ = ["PerformanceCollector", "Statistics", "collector"]
+__all__ = ["PerformanceCollector", "Statistics", "collector", "percentile"]
 
 FORMAT = 1
 SAMPLES = 100_000  # kept of each name, in 800 kB; counts and sums cover all
@@ -60,7 +60,7 @@ class _Series:
         self.most = max(self.most, duration_ms)
 
 
-def _percentile(ordered: Sequence[float], share: float) -> float:
+def percentile(ordered: Sequence[float], share: float) -> float:
     """The value below which ``share`` of the sorted values lie, between the two nearest."""
     place = (len(ordered) - 1) * share
     low = math.floor(place)
@@ -137,7 +137,7 @@ class PerformanceCollector:
                 return None
             ordered = sorted(series.samples)  # a copy, as other threads go on recording
             count, total, least, most = series.count, series.total, series.least, series.most
-        p50, p90, p95, p99 = (_percentile(ordered, share) for share in (0.5, 0.9, 0.95, 0.99))
+        p50, p90, p95, p99 = (percentile(ordered, share) for share in (0.5, 0.9, 0.95, 0.99))
         return Statistics(name, count, total, total / count, p50, p50, p90, p95, p99, least, most)
 
     def by_name(self) -> dict[str, Statistics]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -13,7 +12,7 @@ from typing import Any
 from mrengine.errors import ConfigError
 from mrengine.log.format.values import normalise
 from mrengine.records import ChunkResult
-from mrengine.reducers.texts import failures_of, in_order
+from mrengine.reducers.texts import failures_of, in_order, label_of
 
 __all__ = ["consensus_aggregator"]
 
@@ -74,9 +73,7 @@ def _vote(item: ChunkResult, rank: int) -> _Vote:
         value, confidence = value["prediction"], value.get("confidence")
     # True and NaN are no confidence: one is an int, the other would make every comparison of sums false.
     number = isinstance(confidence, (int, float)) and not isinstance(confidence, bool) and math.isfinite(confidence)
-    # Equal values are one prediction, whatever the order of their keys.
-    label = value if isinstance(value, str) else json.dumps(value, sort_keys=True, ensure_ascii=False, default=repr)
-    return _Vote(label, value, float(confidence) if number else 0.0, item.model, rank)
+    return _Vote(label_of(value), value, float(confidence) if number else 0.0, item.model, rank)
 
 
 def _entry(chunk_id: int, votes: Sequence[_Vote], expected: int, quorum: int | None) -> dict[str, Any]:

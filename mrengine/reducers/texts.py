@@ -11,7 +11,16 @@ from typing import Any
 from mrengine.log.format.values import normalise
 from mrengine.records import ChunkFailure, ChunkResult
 
-__all__ = ["collect", "concatenate", "failures_of", "in_order", "medical_report_aggregator", "text_of", "vote"]
+__all__ = [
+    "collect",
+    "concatenate",
+    "failures_of",
+    "in_order",
+    "label_of",
+    "medical_report_aggregator",
+    "text_of",
+    "vote",
+]
 
 Key = str | Callable[[Any], Any]
 
@@ -37,10 +46,10 @@ def collect(
     singles = [one for value in values for one in (value if isinstance(value, (list, tuple)) else (value,))]
     singles = [one for one in singles if one is not None]
     if count is not False:
-        return dict(Counter(_named(key(one)) for one in singles).most_common())
+        return dict(Counter(label_of(key(one)) for one in singles).most_common())
     first: dict[str, Any] = {}  # by JSON: lists and dicts cannot be hashed
     for one in singles:
-        first.setdefault(_named(key(one)), one)
+        first.setdefault(label_of(key(one)), one)
     return list(first.values())
 
 
@@ -52,7 +61,8 @@ def _key(option: bool | Key) -> Callable[[Any], Any]:
     return option
 
 
-def _named(value: Any) -> str:
+def label_of(value: Any) -> str:
+    """A str as it is, anything else as JSON: equal values have one label, whatever the order of their keys."""
     plain = normalise(value)
     return plain if isinstance(plain, str) else json.dumps(plain, sort_keys=True, ensure_ascii=False, default=repr)
 
@@ -67,11 +77,11 @@ def vote(results: Sequence[ChunkResult]) -> dict[str, Any]:
     values = [normalise(item.result) for item in in_order(results)]
     ballots = [one.get("prediction") if isinstance(one, Mapping) and "prediction" in one else one for one in values]
     ballots = [one for one in ballots if one is not None]
-    counts = Counter(_named(one) for one in ballots)
+    counts = Counter(label_of(one) for one in ballots)
     if not counts:
         return {"value": None, "share": 0.0, "votes": {}}
     winner, votes = counts.most_common(1)[0]
-    value = next(one for one in ballots if _named(one) == winner)  # the value itself, of which the winner is the JSON
+    value = next(one for one in ballots if label_of(one) == winner)  # the value itself, of which the winner is the JSON
     return {"value": value, "share": votes / len(ballots), "votes": dict(counts.most_common())}
 
 

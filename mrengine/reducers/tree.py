@@ -12,7 +12,7 @@ from mrengine.log.format.values import normalise
 from mrengine.prompt_template import PromptMap, check_prompt
 from mrengine.records import ChunkResult
 
-__all__ = ["Merge", "RefinePrompt", "TreeReduce", "refine", "tree_reduce"]
+__all__ = ["Merge", "RefinePrompt", "TreeReduce", "ValueMerge", "check_group_by", "refine", "tree_reduce"]
 
 SEPARATOR = "\n\n"
 
@@ -75,7 +75,7 @@ class RefinePrompt:
     def __call__(self, chunk: Any, context: Any) -> Any:
         """Ask the prompt with both texts."""
         summary, text = json.loads(chunk.text)
-        return self.prompt.asked(context, (text, summary), chunk.tokens)
+        return self.prompt.refined(context, summary, text, chunk.tokens)
 
     @property
     def map_version(self) -> str:

@@ -11,9 +11,22 @@ from itertools import accumulate
 
 from mrengine.profiling import format_duration
 from mrengine.report.numbers import Share
-from mrengine.report.story import Run
+from mrengine.report.story import DONE, FAILED, PENDING, Run
 
-__all__ = ["Axis", "coverage_strip", "histogram", "stacked_bar", "tokens_over_time"]
+__all__ = [
+    "LEFT",
+    "Axis",
+    "box",
+    "clock_time",
+    "coverage_strip",
+    "histogram",
+    "line",
+    "num",
+    "stacked_bar",
+    "svg",
+    "swatch",
+    "tokens_over_time",
+]
 
 WIDTH, LEFT = 1000.0, 90.0
 GAP = 14.0  # between two runs
@@ -166,7 +179,7 @@ def swatch(name: str) -> str:
 
 def coverage_strip(length: int, spans: Sequence[tuple[int, int, int]]) -> str:
     """A document from its first to its last character: done, failed, nothing yet."""
-    paints = {1: "var(--done)", 0: "url(#hatch)", -1: "var(--idle)"}
+    paints = {DONE: "var(--done)", FAILED: "url(#hatch)", PENDING: "var(--idle)"}
     drawn: dict[int, list[list[int]]] = {state: [] for state in paints}
     for start, end, state in spans:
         x, right = round(start * WIDTH / max(1, length)), round(end * WIDTH / max(1, length))
@@ -199,6 +212,7 @@ def box(look: str, x: float, y: float, width: float, height: float, tip: str, *,
 
 
 def svg(height: float, body: str, label: str, *, wide: bool = True) -> str:
+    """A drawing as an image with a label. ``wide``: it keeps its proportions; else it fills the width it is given."""
     look = ' class="wide"' if wide else ""
     ratio = "" if wide else ' preserveAspectRatio="none"'
     box = f'viewBox="0 0 {WIDTH:.0f} {num(height)}"{ratio}'
@@ -206,6 +220,7 @@ def svg(height: float, body: str, label: str, *, wide: bool = True) -> str:
 
 
 def num(value: float) -> str:
+    """A coordinate, rounded to a tenth."""
     return f"{value:.1f}".rstrip("0").rstrip(".")
 
 
@@ -217,6 +232,7 @@ def _short(value: float) -> str:
 
 
 def clock_time(at: float) -> str:
+    """The local time of day."""
     return time.strftime("%H:%M:%S", time.localtime(at))
 
 

@@ -12,7 +12,7 @@ from mrengine.profiling import format_duration
 from mrengine.report.charts import LEFT, Axis, box, clock_time, line, num, svg
 from mrengine.report.story import DONE, FAILED, LOST, BatchSpan, Story
 
-__all__ = ["batch_rows", "gantt", "lanes"]
+__all__ = ["ROWS_SHOWN", "batch_rows", "gantt", "lanes"]
 
 SINGLE = 1_300  # tasks that are drawn one by one; of more, those closer than a pixel are joined
 LANES = 64  # rows at most; with more slots than that, several share a row

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from mrengine.profiling import format_duration
 from mrengine.report.story import DONE, FAILED, LOST, Failure, Story
 
-__all__ = ["Cause", "Share", "causes", "cost", "latencies", "percentile", "shares", "verdict", "waited_s", "wall_s"]
+__all__ = ["Cause", "Share", "causes", "cost", "latencies", "shares", "verdict", "waited_s", "wall_s"]
 
 HTTP_LIMIT = 429
 _NUMBERS = re.compile(r"\d[\d,._]*")
@@ -53,8 +53,8 @@ def slots(story: Story) -> int:
 def shares(story: Story) -> list[Share]:
     """Where the time of the slots went, in the order of a task's life; the parts add up to slots × wall time."""
     busy, lost = _busy(story, DONE) + _busy(story, FAILED), _busy(story, LOST)
-    flying = math.fsum(max(0.0, story.now - began) for began in story.in_flight)
-    whole = max(slots(story) * wall_s(story), busy + lost + flying)
+    in_flight = math.fsum(max(0.0, story.now - began) for began in story.in_flight)
+    whole = max(slots(story) * wall_s(story), busy + lost + in_flight)
     # Each part takes no more than is left, so that the sum holds although the parts are measured apart: the calls of
     # lost attempts are among the calls, and old logs have waits that were reported before they were over.
     left = busy
@@ -63,7 +63,7 @@ def shares(story: Story) -> list[Share]:
         taken.append(min(left, seconds))
         left -= taken[-1]
     model, limit, refusals = taken
-    idle = max(0.0, whole - busy - lost - flying)
+    idle = max(0.0, whole - busy - lost - in_flight)
     batches = min(idle, _batches_s(story))
     idle -= batches
     starting, ending = _edges(story)
@@ -71,7 +71,7 @@ def shares(story: Story) -> list[Share]:
     ending = min(idle - starting, ending)
     batched = Share("batches", batches, "slots without a task while a batch is at the provider")
     return [
-        Share("model", model + flying, "calls on their way: the provider works"),
+        Share("model", model + in_flight, "calls on their way: the provider works"),
         Share("token limit", limit, "calls wait for the rate limit of the model"),
         Share("refused calls", refusals, "waits after 429s and errors, before the next try"),
         *([batched] if story.batches else []),
@@ -231,16 +231,6 @@ def _troubles(story: Story) -> list[str]:
     )
     text = ", ".join(one if count == 1 else many for count, one, many in troubles if count > 0)
     return [text[0].upper() + text[1:] + "."] if text else []
-
-
-def percentile(ordered: Sequence[float], share: float) -> float:
-    """The value below which ``share`` of sorted values lie, interpolated; NaN of none."""
-    if not ordered:
-        return math.nan
-    place = (len(ordered) - 1) * share
-    low = math.floor(place)
-    high = min(low + 1, len(ordered) - 1)
-    return ordered[low] + (ordered[high] - ordered[low]) * (place - low)
 
 
 def latencies(story: Story) -> dict[str, list[float]]:

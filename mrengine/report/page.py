@@ -13,10 +13,11 @@ from importlib.resources import files
 from pathlib import Path
 
 from mrengine.profiling import format_duration
+from mrengine.profiling.durations import percentile
 from mrengine.report import charts, numbers
 from mrengine.report.gantt import ROWS_SHOWN, gantt
 from mrengine.report.numbers import Cause
-from mrengine.report.story import DONE, Failure, Story, read_story
+from mrengine.report.story import DONE, FAILED, PENDING, Coverage, Failure, Story, read_story
 
 __all__ = ["render", "write_report"]
 
@@ -180,7 +181,7 @@ def _latency(story: Story) -> str:
     every = sorted(value for values in by_model.values() for value in values)
     rows = []
     for model, values in by_model.items():
-        quantiles = [values[0], *(numbers.percentile(values, share) for share in (0.5, 0.9, 0.95, 0.99)), values[-1]]
+        quantiles = [values[0], *(percentile(values, share) for share in (0.5, 0.9, 0.95, 0.99)), values[-1]]
         cells = "".join(f'<td class="n">{format_duration(value)}</td>' for value in quantiles)
         rows.append(f'<tr><td>{escape(model)}</td><td class="n">{len(values):,}</td>{cells}</tr>')
     chart = _scroll(charts.histogram(every), "Histogram of latencies")
@@ -227,15 +228,15 @@ def _coverage(story: Story) -> str:
     if not documents:
         return ""
     # Those with something missing first: a reader does not look for the complete ones.
-    whole = [all(span[2] == 1 for span in spans) for _, _, spans in documents]
+    whole = [all(state == DONE for *_, state in spans) for _, _, spans in documents]
     order = sorted(range(len(documents)), key=whole.__getitem__)
     if whole.count(False) > DOCUMENTS:  # of these the failed ones first: those that have not begun look all alike
-        order.sort(key=lambda number: (whole[number], all(span[2] == -1 for span in documents[number][2])))
+        order.sort(key=lambda number: (whole[number], all(state == PENDING for *_, state in documents[number][2])))
     shown = min(DOCUMENTS, max(WHOLE, whole.count(False)))
     rows = [_all_documents(documents)] if len(documents) > WHOLE else []
     for number in order[:shown]:
         name, length, spans = documents[number]
-        done = sum(end - start for start, end, state in spans if state == 1)
+        done = sum(end - start for start, end, state in spans if state == DONE)
         share = f"{min(1.0, done / length):.1%}" if length else "–"
         rows.append(
             f'<tr><td class="t" style="width:30%">{_cut(name)}</td><td class="n">{share}</td>'
@@ -252,11 +253,12 @@ def _coverage(story: Story) -> str:
     return f"<section><h2>Coverage of the documents</h2>{key}{_table('', rows)}{note}</section>"
 
 
-def _all_documents(documents: Sequence[tuple[str, int, list[tuple[int, int, int]]]]) -> str:
+def _all_documents(documents: Sequence[Coverage]) -> str:
     """A row whose strip is made of all documents, in their order: failed, then unfinished, then done wins."""
-    states = [min((span[2] for span in spans), key=(0, -1, 1).index, default=1) for _, _, spans in documents]
+    worst_first = (FAILED, PENDING, DONE)
+    states = [min((state for *_, state in spans), key=worst_first.index, default=DONE) for _, _, spans in documents]
     strip = charts.coverage_strip(len(states), [(at, at + 1, state) for at, state in enumerate(states)])
-    share = f"{states.count(1) / len(states):.1%}"
+    share = f"{states.count(DONE) / len(states):.1%}"
     return f'<tr><td><b>all {len(states):,} documents</b></td><td class="n">{share}</td><td>{strip}</td></tr>'
 
 
@@ -304,8 +306,8 @@ def _against(story: Story, other: Story) -> str:
             ("tokens of prompts", sum(use.input_tokens for use in used), ""),
             ("tokens of answers", sum(use.output_tokens for use in used), ""),
             ("cost", numbers.cost(one)[0], "$"),
-            ("latency p50", numbers.percentile(every, 0.5) if every else None, "ms"),
-            ("latency p95", numbers.percentile(every, 0.95) if every else None, "ms"),
+            ("latency p50", percentile(every, 0.5) if every else None, "ms"),
+            ("latency p95", percentile(every, 0.95) if every else None, "ms"),
             *((f"slot time: {share.name}", share.seconds * 1000, "ms") for share in shares),
         ]
 

@@ -1,4 +1,4 @@
-"""What happened in a job, read from its log in one pass: columns of tasks, calls and grants; runs; notes.
+"""The story of a job, read from its log in one pass: columns of tasks, calls and grants; runs; notes.
 
 Columns are arrays, not objects: a job of a million chunks has a million tasks and more calls.
 """
@@ -21,11 +21,12 @@ from mrengine.log.view.job_view import ResumeEngine
 from mrengine.log.view.outcome_index import OutcomeIndex
 from mrengine.records import Usage
 
-__all__ = ["DONE", "FAILED", "LOST", "BatchSpan", "Failure", "Run", "Story", "read_story"]
+__all__ = ["DONE", "FAILED", "LOST", "PENDING", "BatchSpan", "Coverage", "Failure", "Run", "Story", "read_story"]
 
 MOST_NOTES = 200_000  # that are kept; a storm of refused calls writes millions
 MOST_FAILURES = 20_000
-DONE, FAILED, LOST = 1, 0, -1
+DONE, FAILED, LOST = 1, 0, -1  # outcomes of tasks
+PENDING = -1  # the state of a span of a document without an outcome; the others are DONE and FAILED
 SAME_S = 2.0  # at most between a crash and the records of the attempts that it ended
 
 
@@ -53,6 +54,10 @@ class Failure(NamedTuple):
     kind: str
     message: str
     attempts: int
+
+
+# A document: its id, its characters, and (start, end, DONE | FAILED | PENDING) of its chunks, joined.
+Coverage = tuple[str, int, list[tuple[int, int, int]]]
 
 
 @dataclass(slots=True)
@@ -114,7 +119,7 @@ class Calls:
 
 @dataclass(slots=True)
 class Spending:
-    """What one model was used for. ``cost_usd``: None where a price was unknown."""
+    """The calls to one model, their tokens and their cost. ``cost_usd``: None where a price was unknown."""
 
     calls: int = 0
     usage: Usage = Usage()  # noqa: RUF009  (frozen: it can be shared)
@@ -127,8 +132,7 @@ class Story:
 
     ``granted``: the tokens reserved for a call, and, below zero, those given back when it was answered; ``granted_to``:
     the model's place in ``models``. ``spans``: the characters of each failed chunk in its document. ``in_flight``: the
-    time of the first call of each task that has called a model and not ended. ``documents``: id, length in characters,
-    and what became of them.
+    time of the first call of each task that has called a model and not ended.
     """
 
     job_id: str = ""
@@ -150,7 +154,7 @@ class Story:
     batches: list[BatchSpan] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
     spending: dict[str, Spending] = field(default_factory=dict)
-    documents: list[tuple[str, int, list[tuple[int, int, int]]]] = field(default_factory=list)
+    documents: list[Coverage] = field(default_factory=list)
     spans: dict[int, tuple[int, int]] = field(default_factory=dict)
     in_flight: tuple[float, ...] = ()
     damage: int = 0
@@ -284,9 +288,9 @@ class _Reader:
         for index in self._orphans if crashes else ():
             at = self.story.tasks.end[index]
             place = bisect_right(crashes, (at, MOST_NOTES))
-            near = min(crashes[max(0, place - 1) : place + 1], key=lambda crash: abs(crash[0] - at))
-            if abs(near[0] - at) < SAME_S:
-                self.story.tasks.worker[index] = near[1]
+            nearest = min(crashes[max(0, place - 1) : place + 1], key=lambda crash: abs(crash[0] - at))
+            if abs(nearest[0] - at) < SAME_S:
+                self.story.tasks.worker[index] = nearest[1]
 
     def _note(self, record: job_records.NoteRecord) -> None:
         if len(self.story.notes) < MOST_NOTES:
@@ -331,7 +335,7 @@ def read_story(folder: Path, *, state: str = "") -> Story:
         story.job_id, story.map_name, story.version = job.job_id, job.map_name, job.version
         story.total, story.done, story.failed = index.total, index.done, index.failed
         story.models = reader.models
-        story.failures = [found for (chunk, model), found in reader.failures.items() if _fails(index, chunk, model)]
+        story.failures = [failure for (chunk, model), failure in reader.failures.items() if _fails(index, chunk, model)]
         story.damage += len(stored.recovery.damage)
         story.documents = _coverage(stored)
         rows = stored.chunk_table(0)
@@ -346,10 +350,8 @@ def read_story(folder: Path, *, state: str = "") -> Story:
     return story
 
 
-def _coverage(stored: ResumeEngine) -> list[tuple[str, int, list[tuple[int, int, int]]]]:
-    """Of each document: id, characters, and (start, end, 1 done | 0 failed | -1 nothing yet) of its chunks, joined."""
-    documents: list[tuple[str, int, list[tuple[int, int, int]]]]
-    documents = [(row.id, row.n_chars, []) for row in stored.documents()]
+def _coverage(stored: ResumeEngine) -> list[Coverage]:
+    documents: list[Coverage] = [(row.id, row.n_chars, []) for row in stored.documents()]
     index = stored.index(0)
     for number, row in enumerate(stored.chunk_table(0)):
         if row.document >= len(documents):
@@ -364,11 +366,11 @@ def _coverage(stored: ResumeEngine) -> list[tuple[str, int, list[tuple[int, int,
 
 
 def _outcome(index: OutcomeIndex, chunk: int) -> int:
-    """1: every model has a result of the chunk; 0: at least one failed; -1: something is missing, nothing failed."""
+    """DONE: every model has a result of the chunk; FAILED: at least one has failed; PENDING: neither."""
     slots = range(chunk * index.models, (chunk + 1) * index.models)
     if any(index.failure(slot) for slot in slots):
-        return 0
-    return 1 if all(index.result(slot) for slot in slots) else -1
+        return FAILED
+    return DONE if all(index.result(slot) for slot in slots) else PENDING
 
 
 def _fails(index: OutcomeIndex, chunk: int, model: int) -> bool:

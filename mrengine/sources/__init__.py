@@ -9,7 +9,6 @@ if TYPE_CHECKING:
     from mrengine.sources.jsonl import read_jsonl
     from mrengine.sources.loaders import Loader, Piece
     from mrengine.sources.read import Reading, Source, Unreadable, documents_of, read_folder, read_source
-    from mrengine.sources.spool import Spool
     from mrengine.sources.tables import read_table
     from mrengine.sources.urls import Url
 
@@ -19,7 +18,6 @@ _HOMES = {
     "Piece": "loaders",
     "Reading": "read",
     "Source": "read",
-    "Spool": "spool",
     "Unreadable": "read",
     "Url": "urls",
     "documents_of": "read",
@@ -34,7 +32,6 @@ __all__ = [
     "Piece",
     "Reading",
     "Source",
-    "Spool",
     "Unreadable",
     "Url",
     "documents_of",

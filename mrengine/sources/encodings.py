@@ -1,7 +1,7 @@
 """From bytes to text: by byte order mark, as UTF-8, or as what the bytes look like, with a warning.
 
-A text is decoded as it comes. If anything before the first byte that is no UTF-8 was not ASCII, it is UTF-8 with
-damage and refused: every other encoding would have read that part differently.
+A text is decoded as it comes. If it had anything but ASCII before the first byte that is not UTF-8, it is refused as
+damaged UTF-8: every other encoding would have read that part differently.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _COMMON = (
 )
 _RARE = "ÿþ"  # the bytes 255 and 254, which binary data has more often than text
 _SLACK = 0.05  # by which Windows-1252 may be worse than the best guess, as most texts are in it
-# Letters that no language of Western Europe has together, and the encoding in which they are others.
+# No language of Western Europe has letters of both groups: a text with them is in that encoding, where they are others.
 _STRANGERS = (("ø", "ìèùò", "cp1250"), ("ðþý", "çü", "cp1254"))
 # Letters beyond ASCII of languages that one of these encodings is for, the most common encoding first.
 _LETTERS = (
@@ -166,7 +166,7 @@ def _likely(data: bytes, charset: str) -> str:
 
 
 def _by_letters(sample: bytes) -> str:
-    """The encoding in which everything within words that is not ASCII is a letter of one language; "": none."""
+    """The encoding in which all characters of words beyond ASCII are letters of one language; "": there is none."""
     odd = sum(byte > 0x7F for byte in sample)
     for encoding, letters in _LETTERS:
         if odd < _LEAST_ODD and encoding != "cp1252":

@@ -18,7 +18,6 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from itertools import count
 from typing import IO, Any, NamedTuple
 from urllib.parse import urljoin
 
@@ -32,7 +31,7 @@ __all__ = ["Fetched", "fetch"]
 _BLOCK = 1 << 16
 _BURST = 8  # fetches from one host that need not wait
 _BUSY = frozenset({429, 503})
-_AGAIN = 3  # times that a busy server is asked again, as long as ``timeout_s`` lasts
+_RETRIES = 3  # of a request to a busy server, as long as ``timeout_s`` lasts
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _TEXTS = re.compile(r"(text/.+|.+\+(xml|json|yaml)|application/(json|xml|xhtml|yaml|x-yaml|toml|sql|rtf|javascript|"
                     r"ecmascript|x-javascript|x-ndjson|ndjson|jsonl|x-jsonlines|jsonlines|csv|x-sh|x-tex|x-subrip|"
@@ -59,7 +58,7 @@ def fetch(url: Url) -> Fetched:
     for _ in range(int(url.max_redirects) + 1):
         first = first or target.origin
         # Headers may hold a key: they go to the origin that the caller named, and to no other on the way.
-        answer = _asked_again(url, target, deadline, own=target.origin == first)
+        answer = _hop(url, target, deadline, own=target.origin == first)
         if isinstance(answer, Fetched):
             return answer
         target = parse(answer)
@@ -67,19 +66,20 @@ def fetch(url: Url) -> Fetched:
     raise UrlRefused(message, rule="redirects", url=target.shown)
 
 
-def _asked_again(url: Url, target: Target, deadline: _Deadline, *, own: bool) -> Fetched | str:
+def _hop(url: Url, target: Target, deadline: _Deadline, *, own: bool) -> Fetched | str:
     """One hop, repeated while the server is busy, after the wait that it names, or 1, 2, 4 s."""
-    for tried in count():
+    attempts = 0
+    while True:
         if url.fetches_per_s:
             deadline.extend(_PACE.wait(target.host, url.fetches_per_s))
-        answer = _ask(url, target, deadline, own=own)
+        answer = _request(url, target, deadline, own=own)
         if not isinstance(answer, _Busy):
             return answer
-        wait_s = float(2**tried) if answer.wait_s is None else answer.wait_s
-        if tried == _AGAIN or wait_s >= deadline.left(target):
+        wait_s = float(2**attempts) if answer.wait_s is None else answer.wait_s
+        if attempts == _RETRIES or wait_s >= deadline.left(target):
             raise SourceError(answer.message, source=target.shown)
+        attempts += 1
         time.sleep(wait_s)
-    raise AssertionError
 
 
 class _Busy(NamedTuple):
@@ -108,8 +108,8 @@ class _Deadline:
         return left
 
 
-def _ask(url: Url, target: Target, deadline: _Deadline, *, own: bool) -> Fetched | str | _Busy:
-    """One hop: the body, the place of a redirect, or Busy. ``own``: it is the origin that the headers are for."""
+def _request(url: Url, target: Target, deadline: _Deadline, *, own: bool) -> Fetched | str | _Busy:
+    """One request: the body, the place of a redirect, or Busy. ``own``: it is the origin that the headers are for."""
     try:
         sock = _connected(url, target, deadline)
         with sock:
@@ -217,7 +217,7 @@ class _Timed:
         return io.BufferedReader(_Reader(self._sock, self._left))
 
     def close(self) -> None:
-        """Do nothing: http.client closes as soon as it has the headers. ``_ask`` closes the socket after the body."""
+        """Do nothing: http.client closes as soon as it has the headers; ``_request`` closes after the body."""
 
 
 class _Reader(io.RawIOBase):
@@ -240,7 +240,7 @@ def _answer(url: Url, target: Target, response: http.client.HTTPResponse, deadli
     if response.status != 200:
         message = f"{target.shown} answered {response.status} {http.client.responses.get(response.status, '')}"
         if response.status in _BUSY:
-            return _Busy(message.rstrip(), _later(response.getheader("Retry-After", "").strip()))
+            return _Busy(message.rstrip(), _retry_after_s(response.getheader("Retry-After", "").strip()))
         raise SourceError(message.rstrip(), source=target.shown)
     media_type, charset = _media_type(response.headers)
     if media_type and not (_TEXTS.fullmatch(media_type) or _FILES.fullmatch(media_type)):
@@ -262,7 +262,7 @@ def _answer(url: Url, target: Target, response: http.client.HTTPResponse, deadli
     return Fetched(file, media_type, charset, target.path.partition("?")[0])
 
 
-def _later(retry_after: str) -> float | None:
+def _retry_after_s(retry_after: str) -> float | None:
     """Seconds from "120" or an HTTP date (RFC 9110, 10.2.3); None: it says neither."""
     if retry_after.isdecimal():
         return float(retry_after[:9])

@@ -25,6 +25,7 @@ __all__ = [
     "mark_of",
     "not_text",
     "refuse_binary",
+    "refuse_signed",
     "undecodable",
 ]
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from mrengine.errors import ConfigError, SourceError
 from mrengine.records import Document
+from mrengine.sources.opening import whole_lines
 from mrengine.sources.read import read_source
 
 __all__ = ["SUFFIXES", "is_json_lines", "numbered_lines", "parse_line", "read_jsonl"]
@@ -23,25 +24,12 @@ def numbered_lines(origin: Any, *, name: str) -> Iterator[tuple[int, str]]:
 
     Byte order mark and CR of CRLF are dropped.
     """
-    waiting: list[str] = []
-    number = 0
-    for block in read_source(origin, name=name):
-        # Not splitlines(): JSON strings may hold all other line separators of Unicode.
-        first, *others = block.split("\n")
-        waiting.append(first)
-        for following in others:
-            number += 1
-            yield from _unless_blank(number, "".join(waiting))
-            waiting = [following]
-    yield from _unless_blank(number + 1, "".join(waiting))
-
-
-def _unless_blank(number: int, line: str) -> Iterator[tuple[int, str]]:
-    line = line.removesuffix("\r")
-    if number == 1:
-        line = line.removeprefix("\ufeff")
-    if line.strip():
-        yield number, line
+    for number, whole in enumerate(whole_lines(read_source(origin, name=name)), 1):
+        line = whole.removesuffix("\n").removesuffix("\r")
+        if number == 1:
+            line = line.removeprefix("\ufeff")
+        if line.strip():
+            yield number, line
 
 
 def is_json_lines(name: str, lines: list[tuple[int, str]]) -> bool:
@@ -83,17 +71,16 @@ def read_jsonl(path: str | os.PathLike[str], *, id: str | None = None, text: str
     field, or has an id that an earlier one had.
     """
     if not isinstance(path, (str, os.PathLike)):
-        raise ConfigError(f"read_jsonl takes a path, not what is of type {type(path).__name__}", setting="path")
+        raise ConfigError(f"read_jsonl takes a path, not an object of type {type(path).__name__}", setting="path")
     name = os.fspath(path)
     line_of: dict[str, int] = {}
     for number, line in numbered_lines(Path(name), name=name):
         record = parse_line(line, name=name, number=number)
         fields = _Fields(record, lambda what, number=number: _at(name, number, what))  # type: ignore[misc]
-        own = str(number) if id is None else fields.id(id)
-        if own in line_of:
-            raise _at(name, number, f"the id {own!r} is that of line {line_of[own]}, too; ids must differ")
-        line_of[own] = number
-        yield Document(own, line if text is None else fields.text(text))
+        document_id = str(number) if id is None else fields.id(id)
+        if (earlier := line_of.setdefault(document_id, number)) != number:
+            raise _at(name, number, f"the id {document_id!r} is that of line {earlier}, too; ids must differ")
+        yield Document(document_id, line if text is None else fields.text(text))
 
 
 class _Fields:

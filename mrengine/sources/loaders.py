@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, NamedTuple, Protocol, runtime_checkable
 
 from mrengine.errors import ConfigError, MissingExtra, MrengineError, SourceError
 
-__all__ = ["Found", "Loader", "Notes", "Piece", "find_loader", "loaded", "needs"]
+__all__ = ["FileLoader", "Loader", "Notes", "Piece", "find_loader", "loaded", "needs"]
 
 log = logging.getLogger("mrengine")
 
@@ -59,7 +59,7 @@ class Notes:
             log.warning("%s", line)
 
 
-class Found(NamedTuple):
+class FileLoader(NamedTuple):
     """A loader for a file. ``what``: what the file is, for errors; ``is_text``: its bytes are text, too."""
 
     what: str
@@ -89,7 +89,7 @@ _KINDS = (
 )  # fmt: skip
 
 
-def find_loader(name: str, media_type: str, first: bytes) -> Found | None:
+def find_loader(name: str, media_type: str, first: bytes) -> FileLoader | None:
     """The loader for a file with this name and these first bytes; None: it is text, or of no known kind.
 
     A loader of another package goes before ours. Ours are chosen by the first bytes, then by the media type of a
@@ -99,14 +99,14 @@ def find_loader(name: str, media_type: str, first: bytes) -> Found | None:
     suffix = match[0].lower() if match else ""
     for title, loader in _plugins():
         if suffix in loader.suffixes or (media_type and media_type in loader.media_types):
-            return Found(f"a file for the loader {title}", loader.load)
+            return FileLoader(f"a file for the loader {title}", loader.load)
     signed = next((kind for kind in _KINDS if kind.sign and _signs()[kind.home].match(first)), None)
     kind = signed or _by_name(suffix, media_type)
     if kind is None:
         return None
     module, _, function = kind.home.partition(".")
     load = getattr(import_module(f"mrengine.sources.formats.{module}"), function)
-    return Found(kind.what, load, is_text=module == "web_page")
+    return FileLoader(kind.what, load, is_text=module == "web_page")
 
 
 def _by_name(suffix: str, media_type: str) -> _Kind | None:
@@ -147,7 +147,7 @@ def needs(extra: str, what: str) -> MissingExtra:
     return MissingExtra(f"{what} needs a package that is not installed: pip install 'mrengine[{extra}]'", extra=extra)
 
 
-def loaded(loader: Found, binary: BinaryIO, name: str, pages: list[tuple[int, int]]) -> Iterator[str]:
+def loaded(loader: FileLoader, binary: BinaryIO, name: str, pages: list[tuple[int, int]]) -> Iterator[str]:
     """The text of a file; (number, offset) of each page is appended to ``pages`` as it comes by. SourceError."""
     at = 0
     for piece in _pieces(loader, binary, name):
@@ -161,7 +161,7 @@ def loaded(loader: Found, binary: BinaryIO, name: str, pages: list[tuple[int, in
             yield text
 
 
-def _pieces(loader: Found, binary: BinaryIO, name: str) -> Iterator[Piece | str]:
+def _pieces(loader: FileLoader, binary: BinaryIO, name: str) -> Iterator[Piece | str]:
     """The pieces of a loader. SourceError, whatever it raises: messages of parsers quote what they have parsed."""
     try:
         yield from loader.load(binary)

@@ -19,10 +19,10 @@ from mrengine.sources.encodings import decoded
 from mrengine.sources.filetypes import mark_of
 from mrengine.sources.formats import dicom_file
 from mrengine.sources.formats.office import LARGE, MOST_RATIO
-from mrengine.sources.loaders import Found, Notes, find_loader, loaded, needs
+from mrengine.sources.loaders import FileLoader, Notes, find_loader, loaded, needs
 from mrengine.sources.urls import Url, parse
 
-__all__ = ["BLOCK", "File", "TextSource", "blocks", "open_pieces"]
+__all__ = ["BLOCK", "File", "TextSource", "blocks", "open_pieces", "whole_lines"]
 
 _MOST_UNPACKED = 1 << 30  # bytes, of a file in a format that is read as a whole
 _NESTED = 3  # layers of packing
@@ -43,52 +43,66 @@ class File:
     pages: tuple[tuple[int, int], ...] = ()
 
 
-def blocks(document: TextSource, *, size: int = BLOCK, name: str = "", notes: Notes | None = None) -> Iterator[str]:
-    """The text of a document in blocks of ``size`` characters. ``name``: what errors call it if it has no name.
+def blocks(document: TextSource, *, name: str = "", notes: Notes | None = None) -> Iterator[str]:
+    """The text of a document in blocks of ``BLOCK`` characters. ``name``: what errors call it if it has no name.
 
     ``notes``: takes pages and warnings; without it, warnings are logged. Raises SourceError for what cannot be read,
     is damaged, or is no kind of text (``offset`` in bytes).
     """
     if isinstance(document, str):
-        return _slices(document, size)
+        return _slices(document)
     if notes is not None:
-        return _regrouped(_pieces(document, size, name, notes), size)
-    return _logging_notes(document, size, name)
+        return _regrouped(_pieces(document, name, notes))
+    return _logging_notes(document, name)
 
 
-def _logging_notes(document: TextSource, size: int, name: str) -> Iterator[str]:
+def _logging_notes(document: TextSource, name: str) -> Iterator[str]:
     notes = Notes()
-    yield from _regrouped(_pieces(document, size, name, notes), size)
+    yield from _regrouped(_pieces(document, name, notes))
     notes.log()
 
 
-def _slices(text: str, size: int) -> Iterator[str]:
-    if len(text) <= size:
+def _slices(text: str) -> Iterator[str]:
+    if len(text) <= BLOCK:
         yield text
         return
-    for begin in range(0, len(text), size):
-        yield text[begin : begin + size]
+    for begin in range(0, len(text), BLOCK):
+        yield text[begin : begin + BLOCK]
 
 
-def _regrouped(pieces: Iterable[str], size: int) -> Iterator[str]:
+def _regrouped(pieces: Iterable[str]) -> Iterator[str]:
     waiting: list[str] = []
     length = 0
     for piece in pieces:
         waiting.append(piece)
         length += len(piece)
-        if length >= size:
+        if length >= BLOCK:
             text = "".join(waiting)
-            whole = length - length % size
-            yield from _slices(text[:whole], size)
+            whole = length - length % BLOCK
+            yield from _slices(text[:whole])
             waiting, length = [text[whole:]], length - whole
     if length:
         yield "".join(waiting)
 
 
-def _pieces(document: TextSource, size: int, name: str, notes: Notes) -> Iterator[str]:
+def whole_lines(pieces: Iterable[str]) -> Iterator[str]:
+    """The lines of a text whose pieces end anywhere, each with its LF. Nothing else ends a line."""
+    # Not splitlines(): strings of JSON and cells of a CSV may hold a CR, and all other line separators of Unicode.
+    waiting: list[str] = []
+    for piece in pieces:
+        first, *others = piece.split("\n")
+        waiting.append(first)
+        for other in others:
+            yield "".join(waiting) + "\n"
+            waiting = [other]
+    if any(waiting):
+        yield "".join(waiting)
+
+
+def _pieces(document: TextSource, name: str, notes: Notes) -> Iterator[str]:
     kinds = (os.PathLike, bytes, bytearray, memoryview, File, Url)
     if isinstance(document, kinds) or hasattr(document, "read"):
-        return open_pieces(document, size, name, notes)
+        return open_pieces(document, name, notes)
     if isinstance(document, Iterable):
         return _text_pieces(document)
     kind = type(document).__name__
@@ -104,57 +118,56 @@ def _text_pieces(pieces: Iterable[Any]) -> Iterator[str]:
         yield piece
 
 
-def open_pieces(origin: Any, size: int, name: str, notes: Notes) -> Iterator[str]:
+def open_pieces(origin: Any, name: str, notes: Notes) -> Iterator[str]:
     """The text of a path, ``File``, ``Url``, bytes or file object, in pieces. ``name``: of one without a name.
 
     SourceError: it cannot be read, is no kind of text, or needs a package.
     """
     if isinstance(origin, Url):
-        return _from_url(origin, size, notes)
+        return _from_url(origin, notes)
     if isinstance(origin, (os.PathLike, File)):
         file = origin if isinstance(origin, File) else File(Path(origin))
-        return _from_path(file, size, notes)
+        return _from_path(file, notes)
     if isinstance(origin, (bytes, bytearray, memoryview)):
-        return _Opened(io.BytesIO(origin), name or "bytes", size, notes).pieces()
-    return _from_file(origin, size, str(getattr(origin, "name", "") or name or type(origin).__name__), notes)
+        return _Opened(io.BytesIO(origin), name or "bytes", notes).pieces()
+    return _from_file(origin, str(getattr(origin, "name", "") or name or type(origin).__name__), notes)
 
 
-def _from_path(file: File, size: int, notes: Notes) -> Iterator[str]:
+def _from_path(file: File, notes: Notes) -> Iterator[str]:
     path = file.path
     notes.pages += file.pages
     try:
         with path.open("rb") as binary:
-            yield from _Opened(binary, str(path), size, notes, encoding=file.encoding).pieces()
+            yield from _Opened(binary, str(path), notes, encoding=file.encoding).pieces()
     except OSError as error:
         raise SourceError(f"cannot read {path}: {error.strerror or error}", source=str(path)) from error
 
 
-def _from_url(url: Url, size: int, notes: Notes) -> Iterator[str]:
+def _from_url(url: Url, notes: Notes) -> Iterator[str]:
     from mrengine.sources.fetch import fetch
 
     shown = parse(url.url).shown
-    came = fetch(url)
-    with came.file as binary:
+    fetched = fetch(url)
+    with fetched.file as binary:
         opened = _Opened(
             binary,
             shown,
-            size,
             notes,
-            path=came.path,
-            media_type=came.media_type,
-            charset=came.charset,
+            path=fetched.path,
+            media_type=fetched.media_type,
+            charset=fetched.charset,
             most=url.max_bytes,
         )
         yield from opened.pieces()
 
 
-def _from_file(file: Any, size: int, name: str, notes: Notes) -> Iterator[str]:
-    first = _read(file, size, name)
+def _from_file(file: Any, name: str, notes: Notes) -> Iterator[str]:
+    first = _read(file, name)
     if isinstance(first, bytes):
-        return _Opened(file, name, size, notes, first=first).pieces()
+        return _Opened(file, name, notes, first=first).pieces()
     # It was opened as text and decoded by the caller; only what is recognised as text, too, can be refused.
     filetypes.refuse_signed(first, name)
-    return _checked(_chain(first, iter(lambda: _read(file, size, name), "")), name)
+    return _checked(_chain(first, iter(lambda: _read(file, name), "")), name)
 
 
 @dataclass(slots=True)
@@ -165,7 +178,6 @@ class _Opened:
 
     binary: Any
     name: str
-    size: int
     notes: Notes
     path: str = ""
     media_type: str = ""
@@ -198,7 +210,7 @@ class _Opened:
         return decoded(data, name, self.notes, encoding=self.encoding, charset=self.charset)
 
     def _read(self) -> bytes:
-        data = _read(self.binary, self.size, self.name)
+        data = _read(self.binary, self.name)
         if not isinstance(data, bytes):
             raise SourceError(f"{self.name}.read() gave text after bytes", source=self.name)
         return data
@@ -218,7 +230,7 @@ class _Opened:
             return file
         copy = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115  # the stack closes it
         taken = 0
-        while data := _read(file, self.size, self.name):
+        while data := _read(file, self.name):
             taken += len(data)
             if taken > _MOST_UNPACKED:
                 raise SourceError(f"{self.name} has more than {_MOST_UNPACKED} bytes unpacked", source=self.name)
@@ -226,7 +238,7 @@ class _Opened:
         copy.seek(0)
         return copy
 
-    def _loaded(self, loader: Found) -> Iterator[str]:
+    def _loaded(self, loader: FileLoader) -> Iterator[str]:
         with ExitStack() as stack:
             file = self._in_its_charset(self._seekable(stack))
             yield from loaded(loader, file, self.name, self.notes.pages)
@@ -289,17 +301,17 @@ class _Limited:
 
     def __init__(self, binary: Any, packed: _Counted, most: int | None, name: str) -> None:
         self._binary, self._packed, self._most, self._name = binary, packed, most, name
-        self._given = 0
+        self._unpacked = 0
 
     def read(self, size: int = -1) -> bytes:
         if size < 0:
             return b"".join(iter(lambda: self.read(1 << 16), b""))
         data: bytes = self._binary.read(size)
-        self._given += len(data)
-        if self._most is not None and self._given > self._most:
+        self._unpacked += len(data)
+        if self._most is not None and self._unpacked > self._most:
             message = f"{self._name}: unpacked it has more bytes than are taken (max_bytes)"
             raise UrlRefused(message, rule="max_bytes", url=self._name)
-        if self._given > LARGE and self._given > MOST_RATIO * self._packed.taken:
+        if self._unpacked > LARGE and self._unpacked > MOST_RATIO * self._packed.taken:
             why = f"unpacks to over {MOST_RATIO} times its size, as no text does: if this one does, unpack it first"
             raise SourceError(f"{self._name} {why}", source=self._name)
         return data
@@ -311,9 +323,9 @@ def _chain(first: Any, rest: Iterator[Any]) -> Iterator[Any]:
         yield from rest
 
 
-def _read(file: Any, size: int, name: str) -> Any:
+def _read(file: Any, name: str) -> Any:
     try:
-        data = file.read(size)
+        data = file.read(BLOCK)
     except UnicodeDecodeError as error:
         filetypes.refuse_binary(error.object, name)
         raise filetypes.undecodable(name, error.encoding) from None

@@ -20,7 +20,7 @@ __all__ = ["Reading", "Source", "Unreadable", "documents_of", "is_one", "read_fo
 
 
 LONGEST_ID = 4096  # characters: a path fits
-_USUAL = frozenset({str, Document})  # what most documents are given as: it is quick to see
+_USUAL = frozenset({str, Document})  # what most documents are: quick to see
 
 
 class Source(NamedTuple):
@@ -50,7 +50,7 @@ def documents_of(document: Any) -> Iterator[Source]:
     A document without an id is named by its path, or by its place: "0", "1", …; a single one "document".
     """
     if is_one(document):
-        yield _named(document, "document")
+        yield _source_of(document, "document")
         return
     if isinstance(document, (Mapping, set, frozenset)):  # iterables, whose keys or random order nobody means
         raise ConfigError(
@@ -72,7 +72,7 @@ def documents_of(document: Any) -> Iterator[Source]:
                 f"Document{_meant(item)}",
                 setting="document",
             )
-        source = _named(item, str(place))
+        source = _source_of(item, str(place))
         if (same := ids.add(source.id)) is not None:
             # Of many ids only digests are kept: a repetition is found later, when the id itself is gone.
             raise _have_one_id(*same, f" {source.id!r}" if same[1] == place else "")
@@ -100,7 +100,7 @@ def is_one(item: Any) -> bool:
     return isinstance(item, kinds) or hasattr(item, "read")
 
 
-def _named(item: Any, default: str) -> Source:
+def _source_of(item: Any, default: str) -> Source:
     if type(item) is str:
         return Source(default, item)
     if isinstance(item, Document):
@@ -149,12 +149,13 @@ def read_folder(path: str | os.PathLike[str], *, glob: str = "**/*", encoding: s
     that file alone. SourceError: there is no such folder, or ``glob`` matches no file in it.
     """
     if not isinstance(path, (str, os.PathLike)):
-        raise ConfigError(f"read_folder takes a path, not what is of type {type(path).__name__}", setting="path")
+        raise ConfigError(f"read_folder takes a path, not an object of type {type(path).__name__}", setting="path")
     folder, codec = Path(path), check_encoding(encoding)
     if not folder.is_dir():
         what = "is a file, not a folder" if folder.exists() else "does not exist"
         raise SourceError(f"{folder} {what}", source=str(folder))
     try:
+        # Sorted, as folders are listed in any order: a job resumes only with the same documents in the same order.
         entries = sorted((entry.relative_to(folder).as_posix(), entry) for entry in folder.glob(glob))
     except (ValueError, NotImplementedError, IndexError) as error:
         raise ConfigError(f"glob={glob!r}: {error}", setting="glob") from None
@@ -207,7 +208,7 @@ class Reading:
             yield from blocks(source.origin, name=source.id, notes=notes)
             self.warnings += notes.warnings
 
-    def given(self) -> None:
+    def count_text(self) -> None:
         """Count a source that was text already."""
         self._sources += 1
 

@@ -1,4 +1,4 @@
-"""The ids that the documents of a job have had, in at most 16 bytes for each of a million."""
+"""Finds documents of a job that have the same id, with at most 16 bytes of memory for each of a million."""
 
 from __future__ import annotations
 

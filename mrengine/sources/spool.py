@@ -16,7 +16,16 @@ from mrengine.errors import ConfigError, SourceError
 from mrengine.private import open_file
 from mrengine.sources.part_writer import PartWriter
 
-__all__ = ["Spool", "SpoolReader", "Text", "name_again", "not_kept", "spool_name", "sweep_spools", "whole_surrogates"]
+__all__ = [
+    "Spool",
+    "SpoolFile",
+    "SpoolReader",
+    "link_spool",
+    "not_kept",
+    "spool_name",
+    "sweep_spools",
+    "whole_surrogates",
+]
 
 BLOCK_BYTES = 1 << 20
 
@@ -143,7 +152,7 @@ class Spool:
 
     def publish(self, place: Path) -> None:
         """Sync the file and give it its name, in place of whatever has that name. SourceError."""
-        self.sync()
+        self.sync()  # before the rename: after a power cut the name must not lead to a part of the file
         assert self._file is not None
         try:
             self._file.close()
@@ -203,11 +212,11 @@ class Spool:
         return None if self._file is None else _read(self._file.fileno(), start, stop)
 
     def is_alike(self, place: Path) -> bool:
-        """Whether a file begins with all that was added: the one that it was published as does."""
+        """Whether a file begins with everything that was added; the published file does."""
         if self._published and place == self._path:
             return True
         self.flush()
-        with Text(place) as text:
+        with SpoolFile(place) as text:
             starts = range(0, self.size, BLOCK_BYTES)
             spans = ((start, min(start + BLOCK_BYTES, self.size)) for start in starts)
             return text.exists and all(text.read(*span) == self.read(*span) is not None for span in spans)
@@ -225,6 +234,7 @@ class Spool:
 
 
 def _make_way(place: Path) -> None:
+    """Rename a folder that stands where a spool is to be: it is none of ours, so it is kept."""
     if place.is_dir() and not place.is_symlink():
         place.rename(place.with_name(f"not-{place.name}-{secrets.token_hex(4)}"))
 
@@ -243,7 +253,7 @@ def _locked_file(path: Path) -> BinaryIO:
     return file
 
 
-class Text:
+class SpoolFile:
     """A spool of an earlier run, to read. ``why``: what is wrong with the file; "" also if there is no file."""
 
     def __init__(self, path: Path) -> None:
@@ -279,7 +289,7 @@ class Text:
             os.close(self._fd)
             self._fd = -1
 
-    def __enter__(self) -> Text:
+    def __enter__(self) -> SpoolFile:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -300,7 +310,7 @@ def _read(fd: int, start: int, stop: int) -> bytes | None:
     return b"".join(parts)
 
 
-def name_again(spool: Path, place: Path) -> None:
+def link_spool(spool: Path, place: Path) -> None:
     """Give a spool a second name. SourceError."""
     try:
         _make_way(place)

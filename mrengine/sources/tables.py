@@ -13,12 +13,11 @@ from typing import Any
 from mrengine.errors import ConfigError, SourceError
 from mrengine.records import Document
 from mrengine.sources.loaders import Notes, needs
-from mrengine.sources.opening import File, open_pieces
+from mrengine.sources.opening import File, open_pieces, whole_lines
 from mrengine.sources.read import Unreadable
 
 __all__ = ["read_table"]
 
-_BLOCK = 1 << 17
 _BATCH_ROWS = 4096
 _LONGEST_FIELD = 1 << 26  # characters: a longer one is a quotation mark that is never closed
 _DELIMITERS = {".csv": ",;\t|", ".tsv": "\t", ".tab": "\t"}
@@ -48,9 +47,9 @@ def read_table(
 
 def _documents(rows: Iterator[tuple[str, Row]], text: str, id: str | None, wanted: Sequence[str]) -> Iterator[Document]:
     for place, row in rows:
-        own = place if id is None else _name(row[id], place, id)
+        document_id = place if id is None else _name(row[id], place, id)
         fields = {name: _plain(row[name]) for name in wanted}
-        yield Document(own, _text(row[text], own, text), fields=fields)
+        yield Document(document_id, _text(row[text], document_id, text), fields=fields)
 
 
 def _name(value: Any, place: str, column: str) -> str:
@@ -61,11 +60,11 @@ def _name(value: Any, place: str, column: str) -> str:
     return str(value)
 
 
-def _text(value: Any, own: str, column: str) -> Any:
+def _text(value: Any, document_id: str, column: str) -> Any:
     if isinstance(value, str):
         return value
     what = "is missing" if _is_missing(value) else f"is of type {type(value).__name__}, not text"
-    return Unreadable(SourceError(f"{own}: its {column!r} {what}", source=own))
+    return Unreadable(SourceError(f"{document_id}: its {column!r} {what}", source=document_id))
 
 
 def _is_missing(value: Any) -> bool:
@@ -124,8 +123,8 @@ def _from_pandas(frame: Any) -> tuple[list[str], Iterator[tuple[str, Row]]]:
 
     def rows() -> Iterator[tuple[str, Row]]:
         for place, values in zip(frame.index, frame.itertuples(index=False, name=None), strict=True):
-            own = " ".join(map(str, place)) if isinstance(place, tuple) else str(place)
-            yield own, dict(zip(names, values, strict=True))
+            name = " ".join(map(str, place)) if isinstance(place, tuple) else str(place)
+            yield name, dict(zip(names, values, strict=True))
 
     return names, rows()
 
@@ -168,7 +167,7 @@ def _from_parquet(path: Path) -> tuple[list[str], Iterator[tuple[str, Row]]]:
 
 def _from_csv(path: Path, delimiters: str) -> tuple[list[str], Iterator[tuple[str, Row]]]:
     notes = Notes()
-    lines = _lines(open_pieces(File(path), _BLOCK, str(path), notes))
+    lines = whole_lines(open_pieces(File(path), str(path), notes))
     head = next(lines, "").removeprefix("\ufeff")
     delimiter = max(delimiters, key=lambda mark: len(next(csv.reader([head], delimiter=mark), [])))
     # Python's own limit, 128 KiB, is less than a document; it is one for the process, and is never lowered.
@@ -205,16 +204,3 @@ def _row(names: Sequence[str], cells: Sequence[str], path: Path, line: int) -> R
         raise SourceError(message, source=str(path), line=line)
     # Some programs leave out the empty cells at a row's end.
     return {name: cells[at] if at < len(cells) else None for at, name in enumerate(names)}
-
-
-def _lines(pieces: Iterator[str]) -> Iterator[str]:
-    """Lines with their ends, from pieces cut anywhere. A CR alone ends none: fields contain it."""
-    waiting: list[str] = []
-    for piece in pieces:
-        first, *others = piece.split("\n")
-        waiting.append(first)
-        for other in others:
-            yield "".join(waiting) + "\n"
-            waiting = [other]
-    if any(waiting):
-        yield "".join(waiting)

@@ -55,9 +55,13 @@ def stands(sentence: str, claims: Sequence[Claim], others: Sequence[Claim], word
     own = stems(bare)
     if len(own & stems(evidence)) < min(len(own) // _OF_WORDS + 1, len(own)):
         return False
-    if not _has_names(bare, claims, words) or _is_of_another(bare, claims, words):
+    if not _has_names(bare, claims, words) or _moves_number(bare, claims, words):
         return False
-    if _is_turned(bare, claims, words) or _is_swapped(bare, claims, others) or _is_exchanged(bare, claims, others):
+    if (
+        _swaps_names(bare, claims, words)
+        or _borrows_characters(bare, claims, others)
+        or _borrows_word(bare, claims, others)
+    ):
         return False
     against = [claim for claim in claims if contradictions([bare, claim.text])]
     return not against or any(numbers_in(bare) <= numbers_in(one.text) for one in claims if one not in against)
@@ -123,7 +127,7 @@ def _has_names(bare: str, claims: Sequence[Claim], words: Vocabulary) -> bool:
     return not lost or all(has_name(own, word) for claim in claims for word in Vocabulary.of([claim.text]).first)
 
 
-def _is_turned(bare: str, claims: Sequence[Claim], words: Vocabulary) -> bool:
+def _swaps_names(bare: str, claims: Sequence[Claim], words: Vocabulary) -> bool:
     """Whether a sentence has the words of a claim with its names exchanged: who did it, and to whom."""
     tokens, names = sorted(_TOKEN.findall(bare.casefold())), words.likely(bare)
     for claim in claims:
@@ -142,7 +146,7 @@ def _is_list(bare: str, names: Sequence[str]) -> bool:
     return match is not None and set(_TOKEN.findall(match[1])) <= {*names, "and", "or", "und", "et", "y", "e", "и"}
 
 
-def _is_of_another(bare: str, claims: Sequence[Claim], words: Vocabulary) -> bool:
+def _moves_number(bare: str, claims: Sequence[Claim], words: Vocabulary) -> bool:
     """Whether a number stands with a name, while all claims with this number are about others.
 
     Only if each part of the sentence has names and numbers: "Anna and Berta took 20 and 30" can be read in two ways.
@@ -163,7 +167,7 @@ def _is_of_another(bare: str, claims: Sequence[Claim], words: Vocabulary) -> boo
     return False
 
 
-def _is_exchanged(bare: str, claims: Sequence[Claim], others: Sequence[Claim]) -> bool:
+def _borrows_word(bare: str, claims: Sequence[Claim], others: Sequence[Claim]) -> bool:
     """Whether a sentence is one of its claims but for a word behind a preposition, where another claim has that word:
     the drug of another patient.
     """
@@ -184,7 +188,7 @@ def _is_exchanged(bare: str, claims: Sequence[Claim], others: Sequence[Claim]) -
     return False
 
 
-def _is_swapped(bare: str, claims: Sequence[Claim], others: Sequence[Claim]) -> bool:
+def _borrows_characters(bare: str, claims: Sequence[Claim], others: Sequence[Claim]) -> bool:
     """In Chinese and Japanese, which have no capitals: whether a sentence is one of its claims, but for characters
     of another claim.
     """

@@ -97,8 +97,8 @@ def _begins(one: str, other: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
-    """What all claims show about words. ``nouns``: nouns have capitals; ``names``: words with a capital within a
-    sentence; ``first``: words that begin a sentence and never stand without a capital, so that they may be names, too.
+    """The names in all claims. ``nouns``: nouns have capitals, too; ``names``: words with a capital within a sentence;
+    ``first``: words that begin a sentence and never stand without a capital, so that they may be names as well.
     """
 
     nouns: bool = False
@@ -127,6 +127,6 @@ class Vocabulary:
         return names_in(text, self.names, nouns=self.nouns or has_nouns(text))
 
     def likely(self, text: str) -> list[str]:
-        """The same, including first words that may be names."""
+        """The names of a text, including first words that may be names."""
         nouns = self.nouns or has_nouns(text)
         return names_in(text, self.names if nouns else self.names | self.first, nouns=nouns)

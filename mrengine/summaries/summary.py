@@ -8,7 +8,7 @@ from typing import Any
 
 from mrengine.outputs.run_result import RunResult
 
-__all__ = ["Claim", "Summary", "SummaryProgress"]
+__all__ = ["Claim", "Summary", "SummaryProgress", "claims_of"]
 
 
 @dataclass(frozen=True, slots=True)

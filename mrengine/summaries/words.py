@@ -25,10 +25,8 @@ _NEGATIONS = (
 )
 _NOT = frozenset(_NEGATIONS.split())
 _NOT_UNSPACED = regex.compile(r"[不没沒無无非未否]|ない|なし|ません|ไม่")
-_ARTICLES = (
-    "a an the of in on at to by for and or is was are were be been has have had it its this that with did does do"
-)
-SMALL = frozenset([*_ARTICLES.split(), "does"])
+_SMALL = "a an the of in on at to by for and or is was are were be been has have had it its this that with did does do"
+SMALL = frozenset(_SMALL.split())
 _OTHERS = (
     "however moreover overall additionally furthermore finally meanwhile therefore thus hence later yet still "
     "according while although though because since when where if so such these those there one other another both "
@@ -46,10 +44,10 @@ FUNCTION_WORDS = SMALL | frozenset(_OTHERS.split())
 # Pairs of words that cannot both be true of one thing.
 _OPPOSITES = (
     "positive negative increased decreased increase decrease rose fell rising falling higher lower high low more fewer "
-    "more less gained lost improved worsened  normal abnormal benign malignant present absent alive dead "
+    "more less gained lost improved worsened normal abnormal benign malignant present absent alive dead "
     "survived died accepted rejected approved rejected approved refused allowed forbidden legal illegal safe unsafe "
     "open closed opened closed won lost passed failed success failure profit loss before after left right upper lower "
-    "always never  minimum maximum started ended began ended male female man woman hot "
+    "always never minimum maximum started ended began ended male female man woman hot "
     "cold early late earlier later acute chronic mild severe stable unstable above below buy sell bought "
     "sold import export north south east west positiv negativ gestiegen gesunken stieg sank links rechts vor nach "
     "hoch niedrig höher niedriger gutartig bösartig mehr weniger positif négatif hausse baisse gauche droite avant "

@@ -82,11 +82,11 @@ def _callers_context() -> Any:
 class _Watch:
     """The watch of one run."""
 
-    def __init__(self, to: OpenTelemetry, tracer: Any, job_id: str, models: Mapping[str, str]) -> None:
+    def __init__(self, owner: OpenTelemetry, tracer: Any, job_id: str, models: Mapping[str, str]) -> None:
         from opentelemetry import trace
         from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-        self._to, self._tracer, self._models, self._trace = to, tracer, models, trace
+        self._owner, self._tracer, self._models, self._trace = owner, tracer, models, trace
         attributes = {names.JOB: job_id}
         self._job: Span = tracer.start_span(f"mrengine job {job_id}", _callers_context(), attributes=attributes)
         self._round: Span | None = None
@@ -112,7 +112,7 @@ class _Watch:
         attributes = self._attributes(record)
         if record.finish_reason == REFUSED:  # it has a span and no usage
             return
-        to = self._to
+        to = self._owner
         to.tokens.record(record.usage.input_tokens, {**attributes, names.TOKEN_TYPE: "input"})
         to.tokens.record(record.usage.output_tokens, {**attributes, names.TOKEN_TYPE: "output"})
         to.durations.record(max(0.0, record.latency_ms) / 1000, attributes)
@@ -137,7 +137,7 @@ class _Watch:
             attributes[names.ATTEMPT] = record.attempts
         # A failure's kind, never its message: that may hold content.
         counted = {names.OUTCOME: state, **({names.ERROR_TYPE: failed} if failed else {})}
-        self._to.tasks.add(1, counted)
+        self._owner.tasks.add(1, counted)
         span = self._tracer.start_span(
             "chunk", self._within(self._round or self._job), attributes={**attributes, **counted}, start_time=_ns(start)
         )
@@ -164,7 +164,7 @@ class _Watch:
 
     def attempt(self, record: AttemptRecord) -> None:
         """Count a retry: another attempt follows."""
-        self._to.retries.add(1, {names.RETRY_OF: "chunk", names.ERROR_TYPE: record.kind})
+        self._owner.retries.add(1, {names.RETRY_OF: "chunk", names.ERROR_TYPE: record.kind})
 
     def note(self, name: str, fields: Mapping[str, Any]) -> None:
         """Count retries of calls, waits and crashes."""
@@ -172,11 +172,11 @@ class _Watch:
             status = fields.get("status")
             error = str(status) if status else "no answer"
             labels = {names.RETRY_OF: "call", names.REQUEST_MODEL: fields["model"], names.ERROR_TYPE: error}
-            self._to.retries.add(1, labels)
+            self._owner.retries.add(1, labels)
         elif name == "budget:waited":  # not "budget:wait", whose length is a forecast
-            self._to.waits.record(fields["wait_ms"] / 1000, {names.REQUEST_MODEL: fields["model"]})
+            self._owner.waits.record(fields["wait_ms"] / 1000, {names.REQUEST_MODEL: fields["model"]})
         elif name == "worker:crashed":
-            self._to.crashes.add(1)
+            self._owner.crashes.add(1)
 
     def _end_round(self) -> None:
         if self._round is not None:

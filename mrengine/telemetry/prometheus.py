@@ -94,12 +94,12 @@ class Prometheus:
 class _Watch(RunWatch):
     """The watch of one run."""
 
-    def __init__(self, to: Prometheus, metrics: _Metrics) -> None:
-        self._to, self._metrics = to, metrics
+    def __init__(self, owner: Prometheus, metrics: _Metrics) -> None:
+        self._owner, self._metrics = owner, metrics
 
     def begin_round(self, number: int, total: int) -> None:
         """Write the file: from the first round on it shows that a job runs."""
-        self._to.write()
+        self._owner.write()
 
     def call(self, record: CallRecord) -> None:
         """Count a call and its usage."""
@@ -111,12 +111,12 @@ class _Watch(RunWatch):
         metrics.tokens.labels(model, "output").inc(record.usage.output_tokens)
         metrics.cost.labels(model).inc(record.cost_usd or 0.0)  # None: no price is known
         metrics.seconds.labels(model).observe(max(0.0, record.latency_ms) / 1000)
-        self._to.write()
+        self._owner.write()
 
     def outcome(self, record: ResultRecord | FailureRecord) -> None:
         """Count the task."""
         self._metrics.tasks.labels("done" if isinstance(record, ResultRecord) else "failed").inc()
-        self._to.write()
+        self._owner.write()
 
     def attempt(self, record: AttemptRecord) -> None:
         """Count a retry: another attempt follows."""
@@ -135,4 +135,4 @@ class _Watch(RunWatch):
         """Count the run, and write the file a last time."""
         self._metrics.running.dec()
         self._metrics.runs.labels(state).inc()
-        self._to.write(now=True)
+        self._owner.write(now=True)

@@ -119,14 +119,16 @@ class TaskRunner:
         open_ports: Callable[[], WorkerPorts],
         path: Sequence[str] | None = None,
         functions: LocalFunctions | None = None,
+        ends_run: Callable[[Exception], bool] | None = None,
         initialize: bool = True,
     ) -> None:
         """``open_ports`` opens the ports, once user code is loaded. ``path``: the host's ``sys.path``, in another
-        interpreter than the host's. ``functions``: user code, where it is in this process already.
+        interpreter than the host's. ``functions``: user code, where it is in this process already. ``ends_run``: which
+        exceptions out of map_fn end the run and pass, SystemExit and the like as well; None: each is a task's failure.
         """
         self._config, self._worker, self._send, self._stopping = config, worker, emit, stopping
         self._process = OwnProcess()
-        self._ends_run = functions.ends_run if functions is not None else None
+        self._ends_run = ends_run
         if path is not None:
             sys.path[:] = path
         initializer, initargs = functions.initializer if functions else cloudpickle.loads(config.initializer_blob)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from mrengine import Budget, Job, MapReduceRunner, ModelSpec, Price, Retry, tree_reduce
+from mrengine import Budget, Job, MapReduceRunner, ModelSpec, Price, RateLimit, Retry, tree_reduce
 from mrengine.backends.registry import backend_names
 from mrengine.errors import BudgetExhausted, ConfigError, JobCancelled, PoolBroken
 from mrengine.testing import fake
@@ -148,6 +148,16 @@ def test_a_budget_that_is_spent_ends_the_run(backend: str) -> None:
         runner(backend, models=model, budget=Budget(max_tokens=200)).run(DOCUMENTS, ask)
     assert caught.value.spent <= 200
     assert len(caught.value.results) < 12
+
+
+def test_calls_wait_for_a_rate_limit(backend: str) -> None:
+    """What a worker says of its waits is for its backend alone: the engine takes no such message."""
+    limits = {"fake": RateLimit(rps=50)}
+    waits: list[Any] = []
+    limited = runner(backend, limits=limits)
+    limited.on("budget:wait", waits.append)
+    assert len(limited.run(DOCUMENTS, ask).results) == 12
+    assert waits
 
 
 def test_a_task_that_hangs_is_given_up(backend: str, tmp_path: Path) -> None:

@@ -42,10 +42,10 @@ class Worker:
 
     def _load(self) -> None:
         setup, at = self._setup, (self._index, self._slots)
-        own = setup.functions and setup.functions._replace(ends_run=None)  # this process has user code as it is
         open_ports = partial(local_ports, setup.worker, setup.files, *at, answers=setup.answers, budget=self._budget)
         try:
-            runner = TaskRunner(setup.worker, *at, self._emit, self.stopping, open_ports=open_ports, functions=own)
+            make = partial(TaskRunner, setup.worker, *at, self._emit, self.stopping)
+            runner = make(open_ports=open_ports, functions=setup.functions)
         except BaseException as error:
             self._emit(m.FAILED_START, -1, -1, cannot_start(error, setup.worker).encode())
             return

@@ -181,7 +181,7 @@ def test_what_a_dead_process_held_is_free(server: Server, monkeypatch: pytest.Mo
 
 def test_who_has_calls_in_flight_shows_life(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     """While nothing else happens; who has none keeps nothing alive."""
-    monkeypatch.setattr(redis_limits, "SIGN_S", 0.02)
+    monkeypatch.setattr(redis_limits, "HEARTBEAT_S", 0.02)
     with at(server.url, RateLimit(concurrent=2), process="long@there") as holder:
         holder.occupy()
     monkeypatch.setattr(redis_limits, "ALIVE_S", 0.5)

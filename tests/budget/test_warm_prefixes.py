@@ -44,5 +44,5 @@ def test_its_memory_is_bounded() -> None:
     warm = WarmPrefixes()
     for number in range(3 * MOST):
         assert warm.may_go("m", str(number), ("w", number), 0.0)
-    assert len(warm._known) <= MOST
+    assert len(warm._prefixes) <= MOST
     assert len(warm._leads) <= MOST

@@ -14,6 +14,7 @@ from mrengine.chunking import detect as detection
 from mrengine.chunking import safe_chunk
 from mrengine.chunking.detect import _KINDS, detect
 from mrengine.errors import ChunkingError
+from mrengine.log.format import chunk_rows
 from tests.chunking.texts import assert_promises
 
 _TEXTS = {
@@ -240,3 +241,12 @@ def test_a_text_of_one_line_is_known_at_a_glance_for_what_it_is(monkeypatch: pyt
         found[kind] = found.get(kind, 0) + 1
         assert not kind or kind == detect(text), text
     assert min(found[kind] for kind in ("prose", "yaml", "")) > 50
+
+
+def test_every_kind_has_a_number_in_logs_and_in_their_description() -> None:
+    """A kind without one is "other" in every job, and nothing else would show it."""
+    assert {*_KINDS, "custom"} == set(chunk_rows.KINDS)
+    page = (Path(__file__).parents[2] / "docs" / "log-format.md").read_text()
+    assert [
+        kind for number, kind in enumerate(chunk_rows.KINDS) if f"{number} {kind}" not in page.replace("\n", " ")
+    ] == []

@@ -22,7 +22,7 @@ def test_a_round_request_arrives_but_for_user_code() -> None:
     worker = WorkerConfig("j", 1, "P1_user", False, b"m", b"n", b"o", 60, 0, 30, batch={"since": 5})
     limits, prices = {"m": RateLimit(tpm=1000)}, {"m": Price(1.0, 2.0), "n": None}
     terms = BudgetTerms(limits, Budget(max_tokens=5), prices, "P1_user", ("m",), "/shared", "h", {"m": "place"}, 7)
-    functions = LocalFunctions((None, ()), len, None)  # type: ignore[arg-type]
+    functions = LocalFunctions((None, ()), len, lambda error: False)  # type: ignore[arg-type]
     settings = RoundSettings(1, ["m"], only=[1, 2], weights=[1.0])
     request = RoundRequest(settings, worker, terms, 9, path=["/p"], functions=functions, held=(1, 1 << 63))
     found = RoundRequest.unpack(request.pack())

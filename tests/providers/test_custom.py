@@ -27,8 +27,7 @@ class Upper:
     def close(self) -> None:
         pass
 """
-BUILD = """
-[build-system]
+BUILD = """[build-system]
 requires = ["setuptools"]
 build-backend = "setuptools.build_meta"
 """
@@ -51,9 +50,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     source, target = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("site")
     (source / "lab_models.py").write_text(PACKAGE)
     (source / "setup.cfg").write_text(SETUP)
-    (source / "pyproject.toml").write_text(
-        '[build-system]\nrequires = ["setuptools"]\nbuild-backend = "setuptools.build_meta"\n'
-    )
+    (source / "pyproject.toml").write_text(BUILD)
     command = [
         "install",
         "--quiet",

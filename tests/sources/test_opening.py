@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from mrengine.chunking import safe_chunk
 from mrengine.errors import SourceError
+from mrengine.sources import opening
 from mrengine.sources.filetypes import not_text
 from mrengine.sources.opening import BLOCK, blocks
 from tests.chunking.texts import nasty_text
@@ -42,11 +43,13 @@ def test_blocks_are_the_text_in_equal_parts(text: str, size: int) -> None:
     """All but the last have the size, whatever the document is."""
     data = text.encode("utf-8", "surrogatepass")
     expected = [text[begin : begin + size] for begin in range(0, len(text), size)]
-    for document in (text, io.StringIO(text, newline=""), iter(text), iter([text[:3], "", text[3:]])):
-        assert [block for block in blocks(document, size=size) if block] == expected
-    if data.decode("utf-8", "surrogatepass") == text and not_text(data) is None:
-        for source in (data, bytearray(data), memoryview(data), io.BytesIO(data)):
-            assert [block for block in blocks(source, size=size) if block] == expected
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(opening, "BLOCK", size)
+        for document in (text, io.StringIO(text, newline=""), iter(text), iter([text[:3], "", text[3:]])):
+            assert [block for block in blocks(document) if block] == expected
+        if data.decode("utf-8", "surrogatepass") == text and not_text(data) is None:
+            for source in (data, bytearray(data), memoryview(data), io.BytesIO(data)):
+                assert [block for block in blocks(source) if block] == expected
 
 
 def test_a_path_keeps_line_ends_and_the_byte_order_mark(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from mrengine.log.format.job_records import DocumentRow, batch_documents
 from mrengine.log.format.task_records import unpack_failure, unpack_result
 from mrengine.log.view.job_view import ResumeEngine
 from mrengine.log.view.replay import Epoch
-from mrengine.sources.spool import Text
+from mrengine.sources.spool import SpoolFile
 
 __all__ = ["lacking_documents", "restated_documents"]
 
@@ -30,7 +30,7 @@ def lacking_documents(epoch: Epoch, known: Mapping[int, DocumentRow]) -> Iterato
             yield from batch_documents(indexes[0], [known[index] for index in indexes], epoch=epoch.job.epoch)
 
 
-def restated_documents(stored: ResumeEngine, text: Text) -> dict[int, DocumentRow]:
+def restated_documents(stored: ResumeEngine, text: SpoolFile) -> dict[int, DocumentRow]:
     """The lost documents that the rest of the log implies, by index; only those with every chunk in the spool."""
     # Outcomes have a document's id, rows of the chunk table its place in the spool, and by the digest of each chunk it
     # is known whether its text still stands there.
@@ -63,7 +63,7 @@ def _name(stored: ResumeEngine, chunks: _Chunks) -> str | None:
     return None
 
 
-def _row(name: str, rows: list[ChunkRow], text: Text) -> DocumentRow | None:
+def _row(name: str, rows: list[ChunkRow], text: SpoolFile) -> DocumentRow | None:
     """A document's row. None: the spool has lost one of its chunks."""
     digest, end = blake2b(digest_size=16), rows[0].spool_from
     for row in rows:

@@ -162,7 +162,7 @@ def _keys(line: str, page: int) -> Iterator[Any]:
 def _joined(pages: Sequence[list[str]]) -> Iterator[Piece]:
     """The text of each page, with words joined that a line's or page's end has cut; their rest stays on its page."""
     words = Counter(word.lower() for lines in pages for line in lines for word in _WORD.findall(line))
-    hyphened = {found.lower() for lines in pages for line in lines for found in re.findall(r"\w+-\w+", line)}
+    hyphened = {word.lower() for lines in pages for line in lines for word in re.findall(r"\w+-\w+", line)}
     filled = [(line, number) for number, lines in enumerate(pages, start=1) for line in lines if line.strip()]
     begun = 0
     for (line, number), (following, next_number) in zip(filled, [*filled[1:], ("", 0)], strict=True):
