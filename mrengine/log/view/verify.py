@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 from mrengine.errors import LogError
@@ -14,7 +15,7 @@ from mrengine.log.format import codec, task_records
 from mrengine.log.format.batch_records import unpack_batch, unpack_request
 from mrengine.log.format.codec import Frame
 from mrengine.log.format.job_records import unpack_read
-from mrengine.log.format.packing import HEAD_BYTES, key
+from mrengine.log.format.packing import key
 from mrengine.log.view.replay import Replay
 
 __all__ = ["UNPACKERS", "Verification", "verify"]
@@ -109,14 +110,15 @@ def _is_replaced(frame: Frame, state: Replay, closed: int) -> bool:
         return False
     # A RESULT replaces what was written of its task before; an unreadable DOCUMENTS is replaced when no hole is left;
     # a later epoch, ROUND or CLOSE replaces the records that describe the job.
-    if frame.kind in _OF_TASKS and len(frame.payload) >= HEAD_BYTES:
-        round_, chunk, model = key(frame.payload)
-        index = epoch.index(round_)
-        try:
-            return index.result(index.slot(chunk, model)) > frame.offset
-        except LogError:
-            return False
     if frame.kind == codec.DOCUMENTS:
         return not epoch.lost_documents()
+    if frame.kind in _OF_TASKS:
+        with suppress(LogError):  # a head that names no task of the job
+            round_, chunk, model = key(frame.payload)
+            index = epoch.index(round_)
+            return index.result(index.slot(chunk, model)) > frame.offset
     later = {codec.CLOSE: closed, codec.ROUND: state.round_offset}.get(frame.kind, 0)
+    if frame.kind == codec.CHUNKS or frame.kind in _OF_TASKS:
+        # Whichever row or task it was of, it has been replaced if all of them have their results at the end of a run.
+        later = closed if all(index.done == index.total for index in epoch.indexes.values()) else 0
     return frame.offset < max(epoch.offset, later)
