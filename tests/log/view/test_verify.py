@@ -10,8 +10,9 @@ from mrengine.errors import JobNotFound
 from mrengine.log.file.reader import LogReader
 from mrengine.log.file.wal import WriteAheadLog
 from mrengine.log.format import codec
+from mrengine.log.format import task_records as r
 from mrengine.log.view.verify import verify
-from tests.log.sample import every_kind, result
+from tests.log.sample import begin, every_kind, result
 
 
 @pytest.fixture
@@ -56,6 +57,24 @@ def test_records_that_make_no_sense_are_named(log: Path) -> None:
     found = verify(log.parent)
     assert not found.sound
     assert [offset for offset, _ in found.problems] == [first, second]
+
+
+@pytest.mark.parametrize("kind", [codec.INTENT, codec.CALL, codec.RESULT, codec.FAILURE, codec.CHUNKS])
+def test_a_record_that_names_no_task_is_replaced_when_all_tasks_have_results(tmp_path: Path, kind: int) -> None:
+    """Not before a run has ended behind it."""
+    close = r.pack_close(r.CloseRecord(9.0, "done", {}))
+    with WriteAheadLog.create(tmp_path / "log", "j") as wal:
+        begin(wal, "ab")
+        wal.append(codec.RESULT, result(0))
+        struck = wal.append(kind, b"\xc1" * 200)
+        wal.append(codec.RESULT, result(1))
+        wal.commit()
+        assert [offset for offset, _ in verify(tmp_path).problems] == [struck]
+        wal.append(codec.CLOSE, close)
+        wal.commit()
+    found = verify(tmp_path)
+    assert found.sound
+    assert [start for start, _ in found.repaired] == [struck]
 
 
 def test_no_log_is_no_job(tmp_path: Path) -> None:
