@@ -45,8 +45,8 @@ class PartWriter:
     """Updates digests with parts, and writes them, in their order.
 
     Hashes and writes let go of the interpreter, so the caller loses little by them. The thread begins with the first
-    full batch, and ends with ``finish()`` or ``stop()``: there is none for a short document, and none between what
-    the caller makes of one piece of text and the next. ``write`` is called in either thread.
+    full batch and ends with ``finish()`` or ``stop()``: a short document has none, and whoever has finished has none
+    while it does other things. ``write`` is called in either thread.
     """
 
     def __init__(self, write: Callable[[bytes], object]) -> None:
@@ -92,8 +92,8 @@ class PartWriter:
 
     def _start(self) -> bool:
         """Begin a thread. False: the system has none to give."""
-        # With batches of its own: an exception in stop(), as by Ctrl-C, may leave some behind. All is made now: gevent or
-        # eventlet may have patched threads after this module was imported.
+        # With batches of its own: an exception in stop(), as by Ctrl-C, may leave some behind. All is made now, and not
+        # when this module is imported: gevent or eventlet may patch threads later.
         batches = self._batches = _Batches()
         thread = threading.Thread(target=self._work, args=(batches,), name="mrengine-spool", daemon=True)
         try:
