@@ -22,7 +22,7 @@ from mrengine.host.intake import Intake, Spooled, check_documents, spool_all, un
 from mrengine.host.job_identity import Plan, Record, job_record
 from mrengine.host.prepared import LOST, Prepared, cut_short_before, known_documents, no_text, says_otherwise
 from mrengine.host.requests import RunConfig
-from mrengine.host.row_stream import FIRST_S, LARGE_BYTES, Pace, RowStream, first_slice_s, numbered
+from mrengine.host.row_stream import FIRST_S, Pace, RowStream, first_slice_s, numbered
 from mrengine.host.run_summary import stage
 from mrengine.host.table_checks import has_wrong_rows, not_held, rows_to_go_on_with, tells_of_others
 from mrengine.host.waiting import BusyWait, Sessions
@@ -171,12 +171,7 @@ class Preparation:
         half_read = known is not None and known.epoch is not None and known.epoch.reading
         with self._stage("read"):
             pace = Pace(0.0 if half_read else READ_S)
-
-            def is_due() -> bool:
-                # A document of this size is not cut in a moment, so it is not read in one either.
-                return pace.is_due() or (intake.opened is not None and intake.opened.n_bytes > LARGE_BYTES)
-
-            intake.advance((lambda: bool(intake.rows or intake.opened)) if eager else is_due)
+            intake.advance((lambda: bool(intake.rows or intake.opened)) if eager else pace.is_due)
         how: dict[str, Any] = {"first_s": self._first_s, "eager": eager, "stage": self._stage}
         how["may_compare_later"] = self._on_mismatch == "error"
         early = EarlyStart(self._folder, intake, lambda: self._plan(()), **how)

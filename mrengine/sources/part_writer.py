@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable
-from queue import SimpleQueue
 from typing import Any
 
 __all__ = ["PartWriter"]
@@ -15,12 +15,38 @@ AHEAD = 3  # batches that may wait for the thread
 _Part = tuple[bytes, Any]  # with the hash object that it goes into
 
 
+class _Batches:
+    """What waits for the thread."""
+
+    # No queue of the standard library: gevent replaces those without the threads, too (patch_all(thread=False)).
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._waiting: deque[list[_Part] | None] = deque()
+
+    def put(self, batch: list[_Part] | None) -> None:
+        """Add a batch when there is room; None, the end, at once."""
+        with self._changed:
+            while batch is not None and len(self._waiting) >= AHEAD:
+                self._changed.wait()
+            self._waiting.append(batch)
+            self._changed.notify()
+
+    def get(self) -> list[_Part] | None:
+        """Wait for the next one."""
+        with self._changed:
+            while not self._waiting:
+                self._changed.wait()
+            self._changed.notify()
+            return self._waiting.popleft()
+
+
 class PartWriter:
     """Updates digests with parts, and writes them, in their order.
 
     Hashes and writes let go of the interpreter, so the caller loses little by them. The thread begins with the first
-    full batch, and ends with ``finish()`` or ``stop()``: there is none for a short document, and none between what
-    the caller makes of one piece of text and the next. ``write`` is called in either thread.
+    full batch and ends with ``finish()`` or ``stop()``: a short document has none, and whoever has finished has none
+    while it does other things. ``write`` is called in either thread.
     """
 
     def __init__(self, write: Callable[[bytes], object]) -> None:
@@ -29,8 +55,7 @@ class PartWriter:
         self._parts: list[_Part] = []  # those that the thread does not have
         self._n_bytes = 0
         self._thread: threading.Thread | None = None
-        self._batches: SimpleQueue[list[_Part] | None] = SimpleQueue()
-        self._room = threading.Semaphore(AHEAD)
+        self._batches = _Batches()
         self._error: BaseException | None = None  # of the thread
 
     def add(self, data: bytes, digest: Any) -> None:
@@ -39,11 +64,10 @@ class PartWriter:
         self._parts.append((data, digest))
         self._n_bytes += len(data)
         if self._n_bytes >= BATCH_BYTES:
-            if self._thread is None and not self._start():
-                self._do(self._taken())
-            else:
-                self._room.acquire()
+            if self._thread is not None or self._start():
                 self._batches.put(self._taken())
+            else:
+                self._do(self._taken())
 
     def finish(self) -> None:
         """Do all that is left, and end the thread. Raises what has been raised in it."""
@@ -56,11 +80,11 @@ class PartWriter:
 
     def stop(self) -> None:
         """End the thread when it has done what was handed over."""
-        if self._thread is not None:
+        # In a process that the caller has forked meanwhile it does not live, and may have had the lock.
+        if self._thread is not None and self._thread.is_alive():
             self._batches.put(None)
-            if self._thread.is_alive():  # in a process that the caller has forked it is not
-                self._thread.join()
-            self._thread = None
+            self._thread.join()
+        self._thread = None
 
     def _taken(self) -> list[_Part]:
         parts, self._parts, self._n_bytes = self._parts, [], 0
@@ -68,24 +92,27 @@ class PartWriter:
 
     def _start(self) -> bool:
         """Begin a thread. False: the system has none to give."""
-        # With a queue of its own: an exception in stop(), as by Ctrl-C, may leave something in the one before.
-        self._batches, self._room = SimpleQueue(), threading.Semaphore(AHEAD)
-        what = (self._batches, self._room)
-        self._thread = threading.Thread(target=self._work, args=what, name="mrengine-spool", daemon=True)
+        # With batches of its own: an exception in stop(), as by Ctrl-C, may leave some behind. All is made now, and not
+        # when this module is imported: gevent or eventlet may patch threads later.
+        batches = self._batches = _Batches()
+        thread = threading.Thread(target=self._work, args=(batches,), name="mrengine-spool", daemon=True)
         try:
-            self._thread.start()
+            thread.start()
         except RuntimeError:
-            self._thread = None
-        return self._thread is not None
+            return False
+        except BaseException:  # Ctrl-C: it may have begun all the same
+            batches.put(None)
+            raise
+        self._thread = thread
+        return True
 
-    def _work(self, batches: SimpleQueue[list[_Part] | None], room: threading.Semaphore) -> None:
+    def _work(self, batches: _Batches) -> None:
         while (batch := batches.get()) is not None:
             try:
                 if self._error is None:
                     self._do(batch)
             except BaseException as error:  # noqa: BLE001  # finish() raises it where the caller is
                 self._error = error
-            room.release()
 
     def _do(self, batch: list[_Part]) -> None:
         for data, digest in batch:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import random
 import signal
+import subprocess
+import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from hashlib import blake2b
 
 import pytest
@@ -165,3 +167,39 @@ def test_a_child_that_the_caller_forks_meanwhile_can_end() -> None:
     go_on.set()
     writer.finish()
     assert os.waitstatus_to_exitcode(ended[1]) == 7
+
+
+GREEN = """
+{before}
+from mrengine.sources import part_writer
+{after}
+from hashlib import blake2b
+import threading
+part_writer.BATCH_BYTES = 1000
+written, digest = bytearray(), blake2b()
+writer = part_writer.PartWriter(written.extend)
+for number in range(100):
+    writer.add(bytes([number]) * 700, digest)
+    if number == 50:
+        writer.finish()
+writer.finish()
+assert written == b"".join(bytes([number]) * 700 for number in range(100))
+assert digest.digest() == blake2b(written).digest()
+assert threading.active_count() == 1
+"""
+PATCHES = {
+    "gevent": "from gevent import monkey; monkey.patch_all({})",
+    "eventlet": "import eventlet; eventlet.monkey_patch({})",
+}
+
+
+@pytest.mark.parametrize("which", ["gevent", pytest.param("eventlet", marks=pytest.mark.system)])
+@pytest.mark.parametrize("how", ["", "thread=False"])
+@pytest.mark.parametrize("when", ["after", pytest.param("before", marks=pytest.mark.system)])
+def test_green_threads_do_the_same(which: str, how: str, when: str, require_packages: Callable[..., None]) -> None:
+    """Also where a server patches the modules of threads when this one has been imported."""
+    require_packages(which)
+    program = GREEN.format(**{"before": "", "after": "", when: PATCHES[which].format(how)})
+    command = [sys.executable, "-W", "ignore", "-c", program]
+    done = subprocess.run(command, env={**os.environ, "PYTHONPATH": os.getcwd()}, timeout=60, check=False)
+    assert done.returncode == 0
