@@ -370,6 +370,22 @@ def test_what_was_taken_in_before_the_disk_failed_is_not_taken_twice() -> None:
     assert (state.end, state.epoch and state.epoch.index(0).done) == (frames[5].end, 2)
 
 
+def test_outcomes_that_are_alike_are_not_all_unpacked(
+    wal: WriteAheadLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A resumed job of a million chunks reads a million of them before its first task."""
+    begin(wal, "x" * 1000)
+    for chunk in range(1000):
+        wal.append(codec.RESULT, result(chunk, value=f"of {chunk:4}"))
+    unpacked: list[bytes] = []
+    unpack = r.unpack
+    monkeypatch.setattr(r, "unpack", lambda payload: (unpacked.append(payload), unpack(payload))[1])
+    with replayed(wal, tmp_path) as engine:
+        assert engine.index().done == 1000
+        assert len(unpacked) <= LEARN_EVERY
+        assert engine.results()[7].result == "of    7"
+
+
 def test_a_reader_that_is_reported_of_more_than_there_is_says_so(wal: WriteAheadLog, tmp_path: Path) -> None:
     """Damage below what was announced is an error, not an early end."""
     begin(wal)
