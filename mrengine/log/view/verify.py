@@ -107,16 +107,20 @@ def _is_replaced(frame: Frame, state: Replay, closed: int) -> bool:
     epoch = state.epoch
     if epoch is None or not epoch.complete:
         return False
-    # A RESULT replaces what was written of its task before; an unreadable DOCUMENTS is replaced when no hole is left;
-    # a later epoch, ROUND or CLOSE replaces the records that describe the job.
+    # A RESULT replaces what was written of its task before, and the results of all tasks what names none; an unreadable
+    # DOCUMENTS is replaced when no hole is left, and a CHUNKS when each round has all its rows; a later epoch, ROUND or
+    # CLOSE replaces the records that describe the job.
     if frame.kind in _OF_TASKS and len(frame.payload) >= HEAD_BYTES:
-        round_, chunk, model = key(frame.payload)
-        index = epoch.index(round_)
+        number, chunk, model = key(frame.payload)
+        index = epoch.index(number)
         try:
             return index.result(index.slot(chunk, model)) > frame.offset
         except LogError:
-            return False
+            return all(epoch.index(at).done == epoch.index(at).total for at in epoch.rounds)
     if frame.kind == codec.DOCUMENTS:
         return not epoch.lost_documents()
+    if frame.kind == codec.CHUNKS:
+        last = max((segment.offset for rows in epoch.segments.values() for segment in rows), default=0)
+        return frame.offset < last and all(epoch.chunks(at) == record.total for at, record in epoch.rounds.items())
     later = {codec.CLOSE: closed, codec.ROUND: state.round_offset}.get(frame.kind, 0)
     return frame.offset < max(epoch.offset, later)

@@ -20,7 +20,7 @@ from mrengine.log.format import codec
 from mrengine.log.format import task_records as r
 from mrengine.log.format.chunk_rows import pack_chunks
 from mrengine.log.format.codec import Frame
-from mrengine.log.format.job_records import CloseRecord, RoundRecord, pack_close, pack_round
+from mrengine.log.format.job_records import CloseRecord, RoundRecord, pack_close, pack_job, pack_round
 from mrengine.log.format.packing import stamp
 from mrengine.log.format.shapes import LEARN_EVERY
 from mrengine.log.view.job_view import ResumeEngine
@@ -302,11 +302,11 @@ EVENTS: dict[str, Callable[[int], tuple[int, bytes]]] = {
     "answer": lambda n: (codec.CALL, call(f"q{n}", n)),
     "padding": lambda n: (codec.VOID, bytes(n)),
     "repair": lambda n: (codec.VOID, b"\1"),
-    "close": lambda n: (codec.CLOSE, r.pack_close(r.CloseRecord(9.0, "done", {}))),
-    "round": lambda n: (codec.ROUND, r.pack_round(r.RoundRecord(0, 1.5, 30, "v1"))),
-    "reduce": lambda n: (codec.ROUND, r.pack_round(r.RoundRecord(1, 1.5, 30, str(n % 3)))),
-    "job": lambda n: (codec.JOB, r.pack_job(job(epoch=n % 2))),
-    "rows": lambda n: (codec.CHUNKS, stamp(r.pack_chunks(0, 30 + n % 3, row()), n % 2)),
+    "close": lambda n: (codec.CLOSE, pack_close(CloseRecord(9.0, "done", {}))),
+    "round": lambda n: (codec.ROUND, pack_round(RoundRecord(0, 1.5, 30, "v1"))),
+    "reduce": lambda n: (codec.ROUND, pack_round(RoundRecord(1, 1.5, 30, str(n % 3)))),
+    "job": lambda n: (codec.JOB, pack_job(job(epoch=n % 2))),
+    "rows": lambda n: (codec.CHUNKS, stamp(pack_chunks(0, 30 + n % 3, row()), n % 2)),
 }
 EVENT = st.tuples(st.sampled_from([*EVENTS, *["result"] * 15]), st.integers(0, 31))
 
@@ -370,6 +370,22 @@ def test_what_was_taken_in_before_the_disk_failed_is_not_taken_twice() -> None:
     with pytest.raises(LogError):
         state.add_all(failing())
     assert (state.end, state.epoch and state.epoch.index(0).done) == (frames[5].end, 2)
+
+
+def test_outcomes_that_are_alike_are_not_all_unpacked(
+    wal: WriteAheadLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A resumed job of a million chunks reads a million of them before its first task."""
+    begin(wal, "x" * 1000)
+    for chunk in range(1000):
+        wal.append(codec.RESULT, result(chunk, value=f"of {chunk:4}"))
+    unpacked: list[bytes] = []
+    unpack = r.unpack
+    monkeypatch.setattr(r, "unpack", lambda payload: (unpacked.append(payload), unpack(payload))[1])
+    with replayed(wal, tmp_path) as engine:
+        assert engine.index().done == 1000
+        assert len(unpacked) <= LEARN_EVERY
+        assert engine.results()[7].result == "of    7"
 
 
 def test_a_reader_that_is_reported_of_more_than_there_is_says_so(wal: WriteAheadLog, tmp_path: Path) -> None:

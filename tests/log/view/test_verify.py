@@ -9,10 +9,12 @@ import pytest
 from mrengine.errors import JobNotFound
 from mrengine.log.file.reader import LogReader
 from mrengine.log.file.wal import WriteAheadLog
-from mrengine.log.format import codec
-from mrengine.log.format import task_records as r
+from mrengine.log.format import codec, job_records
+from mrengine.log.format.chunk_rows import pack_chunks
 from mrengine.log.view.verify import verify
-from tests.log.sample import begin, every_kind, result
+from tests.log.sample import begin, digest, every_kind, job, result, row
+
+DOCUMENT = job_records.DocumentRow("doc", digest("doc"), 0, 10, 10)
 
 
 @pytest.fixture
@@ -59,22 +61,35 @@ def test_records_that_make_no_sense_are_named(log: Path) -> None:
     assert [offset for offset, _ in found.problems] == [first, second]
 
 
-@pytest.mark.parametrize("kind", [codec.INTENT, codec.CALL, codec.RESULT, codec.FAILURE, codec.CHUNKS])
-def test_a_record_that_names_no_task_is_replaced_when_all_tasks_have_results(tmp_path: Path, kind: int) -> None:
-    """Not before a run has ended behind it."""
-    close = r.pack_close(r.CloseRecord(9.0, "done", {}))
+def test_rows_that_could_not_be_read_are_replaced_by_those_that_were_cut_again(tmp_path: Path) -> None:
+    """Until then the record is named."""
     with WriteAheadLog.create(tmp_path / "log", "j") as wal:
-        begin(wal, "ab")
+        wal.append(codec.JOB, job_records.pack_job(job()))
+        wal.append(codec.DOCUMENTS, job_records.pack_documents(job_records.DocumentsRecord(0, (DOCUMENT,))))
+        lost = wal.append(codec.CHUNKS, b"\xc1" * 90)
+        wal.commit()
+        assert [offset for offset, _ in verify(tmp_path).problems] == [lost]
+        wal.append(codec.CHUNKS, pack_chunks(0, 0, row()))
+        wal.append(codec.ROUND, job_records.pack_round(job_records.RoundRecord(0, 1.5, 1, "v1")))
+        wal.commit()
+        assert verify(tmp_path).sound
+        further = wal.append(codec.CHUNKS, b"\xc1" * 90)  # nothing was cut again behind it
+        wal.commit()
+    assert [offset for offset, _ in verify(tmp_path).problems] == [further]
+
+
+def test_what_names_no_task_is_replaced_when_all_have_their_result(tmp_path: Path) -> None:
+    """Which of them it was about, nobody can tell."""
+    with WriteAheadLog.create(tmp_path / "log", "j") as wal:
+        begin(wal)
         wal.append(codec.RESULT, result(0))
-        struck = wal.append(kind, b"\xc1" * 200)
+        wrong = [wal.append(kind, b"\xc1" * 90) for kind in (codec.INTENT, codec.CALL, codec.RESULT)]
         wal.append(codec.RESULT, result(1))
         wal.commit()
-        assert [offset for offset, _ in verify(tmp_path).problems] == [struck]
-        wal.append(codec.CLOSE, close)
+        assert [offset for offset, _ in verify(tmp_path).problems] == wrong
+        wal.append(codec.RESULT, result(2))
         wal.commit()
-    found = verify(tmp_path)
-    assert found.sound
-    assert [start for start, _ in found.repaired] == [struck]
+    assert verify(tmp_path).sound
 
 
 def test_no_log_is_no_job(tmp_path: Path) -> None:
