@@ -153,7 +153,12 @@ class Prose(Stateless):
             record = self._record(text, low, high)
             return [record] if record else []
         quick = ITEM < below < LINE and self._is_quick(text, low)
-        if (self._wrapped or not quick) and not self.may_hold(text, low, high):
+        if quick and not (self._wrapped or self._blocks):
+            held = outer_items(below - ITEM).search(text, max(low - _MORE, 0), high + _MORE) is not None
+        else:
+            held = self.may_hold(text, low, high)
+        if not held:
+            self._named = False
             return []
         if quick:
             found = self._farther(text, low, high, high, below)
@@ -178,18 +183,14 @@ class Prose(Stateless):
         """Whether a record begins at this place, where a line begins at the left margin."""
         line = _line(text, at, at + _LINE)
         if text[at - 2 : at] == "\n\n" and not line.isspace():
-            page = self._wrapped and len(line) < self._width - _LONG_WORD and self._is_furniture(line)
-            return not page and not has_cells(line)
+            return not (self._wrapped and self._is_page(line)) and not has_cells(line)
         return any(level == RECORD for _, level, _ in self._outer(text, at - 1, at))
 
     def _farther(self, text: str, low: int, near: int, high: int, below: int) -> list[Boundary]:
         """The items and paragraphs for ``far``, where they are quickly found."""
-        edge, rank = max(low - _MORE, 0), below - ITEM
-        if not (self._wrapped or self._blocks) and not outer_items(rank).search(text, edge, high + _MORE):
-            return []
-        first = text.find("\n", edge, high) + 1
+        first = text.find("\n", max(low - _MORE, 0), high) + 1
         found: list[Boundary] = []
-        begins = farther_out(rank, wrapped=self._wrapped).finditer(text, max(low, 0), high + _MORE)
+        begins = farther_out(below - ITEM, wrapped=self._wrapped).finditer(text, max(low, 0), high + _MORE)
         for begin in reversed([match.start() + 1 for match in begins]):
             if begin <= high:
                 boundary = self._at(text, begin, first, begin + _LINE)
@@ -203,17 +204,29 @@ class Prose(Stateless):
 
     def _at(self, text: str, begin: int, first: int, stop: int) -> Boundary | None:
         """The boundary at a line, if any; those from ``first`` to ``stop`` are read."""
-        line, full = _line(text, begin, stop), self._width - _LONG_WORD if self._wrapped else 0
-        if len(line) < full and self._is_furniture(line):
-            return None
-        parted, above, end = False, "", begin - 1
+        line = _line(text, begin, stop)
+        if self._wrapped:
+            if self._is_page(line):
+                return None
+            above, parted = self._above(text, begin - 1, first)
+            return self._below(begin, line, above, parted)
+        above = text[text.rfind("\n", first - 1, begin - 1) + 1 : begin - 1].rstrip() if begin > first else ""
+        return self.line(begin, line, above, begin > first and not above)
+
+    def _above(self, text: str, end: int, first: int) -> tuple[str, bool]:
+        """The last line up to ``end`` that is neither blank nor furniture, and whether any are behind it."""
+        parted = False
         while end >= first:
-            at = text.rfind("\n", first - 1, end) + 1
-            above = text[at:end]
-            if above and not above.isspace() and not (len(above) < full and self._is_furniture(above)):
-                break
-            parted, above, end = True, "", at - 1
-        return self._below(begin, line, above, parted)
+            begin = text.rfind("\n", first - 1, end) + 1
+            line = text[begin:end]
+            if line and not line.isspace() and not self._is_page(line):
+                return line, parted
+            parted, end = True, begin - 1
+        return "", parted
+
+    def _is_page(self, line: str) -> bool:
+        """Whether a wrapped line is furniture; none is as long as others."""
+        return len(line) < self._width - _LONG_WORD and self._is_furniture(line)
 
     def may_hold(self, text: str, low: int, high: int) -> bool:
         """Whether an item or a row of a table may begin between these places."""
@@ -229,10 +242,10 @@ class Prose(Stateless):
 
     def _each(self, text: str, low: int, high: int) -> Iterator[Boundary]:
         above, parted = "", False
-        wrapped, full = self._wrapped, self._width - _LONG_WORD
+        wrapped = self._wrapped
         for begin, line, after_blank in each_line(text, low - _MORE, high):
             parted = parted or after_blank
-            if wrapped and len(line) < full and self._is_furniture(line):
+            if wrapped and self._is_page(line):
                 parted = True
                 continue
             if begin > low and (boundary := self._below(begin, line, above, parted)):
@@ -355,13 +368,14 @@ class Prose(Stateless):
         mark = ITEM_MARK.match(line) if body[0] in MARKS or body[1:2] in BEHIND_LETTER else None
         if (forced and not mark) or (goes_on and not has_ended(above)):
             return None
-        if mark and (parted or not wrapped or len(above) < _HALF * self._width or has_ended(above)):
+        # Here a line that goes on with the one above stands behind the end of a sentence.
+        if mark and (parted or goes_on or not wrapped or len(above) < _HALF * self._width or has_ended(above)):
             return begin, ITEM + RANK[mark.lastgroup or "bullet"] + min(mark.start(mark.lastgroup or 0), 80), WHOLE
         if parted:
             return begin, PARAGRAPH, WHOLE if self._blocks else SOFT
         if not wrapped:
             return begin, LINE, self._whole
-        return (begin, PARAGRAPH + 1, SOFT) if not forced and has_ended(above) else None
+        return (begin, PARAGRAPH + 1, SOFT) if not forced and (goes_on or has_ended(above)) else None
 
 
 def _line(text: str, begin: int, stop: int) -> str:
