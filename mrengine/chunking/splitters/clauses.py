@@ -105,8 +105,10 @@ class Clauses:
         new: list[tuple[int, str]] = []
         least = _NONE
         text, behind = self._text, min(stop + _BEHIND, end)
-        found = _heads(self._deepest).finditer(text, low, behind)
-        for match in reversed([match for match in found if match.start() + 1 < stop]):
+        found = list(_heads(self._deepest).finditer(text, low, behind))
+        while found and found[-1].start() + 1 >= stop:
+            found.pop()
+        for match in reversed(found):
             deeper = match.lastgroup == "deeper"
             if deeper and least <= _NUMBERED:
                 continue
