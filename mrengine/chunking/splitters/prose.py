@@ -277,6 +277,8 @@ class Prose(Stateless):
                 found.append(boundary)
                 if boundary[1] == outermost:
                     break
+                if wrapped and ITEM < boundary[1] < LINE and self._is_quick(text, low):
+                    return self._farther(text, low, low, begin - 1, boundary[1]) + found[::-1]
             if place <= low:
                 break
             begin, line, parted = place, above, after_blank
