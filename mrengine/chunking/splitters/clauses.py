@@ -146,9 +146,9 @@ def _title(text: str, match: re.Match[str]) -> str | None:
     """
     behind = match.end()
     place = text.rfind("\n", 0, behind) + 1
-    above = text[max(0, place - _BEFORE) : max(0, place - 1)].rstrip(" \t")
-    parted = not above or above[-1] == "\n"
-    if not (parted or above.endswith(_ENDS)):
+    above = text[max(0, place - _BEFORE) : max(0, place - 1)].rstrip(" \t")[-1:]
+    parted = above in ("", "\n")
+    if not parted and above not in _ENDS:
         return None
     end = text.find("\n", behind, behind + _REST + 1)
     rest = text[behind : end if end >= 0 else behind + _REST].strip()
@@ -161,8 +161,8 @@ def _title(text: str, match: re.Match[str]) -> str | None:
             return ""
     elif said or rest.endswith((",", ";")):
         return ""
-    title = text[place:end].strip()
-    if not rest.strip(".:-–— ") and below and below.count(" ") < _WORDS and not below.endswith(_ENDS):
+    title = text[place:end]
+    if below and not rest.strip(".:-–— ") and below.count(" ") < _WORDS and not below.endswith(_ENDS):
         title = f"{title} {below}"
     return " ".join(title.split())[:_LONGEST].rstrip()
 
