@@ -44,12 +44,14 @@ def outer_items(rank: int) -> re.Pattern[str]:
 
 
 @cache
-def farther_out(rank: int, *, wrapped: bool) -> re.Pattern[str]:
+def farther_out(rank: int, *, wrapped: bool, any_blank: bool) -> re.Pattern[str]:
     """As ``outer_items``, or the begin of a line that is none of the other items, behind one that may be blank.
 
     ``wrapped``: or behind one that may end a sentence, or be a page number, which is enough where lines are wrapped.
+    ``any_blank``: the line may begin with form feeds and other blanks, too, not only with spaces and tabs.
     """
-    behind = "".join(map(re.escape, sorted(ENDS | PAGE_ENDS))) + r"\d" if wrapped else ""
+    ends = "".join(map(re.escape, sorted(ENDS | PAGE_ENDS))) + r"\d" if wrapped else ""
+    blank = r"[^\S\n]" if any_blank else r"[ \t]"
     inner = "|".join(form for name, form in _FORMS.items() if RANK[name] >= rank) or "(?!)"
-    parted = rf"(?<=[\s{behind}]\n)(?=[^\S\n]*\S)(?!{INDENT}(?:{inner}))"
-    return re.compile(rf"\n(?:{_outer_forms(rank)}|{parted})")
+    behind = rf"(?<=[\s{ends}]\n)(?={blank}*\S)(?!{INDENT}(?:{inner}))"
+    return re.compile(rf"\n(?:{_outer_forms(rank)}|{behind})")

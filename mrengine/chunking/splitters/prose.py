@@ -123,12 +123,11 @@ class Prose(Stateless):
         # Here and below: the quick searches know no line that ends with a carriage return.
         if self._outdented:
             return self._record(text, far, high) if text.find("\r", far, high) < 0 else None
-        if self._named and self.outermost == ITEM and self._is_quick(text, far):
+        if self._named and self.outermost == ITEM and self._is_quick(text, far) and self._is_quick(text, near):
             found = self._farther(text, far, near, high, ITEM + 1)
             self._named = bool(found) and found[-1][1] == ITEM
             if self._named:
-                outer = found[0][1] < ITEM and found[0][0] >= near
-                return found[0] if outer else found[-1]
+                return min(found, key=lambda boundary: (boundary[1], -boundary[0]))
         if self._heads:
             return None
         blank = text.rfind("\n\n", max(near, 0), high - 1)
@@ -167,7 +166,7 @@ class Prose(Stateless):
         return self._outer(text, low, high, below)
 
     def _is_quick(self, text: str, low: int) -> bool:
-        """Whether an expression finds the items and paragraphs behind this place."""
+        """Whether an expression finds the items and paragraphs behind this place; a wrapped line is short, too."""
         return self._quick and (not self._wrapped or text.find("\n", max(low - _MORE, 0), low) >= 0)
 
     def _record(self, text: str, low: int, high: int) -> Boundary | None:
@@ -190,15 +189,17 @@ class Prose(Stateless):
         """The items and paragraphs for ``far``, where they are quickly found."""
         first = text.find("\n", max(low - _MORE, 0), high) + 1
         found: list[Boundary] = []
-        begins = farther_out(below - ITEM, wrapped=self._wrapped).finditer(text, max(low, 0), high + _MORE)
-        for begin in reversed([match.start() + 1 for match in begins]):
-            if begin <= high:
-                boundary = self._at(text, begin, first, begin + _LINE)
-                if boundary and boundary[1] < below:
-                    found.append(boundary)
-                    # Only a paragraph lies farther out than an item with a name, and it counts only where it is near.
-                    if boundary[1] == PARAGRAPH or (boundary[1] == ITEM and begin < near and not self._blocks):
-                        break
+        begins = farther_out(below - ITEM, wrapped=self._wrapped, any_blank=self._wrapped)
+        named = False
+        for begin in reversed([match.start() + 1 for match in begins.finditer(text, max(low, 0), high + _MORE)]):
+            if named and begin < near:
+                break  # only a paragraph lies farther out than an item with a name, and it counts only where it is near
+            boundary = self._at(text, begin, first, begin + _LINE) if begin <= high else None
+            if boundary and boundary[1] < below:
+                found.append(boundary)
+                if boundary[1] == PARAGRAPH:
+                    break
+                named = named or (boundary[1] == ITEM and not self._blocks)
         found.reverse()
         return found
 
@@ -255,7 +256,8 @@ class Prose(Stateless):
     def _each_outer(self, text: str, low: int, high: int, level: int) -> Iterator[Boundary]:
         """Those of the level or farther out, where they are quickly found, and others."""
         first = text.find("\n", max(low - _MORE, 0), high) + 1
-        for match in farther_out(level + 1 - ITEM, wrapped=self._wrapped).finditer(text, max(low, 0), high + _CUT):
+        begins = farther_out(level + 1 - ITEM, wrapped=self._wrapped, any_blank=True)
+        for match in begins.finditer(text, max(low, 0), high + _CUT):
             begin = match.start() + 1
             if begin > high:
                 return
@@ -268,9 +270,9 @@ class Prose(Stateless):
         records = self._outdented and below <= PARAGRAPH  # these stand at the left margin
         found: list[Boundary] = []
         begin, line, parted = -1, "", False
-        wrapped, full = self._wrapped, self._width - _LONG_WORD
+        wrapped = self._wrapped
         for place, above, after_blank in each_line_back(text, low - _MORE, high):
-            if wrapped and len(above) < full and self._is_furniture(above):
+            if wrapped and self._is_page(above):
                 parted = True
                 continue
             if line and not (records and line[0] in " \t") and (boundary := self._below(begin, line, above, parted)):
