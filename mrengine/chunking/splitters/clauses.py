@@ -25,9 +25,8 @@ _NAMED = (
 )
 _WORDS = 9  # a title has no more
 _REST = 90  # characters of a line behind its number or name: a title has no more
-# Conditions of an expression: the rest of the line is short enough for a title, and has few enough words.
-_SHORT_LINE = rf"(?=[^\n]{{0,{_REST + 20}}}\n)"
-_FEW_WORDS = rf"(?![ \t]*(?=[^ \t])(?:[^\n ]* ){{{_WORDS}}} *\S)"
+_SHORT_LINE = rf"(?=[^\n]{{0,{_REST + 20}}}\n)"  # a condition of an expression: the line is short enough for a title
+_has_many_words = re.compile(rf"(?:[^\n ]* ){{{_WORDS}}} *\S").match
 _ENDS = (".", "!", "?", ";", ",", ":", "…", "。")
 _LEVELS = {"outer": 1, "middle": 2, "middle_too": 2}
 _NUMBERS = ("number", "deeper")  # the groups of numbers
@@ -56,7 +55,7 @@ def _heads(level: int) -> re.Pattern[str]:
     """The expression of lines that end a section of this level or one farther out, and of lines that may be titles."""
     # A number that lies deeper ends nothing: its line matters only if it is short enough for a title. The newline comes
     # first, so that the expression is tried only where a line begins.
-    number = _SHORT_LINE + _numbered("deeper") + _FEW_WORDS
+    number = _SHORT_LINE + _numbered("deeper")
     if level >= _NUMBERED:
         number = f"{_numbered('number', f'{{0,{level - _NUMBERED}}}')}|{number}"
     return re.compile(rf"\n{_clause(number)}")
@@ -105,10 +104,18 @@ class Clauses:
         # From the last back: a title before another that lies as far out, or farther, is of no section that goes on.
         new: list[tuple[int, str]] = []
         least = _NONE
-        found = _heads(self._deepest).finditer(self._text, low, min(stop + _BEHIND, end))
-        for match in reversed([match for match in found if match.start() + 1 < stop]):
+        text, behind = self._text, min(stop + _BEHIND, end)
+        found = list(_heads(self._deepest).finditer(text, low, behind))
+        while found and found[-1].start() + 1 >= stop:
+            found.pop()
+        for match in reversed(found):
+            deeper = match.lastgroup == "deeper"
+            if deeper and least <= _NUMBERED:
+                continue
             level = _level(match)
-            if level < least and (title := _title(self._text, match)) is not None:
+            if level >= least or (deeper and _has_many_words(text, match.end(), behind)):
+                continue
+            if (title := _title(text, match)) is not None:
                 least = level
                 if title:
                     new.append((level, title))
@@ -139,9 +146,9 @@ def _title(text: str, match: re.Match[str]) -> str | None:
     """
     behind = match.end()
     place = text.rfind("\n", 0, behind) + 1
-    above = text[max(0, place - _BEFORE) : max(0, place - 1)].rstrip(" \t")
-    parted = not above or above[-1] == "\n"
-    if not (parted or above.endswith(_ENDS)):
+    above = text[max(0, place - _BEFORE) : max(0, place - 1)].rstrip(" \t")[-1:]
+    parted = above in ("", "\n")
+    if not parted and above not in _ENDS:
         return None
     end = text.find("\n", behind, behind + _REST + 1)
     rest = text[behind : end if end >= 0 else behind + _REST].strip()
@@ -154,8 +161,8 @@ def _title(text: str, match: re.Match[str]) -> str | None:
             return ""
     elif said or rest.endswith((",", ";")):
         return ""
-    title = text[place:end].strip()
-    if not rest.strip(".:-–— ") and below and below.count(" ") < _WORDS and not below.endswith(_ENDS):
+    title = text[place:end]
+    if below and not rest.strip(".:-–— ") and below.count(" ") < _WORDS and not below.endswith(_ENDS):
         title = f"{title} {below}"
     return " ".join(title.split())[:_LONGEST].rstrip()
 

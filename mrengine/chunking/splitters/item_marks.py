@@ -7,6 +7,7 @@ from functools import cache
 
 from mrengine.chunking.boundaries import INDENT
 from mrengine.chunking.splitters.clauses import LETTERS, NAMES, ROMAN
+from mrengine.chunking.splitters.text_lines import ENDS, PAGE_ENDS
 
 __all__ = ["ANY_ITEM", "BEHIND_LETTER", "ITEM_MARK", "MARKS", "RANK", "farther_out", "outer_items"]
 
@@ -43,8 +44,14 @@ def outer_items(rank: int) -> re.Pattern[str]:
 
 
 @cache
-def farther_out(rank: int) -> re.Pattern[str]:
-    """As ``outer_items``, or the begin of what may be a paragraph, behind a blank line (group ``parted``)."""
+def farther_out(rank: int, *, wrapped: bool, any_blank: bool) -> re.Pattern[str]:
+    """As ``outer_items``, or the begin of a line that is none of the other items, behind one that may be blank.
+
+    ``wrapped``: or behind one that may end a sentence, or be a page number, which is enough where lines are wrapped.
+    ``any_blank``: the line may begin with form feeds and other blanks, too, not only with spaces and tabs.
+    """
+    ends = "".join(map(re.escape, sorted(ENDS | PAGE_ENDS))) + r"\d" if wrapped else ""
+    blank = r"[^\S\n]" if any_blank else r"[ \t]"
     inner = "|".join(form for name, form in _FORMS.items() if RANK[name] >= rank) or "(?!)"
-    paragraph = rf"\s*\n(?=[ \t]*\S)(?!{INDENT}(?:{inner}))"
-    return re.compile(rf"\n(?:{_outer_forms(rank)}|(?P<parted>{paragraph}))")
+    behind = rf"(?<=[\s{ends}]\n)(?={blank}*\S)(?!{INDENT}(?:{inner}))"
+    return re.compile(rf"\n(?:{_outer_forms(rank)}|{behind})")

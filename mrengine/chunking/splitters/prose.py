@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from itertools import pairwise
 
 from mrengine.chunking.boundaries import (
     INDENT,
@@ -38,7 +37,8 @@ from mrengine.chunking.splitters.item_marks import (
     outer_items,
 )
 from mrengine.chunking.splitters.lines import each_line, each_line_back, unified
-from mrengine.chunking.splitters.text_lines import DIGITS, ENDS, begin_alike, hangs, has_cells, has_ended, running_heads
+from mrengine.chunking.splitters.setting import Setting, is_forced, learnt
+from mrengine.chunking.splitters.text_lines import DIGITS, ENDS, PAGE_ENDS, hangs, has_cells, has_ended, running_heads
 
 __all__ = ["ITEM_MARK", "TITLES", "Prose", "looks"]
 
@@ -55,8 +55,6 @@ _FURNITURE = re.compile(
     r"\f|\s*(?:(?:page|seite|página|pagina|стр\.?|p\.?)\s*)?[-–—\[]?\s*\d+\s*(?:(?:of|/|von|de|di|sur|из)\s*\d+\s*)?[-–—\]]?\s*$",
     re.IGNORECASE,
 )
-_NUMBER_ENDS = "]-–—"  # last marks of a page number, beside digits
-_OTHER = frozenset("|#-*+>=~`:<•")  # first marks of rows, headings, items and fences, which are not wrapped
 _AT_MARGIN = re.compile(r"\n(?=[^ \t\r\n])").finditer
 _WIDE = re.compile(r"  (?<=[^\s.!?:;,]  ) *\S")  # as _GAP of text_lines, but two blanks first: they are quickly found
 _LEARNT = 64  # lines of a window from which is learnt how it is set
@@ -66,8 +64,8 @@ _HALF = 0.6  # of the width: a shorter line was not wrapped
 _MOST = 0.7  # of the width: a line that is longer goes on in the next
 _LONG_WORD = 10  # characters
 _NONE = 1 << 30  # a level beyond all: no unit is to stay whole
-_WIDEST = 200  # characters: no text is wrapped at more
 _LINE = 1000  # characters of a line that are read
+_CUT = 160  # characters behind the place that is asked for
 _MORE = 120  # characters before the place that is asked for are read, too, for the line above it
 
 
@@ -81,15 +79,13 @@ class Prose(Stateless):
         """``titles``: whether ``context`` will be called."""
         super().__init__(target)
         self._titles = titles
-        self._wrapped = False
-        self._width = 0
-        self._whole = SOFT  # whether lines are to stay whole in a text that is not wrapped
-        self._blocks = False  # paragraphs are records of a few lines each
-        self._outdented = False  # records begin at the left margin, and their other lines are indented
+        self._setting = Setting()
+        self._wrapped, self._width, self._whole, self._blocks, self._outdented = self._setting
         self._heads: frozenset[str] = frozenset()
         self._head_ends: frozenset[str] = frozenset()
         self._known = (-1, -1, 0)  # two places, and the last record between them
         self._named = True  # the items that were looked for last had one with a name
+        self._quick = False  # whether items and paragraphs are found by one expression
         self._seen = 0
         self._clauses = Clauses()
 
@@ -100,13 +96,12 @@ class Prose(Stateless):
         new = unified(text[begin:])
         head = new[: 80 * _LEARNT]
         lines = head.split("\n")[:-1]
-        if len(lines) > 2:
-            self._learn([line.rstrip() for line in lines[:_LEARNT]])
+        self._setting = learnt(lines[:_LEARNT], self._setting)
+        self._wrapped, self._width, self._whole, self._blocks, self._outdented = self._setting
         third = len(new) // 3
         marked = any(ANY_ITEM.search(new, at, at + _LOOKED) for at in (0, third, 2 * third))
         divided = "  " in head or "\t" in head or " | " in head
         rows = self._whole or (divided and any(map(has_cells, lines[:_LEARNT])))
-        self._learn_blocks(lines[:_LEARNT])
         self._heads = running_heads(lines) if self._wrapped else frozenset()
         held = RECORD if self._outdented else PARAGRAPH if self._blocks else ITEM if marked else LINE
         self.outermost = held if held < LINE or (rows and len(lines) > 2) else _NONE
@@ -115,45 +110,8 @@ class Prose(Stateless):
         if self._outdented:  # the first lines of records are alike, too; running heads are set in columns
             self._heads = frozenset(head for head in self._heads if has_cells(head) or head[-1] in "0]")
         self._head_ends = frozenset(head[-1] for head in self._heads)
-
-    def _learn(self, lines: list[str]) -> None:
-        pairs = [
-            (a, b)
-            for a, b in pairwise(lines)
-            if len(a) > 25 and b and a.lstrip()[0] not in _OTHER and b.lstrip()[0] not in _OTHER
-        ]
-        if not pairs:
-            self._wrapped, self._whole = False, WHOLE if begin_alike(lines) else SOFT
-            return
-        lengths = sorted([len(a) for a, _ in pairs])
-        self._width = lengths[len(lengths) * 95 // 100]
-        going_on = [b for a, b in pairs if a[-1] not in ENDS and b.lstrip()[:1].islower()]
-        self._wrapped = self._width <= _WIDEST and len(going_on) > 0.4 * len(pairs)
-        self._whole = SOFT
-        if not self._wrapped:
-            if begin_alike(lines):
-                self._whole = WHOLE
-            elif self._width <= _WIDEST:
-                forced = sum(1 for a, b in pairs if self._is_forced(a, b))
-                ended = sum(1 for a, _ in pairs if a[-1] in ENDS)
-                self._wrapped = forced > 0.6 * len(pairs) and ended < 0.8 * len(pairs)
-
-    def _learn_blocks(self, lines: list[str]) -> None:
-        """Learn whether paragraphs are pieces of running text, or records of a few lines."""
-        said = [line for line in lines if line.strip()]
-        parted = [line for above, line in pairwise(lines) if line.strip() and not above.strip()]
-        margin = sum(1 for line in parted if line[0] not in " \t")
-        at_margin = sum(1 for line in said if line[0] not in " \t")
-        self._outdented = margin > 1 and margin + 1 >= at_margin and at_margin < 0.35 * len(said)
-        self._outdented |= sum(line.startswith("BEGIN:V") for line in said) > 2  # calendars, address books
-        self._blocks = len(parted) > 2 and 1.8 * len(parted) < len(said) < 15 * len(parted)
-        if self._blocks and self._wrapped:  # records, if they begin alike: with a time, a number
-            self._blocks = parted[0][0].isdigit() and begin_alike(parted)
-            self._wrapped = not self._blocks
-
-    def _is_forced(self, above: str, line: str) -> bool:
-        """Whether the line above had no room for the first word of this line, which is not blank."""
-        return len(above) + 1 + len(line.split(None, 1)[0]) > self._width
+        furniture = self._wrapped and (self._heads or "\f" in text)
+        self._quick = not (self._outdented or furniture or "\r" in text)
 
     @property
     def is_wrapped(self) -> bool:
@@ -165,11 +123,11 @@ class Prose(Stateless):
         # Here and below: the quick searches know no line that ends with a carriage return.
         if self._outdented:
             return self._record(text, far, high) if text.find("\r", far, high) < 0 else None
-        if self._named and self.outermost == ITEM and not self._wrapped and text.find("\r", far, high) < 0:
+        if self._named and self.outermost == ITEM and self._is_quick(text, far) and self._is_quick(text, near):
             found = self._farther(text, far, near, high, ITEM + 1)
             self._named = bool(found) and found[-1][1] == ITEM
             if self._named:
-                return found[0] if found[0][1] == PARAGRAPH and found[0][0] >= near else found[-1]
+                return min(found, key=lambda boundary: (boundary[1], -boundary[0]))
         if self._heads:
             return None
         blank = text.rfind("\n\n", max(near, 0), high - 1)
@@ -193,11 +151,23 @@ class Prose(Stateless):
         if self._outdented and below <= PARAGRAPH and text.find("\r", low, high) < 0:
             record = self._record(text, low, high)
             return [record] if record else []
-        if ITEM < below < LINE and not (self._wrapped or self._outdented) and text.find("\r", low, high) < 0:
+        quick = ITEM < below < LINE and self._is_quick(text, low)
+        if quick and not (self._wrapped or self._blocks):
+            held = outer_items(below - ITEM).search(text, max(low - _MORE, 0), high + _MORE) is not None
+        else:
+            held = self.may_hold(text, low, high)
+        if not held:
+            self._named = False
+            return []
+        if quick:
             found = self._farther(text, low, high, high, below)
             self._named = bool(found) and found[-1][1] == ITEM
             return found
-        return self._outer(text, low, high, below) if self.may_hold(text, low, high) else []
+        return self._outer(text, low, high, below)
+
+    def _is_quick(self, text: str, low: int) -> bool:
+        """Whether an expression finds the items and paragraphs behind this place; a wrapped line is short, too."""
+        return self._quick and (not self._wrapped or text.find("\n", max(low - _MORE, 0), low) >= 0)
 
     def _record(self, text: str, low: int, high: int) -> Boundary | None:
         """The last record that begins at the left margin."""
@@ -210,34 +180,54 @@ class Prose(Stateless):
 
     def _is_record(self, text: str, at: int) -> bool:
         """Whether a record begins at this place, where a line begins at the left margin."""
-        line = _line(text, at)
+        line = _line(text, at, at + _LINE)
         if text[at - 2 : at] == "\n\n" and not line.isspace():
-            page = self._wrapped and len(line) < self._width - _LONG_WORD and self._is_furniture(line)
-            return not page and not has_cells(line)
+            return not (self._wrapped and self._is_page(line)) and not has_cells(line)
         return any(level == RECORD for _, level, _ in self._outer(text, at - 1, at))
 
     def _farther(self, text: str, low: int, near: int, high: int, below: int) -> list[Boundary]:
-        """The items and paragraphs for ``far`` in a text whose lines are not wrapped."""
-        edge = max(low - _MORE, 0)
-        if not self._blocks and not outer_items(below - ITEM).search(text, edge, high + _MORE):
-            return []
-        first = text.find("\n", edge, high) + 1
+        """The items and paragraphs for ``far``, where they are quickly found."""
+        first = text.find("\n", max(low - _MORE, 0), high) + 1
         found: list[Boundary] = []
-        for match in reversed(list(farther_out(below - ITEM).finditer(text, edge, high + _MORE))):
-            parted = match.lastgroup == "parted"
-            begin = match.end() if parted else match.start() + 1
-            if begin <= low:
-                break
-            if begin <= high:
-                above = text[text.rfind("\n", edge, begin - 1) + 1 : begin - 1].rstrip() if begin > first else ""
-                boundary = self.line(begin, _line(text, begin), above, parted)
-                if boundary and boundary[1] < below:
-                    found.append(boundary)
-                    # Only a paragraph lies farther out than an item with a name, and it counts only where it is near.
-                    if boundary[1] == PARAGRAPH or (boundary[1] == ITEM and begin < near and not self._blocks):
-                        break
+        begins = farther_out(below - ITEM, wrapped=self._wrapped, any_blank=self._wrapped)
+        named = False
+        for begin in reversed([match.start() + 1 for match in begins.finditer(text, max(low, 0), high + _MORE)]):
+            if named and begin < near:
+                break  # only a paragraph lies farther out than an item with a name, and it counts only where it is near
+            boundary = self._at(text, begin, first, begin + _LINE) if begin <= high else None
+            if boundary and boundary[1] < below:
+                found.append(boundary)
+                if boundary[1] == PARAGRAPH:
+                    break
+                named = named or (boundary[1] == ITEM and not self._blocks)
         found.reverse()
         return found
+
+    def _at(self, text: str, begin: int, first: int, stop: int) -> Boundary | None:
+        """The boundary at a line, if any; those from ``first`` to ``stop`` are read."""
+        line = _line(text, begin, stop)
+        if self._wrapped:
+            if self._is_page(line):
+                return None
+            above, parted = self._above(text, begin - 1, first)
+            return self._below(begin, line, above, parted)
+        above = text[text.rfind("\n", first - 1, begin - 1) + 1 : begin - 1].rstrip() if begin > first else ""
+        return self.line(begin, line, above, begin > first and not above)
+
+    def _above(self, text: str, end: int, first: int) -> tuple[str, bool]:
+        """The last line up to ``end`` that is neither blank nor furniture, and whether any are behind it."""
+        parted = False
+        while end >= first:
+            begin = text.rfind("\n", first - 1, end) + 1
+            line = text[begin:end]
+            if line and not line.isspace() and not self._is_page(line):
+                return line, parted
+            parted, end = True, begin - 1
+        return "", parted
+
+    def _is_page(self, line: str) -> bool:
+        """Whether a wrapped line is furniture; none is as long as others."""
+        return len(line) < self._width - _LONG_WORD and self._is_furniture(line)
 
     def may_hold(self, text: str, low: int, high: int) -> bool:
         """Whether an item or a row of a table may begin between these places."""
@@ -253,15 +243,26 @@ class Prose(Stateless):
 
     def _each(self, text: str, low: int, high: int) -> Iterator[Boundary]:
         above, parted = "", False
-        wrapped, full = self._wrapped, self._width - _LONG_WORD
+        wrapped = self._wrapped
         for begin, line, after_blank in each_line(text, low - _MORE, high):
             parted = parted or after_blank
-            if wrapped and len(line) < full and self._is_furniture(line):
+            if wrapped and self._is_page(line):
                 parted = True
                 continue
             if begin > low and (boundary := self._below(begin, line, above, parted)):
                 yield boundary
             above, parted = line, False
+
+    def _each_outer(self, text: str, low: int, high: int, level: int) -> Iterator[Boundary]:
+        """Those of the level or farther out, where they are quickly found, and others."""
+        first = text.find("\n", max(low - _MORE, 0), high) + 1
+        begins = farther_out(level + 1 - ITEM, wrapped=self._wrapped, any_blank=True)
+        for match in begins.finditer(text, max(low, 0), high + _CUT):
+            begin = match.start() + 1
+            if begin > high:
+                return
+            if boundary := self._at(text, begin, first, high + _CUT):
+                yield boundary
 
     def _outer(self, text: str, low: int, high: int, below: int = _NONE) -> list[Boundary]:
         """The boundaries from the last outermost one on; those whose level is ``below`` or more may be missing."""
@@ -269,15 +270,17 @@ class Prose(Stateless):
         records = self._outdented and below <= PARAGRAPH  # these stand at the left margin
         found: list[Boundary] = []
         begin, line, parted = -1, "", False
-        wrapped, full = self._wrapped, self._width - _LONG_WORD
+        wrapped = self._wrapped
         for place, above, after_blank in each_line_back(text, low - _MORE, high):
-            if wrapped and len(above) < full and self._is_furniture(above):
+            if wrapped and self._is_page(above):
                 parted = True
                 continue
             if line and not (records and line[0] in " \t") and (boundary := self._below(begin, line, above, parted)):
                 found.append(boundary)
                 if boundary[1] == outermost:
                     break
+                if wrapped and ITEM < boundary[1] < LINE and self._is_quick(text, low):
+                    return self._farther(text, low, low, begin - 1, boundary[1]) + found[::-1]
             if place <= low:
                 break
             begin, line, parted = place, above, after_blank
@@ -326,7 +329,8 @@ class Prose(Stateless):
         step = STEP
         while low < high:
             stop = min(high, low + step)
-            for place, outer, _ in self._each(text, low, stop):
+            quick = ITEM <= level < LINE and self._is_quick(text, low)
+            for place, outer, _ in self._each_outer(text, low, stop, level) if quick else self._each(text, low, stop):
                 if outer <= level:
                     return place
             low, step = stop, 2 * step
@@ -341,7 +345,7 @@ class Prose(Stateless):
         """Whether a line is a page number or a running head; the last mark of most says that they are none."""
         body = line.strip()
         last = body[-1]
-        if (last.isdigit() or last in _NUMBER_ENDS or line[0] == "\f") and _FURNITURE.match(line):
+        if (last.isdigit() or last in PAGE_ENDS or line[0] == "\f") and _FURNITURE.match(line):
             return True
         if not self._heads or ("0" if last.isdecimal() else last) not in self._head_ends:
             return False
@@ -359,7 +363,7 @@ class Prose(Stateless):
         ):
             return begin, RECORD, WHOLE
         wrapped = self._wrapped
-        forced = wrapped and not parted and self._is_forced(above, line)
+        forced = wrapped and not parted and is_forced(above, line, self._width)
         goes_on = (wrapped and (forced or body[0].islower() or len(above) > _MOST * self._width)) or (
             not parted and hangs(line, above)
         )
@@ -368,19 +372,20 @@ class Prose(Stateless):
         mark = ITEM_MARK.match(line) if body[0] in MARKS or body[1:2] in BEHIND_LETTER else None
         if (forced and not mark) or (goes_on and not has_ended(above)):
             return None
-        if mark and (parted or not wrapped or len(above) < _HALF * self._width or has_ended(above)):
+        # Here a line that goes on with the one above stands behind the end of a sentence.
+        if mark and (parted or goes_on or not wrapped or len(above) < _HALF * self._width or has_ended(above)):
             return begin, ITEM + RANK[mark.lastgroup or "bullet"] + min(mark.start(mark.lastgroup or 0), 80), WHOLE
         if parted:
             return begin, PARAGRAPH, WHOLE if self._blocks else SOFT
         if not wrapped:
             return begin, LINE, self._whole
-        return (begin, PARAGRAPH + 1, SOFT) if not forced and has_ended(above) else None
+        return (begin, PARAGRAPH + 1, SOFT) if not forced and (goes_on or has_ended(above)) else None
 
 
-def _line(text: str, begin: int) -> str:
-    """The line at ``begin`` without its newline; the first characters of a very long one."""
-    end = text.find("\n", begin, begin + _LINE)
-    return text[begin : end if end >= 0 else begin + _LINE]
+def _line(text: str, begin: int, stop: int) -> str:
+    """The line at ``begin`` without its newline, up to ``stop``."""
+    end = text.find("\n", begin, stop)
+    return text[begin : end if end >= 0 else stop]
 
 
 def looks(sample: Sample) -> float:

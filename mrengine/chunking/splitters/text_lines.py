@@ -9,9 +9,10 @@ from itertools import pairwise
 from mrengine.chunking.boundaries import INDENT
 from mrengine.chunking.splitters.abbreviations import is_abbreviation
 
-__all__ = ["DIGITS", "ENDS", "begin_alike", "hangs", "has_cells", "has_ended", "running_heads"]
+__all__ = ["DIGITS", "ENDS", "PAGE_ENDS", "begin_alike", "hangs", "has_cells", "has_ended", "running_heads"]
 
 ENDS = frozenset(".!?:;…。！？：；।॥។။؟۔\"'”’»)」』*_|>")
+PAGE_ENDS = frozenset("]-–—")  # last marks of a page number, beside digits
 DIGITS = re.compile(r"\d+")
 _GAP = re.compile(r"[^\s.!?:;,]\s{2,}\S")  # two blanks behind the end of a sentence make no cell
 _BEGINS = re.compile(r"\s*(?:[\[(<#*|\"']*)([^\W\d_]+|\d+)?([^\w\s，。、！？]+|\s)")

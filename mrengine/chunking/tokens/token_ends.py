@@ -103,10 +103,12 @@ class TokenEnds:
         high = numpy.frombuffer(data, numpy.uint8) > 0x7F
         most = length // _MANY
         # Decided early: the text is of another script, or would be split into too many words.
-        if numpy.count_nonzero(high) > len(data) // 3 or numpy.count_nonzero(high[1:] > high[:-1]) > 2 * most:
+        if numpy.count_nonzero(high) > len(data) // 3:
             return None
         other = numpy.flatnonzero(high)  # bytes
         runs = numpy.flatnonzero(numpy.diff(other, prepend=-2) > 1)
+        if len(runs) > 2 * most:
+            return None
         words = self._words(data, other.take(runs), other.take(numpy.append(runs[1:], len(other)) - 1) + 1)
         if len(words) > 2 * most:
             return None
@@ -124,18 +126,12 @@ class TokenEnds:
 
         ``bounds``: of the parts, alternating. ``within``: where the continuation bytes of characters are.
         """
-        sizes = numpy.diff(bounds)
-        moved, counts = bounds[:-1].copy(), numpy.empty(len(sizes), numpy.int64)
-        for token_ends, here in ((plain, slice(0, None, 2)), (rest, slice(1, None, 2))):
-            ends = sizes[here].cumsum()
-            moved[here] -= ends - sizes[here]
-            counts[here] = numpy.diff(token_ends.searchsorted(ends, "right"), prepend=0)
-        moved[::2] -= within.searchsorted(bounds[:-1:2])
-        of_rest = (numpy.arange(len(counts)) % 2 == 1).repeat(counts)
-        token_ends = moved.repeat(counts)
-        token_ends[~of_rest] += plain
-        rest = token_ends[of_rest] + rest
-        token_ends[of_rest] = rest - within.searchsorted(rest)
+        sizes, begins = numpy.diff(bounds), bounds[:-1]
+        plain = _moved(plain, sizes[::2], begins[::2] - within.searchsorted(begins[::2]))
+        rest = _moved(rest, sizes[1::2], begins[1::2])
+        rest -= within.searchsorted(rest)
+        token_ends = numpy.concatenate((plain, rest))
+        token_ends.sort(kind="stable")  # which merges two sorted runs
         return token_ends
 
     def _words(self, data: bytes, begins: Any, ends: Any) -> Any:
@@ -148,6 +144,13 @@ class TokenEnds:
         first = numpy.flatnonzero(numpy.append(True, begins[1:] > ends[:-1]))
         words = numpy.stack((begins.take(first), ends.take(numpy.append(first[1:], len(ends)) - 1)))
         return words.ravel("F")
+
+
+def _moved(token_ends: Any, sizes: Any, begins: Any) -> Any:
+    """Token ends in joined parts of these sizes, moved to where the parts begin."""
+    ends = sizes.cumsum()
+    counts = numpy.diff(token_ends.searchsorted(ends, "right"), prepend=0)
+    return token_ends + (begins - ends + sizes).repeat(counts)
 
 
 def _sizes(ranks: dict[bytes, int]) -> tuple[Any, Any]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import random
+import textwrap
 import unicodedata
+from typing import Any
 
 import pytest
 import regex
@@ -12,8 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench import chunking_texts
+from bench.chunking_cuts import ALL
 from mrengine.chunking import safe_chunk
+from mrengine.chunking.boundaries import Boundary
 from mrengine.chunking.splitters.breaks import last_cluster
+from mrengine.chunking.splitters.prose import Prose
 from mrengine.chunking.splitters.sentences import sentence_begins
 from tests.chunking.texts import assert_promises, recount
 
@@ -181,3 +186,88 @@ def test_lines_of_blanks_are_no_running_heads() -> None:
     paragraph = "the words of a long sentence go on from one line to the next without\n" * 5 + "     \n"
     text = paragraph * 20
     assert_promises(text, list(safe_chunk(text, target_tokens=200, overlap_tokens=0)), 200)
+
+
+def _contract(seed: int, width: int) -> str:
+    """Clauses and items whose lines are wrapped, or not (0), with page numbers and rows of tables between them."""
+    chance = random.Random(seed)
+    words = (
+        "the",
+        "party",
+        "shall",
+        "Mr.",
+        "river",
+        "1.46",
+        "under",
+        "U.S.",
+        "before;",
+        "although",
+        "No. 5",
+        "patient",
+    )
+    lines: list[str] = []
+    while len(lines) < 400:
+        said = " ".join(chance.choices(words, k=chance.randrange(6, 60))).capitalize() + chance.choice(".?!:;")
+        kind, name = chance.randrange(12), "".join(chance.choices("abcdefgh", k=7))
+        if kind < 2:
+            lines += [f"ARTICLE {chance.choice(('II', 'IV', 'XI'))}.", f"OF {name.upper()} NOTICES"]
+        elif kind == 2:
+            lines += chance.choice((["", "[9]", ""], ["17"], [f"a | {name} | c"] * 2, [f"rate    12  {name}"] * 2))
+        else:
+            lead = chance.choice(("(a) ", "(b) ", "3.1 ", "", "- "))
+            lines += textwrap.wrap(lead + said, width) if width else [lead + said]
+        lines += [""] * (chance.random() < 0.3)
+    return "\n".join(lines)
+
+
+@pytest.mark.parametrize("width", [0, 60, 76, 100])
+def test_expressions_find_what_looking_at_each_line_finds(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The items that a cut would tear, and where units end, are found by one expression where they can be."""
+
+    def found() -> list[object]:
+        answers: list[object] = []
+        for seed in range(3):
+            text = _contract(seed, width)
+            prose = Prose(512)
+            prose.see(text, 0)
+            assert prose.is_wrapped == (width > 0)
+            for high in range(2000, len(text) - 2000, 83):
+                answers += [_torn(prose.far(text, high - 1200, high, below), below) for below in (501, 503, 511, 515)]
+                answers += [prose.after(text, level, high, high + 1500) for level in (500, 502, 510)]
+        return answers
+
+    asked: list[bool] = []
+    is_quick = Prose._is_quick
+    monkeypatch.setattr(Prose, "_is_quick", lambda *given: asked.append(is_quick(*given)) or asked[-1])
+    quick = found()
+    assert sum(asked) > 0.9 * len(asked)
+    monkeypatch.setattr(Prose, "_is_quick", lambda _self, _text, _low: False)
+    assert found() == quick
+    assert sum(map(bool, quick)) > len(quick) / 3
+
+
+def _torn(found: list[Boundary], below: int) -> list[Boundary]:
+    """Those of the boundaries whose level is less than that of all behind them, if they are to stay whole."""
+    chain = []
+    for boundary in reversed(found):
+        if boundary[1] < below:
+            below = boundary[1]
+            chain.append(boundary)
+    return [boundary for boundary in chain if boundary[2]]
+
+
+def test_few_lines_of_a_wrapped_contract_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not all that a cut would tear: of some forty lines of a chunk three are judged."""
+    text = ALL["wild contract article"](random.Random(1), 60_000).text
+    looked = 0
+    line = Prose.line
+
+    def counted(self: Prose, *given: Any) -> Any:
+        nonlocal looked
+        looked += 1
+        return line(self, *given)
+
+    monkeypatch.setattr(Prose, "line", counted)
+    chunks = list(safe_chunk(text, target_tokens=512, overlap_tokens=0, splitter="prose"))
+    assert len(text.splitlines()) > 30 * len(chunks)
+    assert looked < 5 * len(chunks)
