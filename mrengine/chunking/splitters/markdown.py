@@ -115,13 +115,17 @@ class Markdown(Stateless):
 
     def boundaries(self, text: str, low: int, high: int) -> list[Boundary]:
         """Headings, paragraphs, items, rows; fenced blocks, and what is in them."""
+        return self._listed(text, low, high, None)
+
+    def _listed(self, text: str, low: int, high: int, below: int | None) -> list[Boundary]:
+        """The same; only those whose level is less than ``below`` and than that of all behind them, if it is given."""
         fences = self._fences.between(low, high)
         if not fences:
             return self._outside(text, low, high, fences, _start(text, low))
         begins = {begin for begin, _ in fences}
         outside = self._outside(text, low, high, fences, max(0, low - _MORE))
         found = [boundary for boundary in outside if boundary[0] not in begins]
-        found += self._in_fences(text, low, high, fences)
+        found += self._in_fences(text, low, high, fences, below)
         found.sort()
         return found
 
@@ -131,7 +135,7 @@ class Markdown(Stateless):
         if not block and text.find("\n", max(low, 0), high) < 0 and text.find("\r", max(low, 0), high) < 0:
             return []
         farther = _FARTHER * (high - low) if block and self._has_records(text, block) else 0
-        return self.boundaries(text, low - farther, high)
+        return self._listed(text, low - farther, high, _ANY)
 
     def far(self, text: str, low: int, high: int, below: int) -> list[Boundary]:
         """All of them, if any of these places may be the begin of what is to stay whole: behind the last paragraph,
@@ -147,7 +151,7 @@ class Markdown(Stateless):
             found = self._outside(text, low, high, [], begin - 1, self._line_above(text, low, begin))
             if found and found[0][0] == begin and found[0][1] <= PARAGRAPH:
                 return found
-        return self.boundaries(text, low, high)
+        return self._listed(text, low, high, below)
 
     def _last_paragraph(self, text: str, low: int, high: int) -> int:
         """Where the last paragraph between these places begins that is no item; 0 if that is not quickly known.
@@ -185,6 +189,9 @@ class Markdown(Stateless):
         found: list[Boundary] = []
         if fences and fences[0][0] < low and fences[0][1] > high:
             return found
+        if fences:  # lines of a block count for nothing
+            first = fences[0][1] - 1 if fences[0][0] <= first else first
+            high = fences[-1][0] if fences[-1][1] > high else high
         lines = each_line(text, first, high)
         behind_rule = above_rule = False
         is_inner = self._prose.is_inner
@@ -240,8 +247,11 @@ class Markdown(Stateless):
         goes_on = boundary and indent > 1 and boundary[1] < ITEM  # with the item above
         return (begin, LINE, SOFT) if goes_on else boundary
 
-    def _in_fences(self, text: str, low: int, high: int, fences: list[tuple[int, int]]) -> list[Boundary]:
+    def _in_fences(
+        self, text: str, low: int, high: int, fences: list[tuple[int, int]], below: int | None
+    ) -> list[Boundary]:
         found: list[Boundary] = []
+        inner = None if below is None else below - _DEEP
         for begin, end in fences:
             records = self._has_records(text, (begin, end))
             if low < begin <= high or (begin <= low <= high < end and not records):
@@ -251,7 +261,7 @@ class Markdown(Stateless):
                 found.append((begin, level, WHOLE if records else ALWAYS))
             if end - begin < self._surely and not records:
                 continue
-            inside = self._fenced.boundaries(text, (begin, end), max(low, begin), min(high, end - 1))
+            inside = self._fenced.boundaries(text, (begin, end), max(low, begin), min(high, end - 1), inner)
             found += [(place, level + _DEEP, whole) for place, level, whole in inside if place > begin]
         return found
 
