@@ -165,13 +165,17 @@ class Chunker:
         known = self._titles
         if len(known) > _MANY_TITLES:
             known.clear()
-        total = 0
+        total, new = 0, ""
         for part in parts:
             tokens = known.get(part)
             if tokens is None:
-                tokens = known[part] = self._tokenizer.count(part)
-            total += tokens
-        return total
+                known[part] = 0  # not counted alone: most titles come once, and new ones are counted together
+                new += part
+            else:
+                if not tokens:
+                    tokens = known[part] = self._tokenizer.count(part)
+                total += tokens
+        return total + self._tokenizer.count(new) if new else total
 
     def next(self, ruler: TokenIndex, splitter: Splitter, lead: int, start: int, target: int) -> tuple[int, int, int]:
         """Where the chunk begins (with its overlap) and ends, and its tokens: the most that fits."""
