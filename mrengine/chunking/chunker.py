@@ -161,7 +161,7 @@ class Chunker:
         parts[0] = parts[0].replace(_PARTED, "[", 1)  # as ``above`` writes them
         parts[-1] += "]\n"
         # Only behind what is no blank the tokens of both sides add up.
-        if not headings[0] or any([part[-1].isspace() for part in parts[:-1]]):
+        if not headings[0] or any(part[-1].isspace() for part in parts[:-1]):
             return 0
         known = self._titles
         if len(known) > _MANY_TITLES:

@@ -38,7 +38,6 @@ class _Objects(Stateless):
         """Each line that begins an object."""
         return [(at, RECORD, WHOLE) for at, line, _ in lines_between(text, low, high) if line[0] in "{["]
 
-
     def last(self, text: str, low: int, high: int) -> list[Boundary]:
         """The last of them."""
         low = max(low, 0)

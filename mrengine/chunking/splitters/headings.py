@@ -72,7 +72,9 @@ class Headings:
         return found[0] if found else _NONE
 
     def _note(self, text: str, base: int, places: list[int], inside: Callable[[int], object] | None) -> None:
-        """Take the headings at these marks of the document, from the last back: one before another that lies as far out is not seen."""
+        """Take the headings at these marks of the document, from the last back: one before another that lies as far out
+        is not seen.
+        """
         new: list[tuple[int, str]] = []
         least = _NONE
         deeper = "#" * 7
