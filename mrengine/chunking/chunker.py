@@ -151,27 +151,32 @@ class Chunker:
     def _taken(self, headings: tuple[str, ...], header: str) -> int:
         """The tokens of what stands above a text."""
         if self._above[0] != (headings, header):
-            said = above(headings, header)
-            tokens = 0 if header else self._titles_taken(said)
-            self._above = ((headings, header), (tokens or self._tokenizer.count(said)) + _JOINT)
+            tokens = self._titles_taken(headings) if headings and not header else 0
+            self._above = ((headings, header), (tokens or self._tokenizer.count(above(headings, header))) + _JOINT)
         return self._above[1]
 
-    def _titles_taken(self, line: str) -> int:
+    def _titles_taken(self, headings: tuple[str, ...]) -> int:
         """The tokens of the line of titles; outer ones come again and again. 0 where they cannot be summed up."""
-        first, *more = line.split(_PARTED)
-        parts = (first, *(_PARTED + part for part in more))
-        if any(part[-1].isspace() for part in parts[:-1]):
-            return 0  # only behind what is no blank the tokens of both sides add up
+        parts = [_PARTED + title for title in headings]
+        parts[0] = parts[0].replace(_PARTED, "[", 1)  # as ``above`` writes them
+        parts[-1] += "]\n"
+        # Only behind what is no blank the tokens of both sides add up.
+        if not headings[0] or any(part[-1].isspace() for part in parts[:-1]):
+            return 0
         known = self._titles
         if len(known) > _MANY_TITLES:
             known.clear()
-        total = 0
+        total, new = 0, ""
         for part in parts:
             tokens = known.get(part)
             if tokens is None:
-                tokens = known[part] = self._tokenizer.count(part)
-            total += tokens
-        return total
+                known[part] = 0  # not counted alone: most titles come once, and new ones are counted together
+                new += part
+            else:
+                if not tokens:
+                    tokens = known[part] = self._tokenizer.count(part)
+                total += tokens
+        return total + self._tokenizer.count(new) if new else total
 
     def next(self, ruler: TokenIndex, splitter: Splitter, lead: int, start: int, target: int) -> tuple[int, int, int]:
         """Where the chunk begins (with its overlap) and ends, and its tokens: the most that fits."""

@@ -195,9 +195,10 @@ def detect(text: str, name: str = "") -> str:
     if looks[best] < _SURE:
         if said:
             return said
-        looks["code"] = codelooks.looks(sample)
-        if looks["code"] >= codelooks.SURELY:
+        if codelooks.defines(sample):
             return "code"
-        looks |= {name: entry.looks(sample) for name, entry in _KINDS.items() if name not in looks}
+        looks |= {name: entry.looks(sample) for name, entry in _KINDS.items() if name not in looks and name != "code"}
+        # The lines of code are judged last: that takes as long as all other kinds together.
+        looks["code"] = codelooks.looks(sample) if max(looks.values()) <= codelooks.MOST else 0.0
         best = max(_KINDS, key=lambda name: looks[name])
     return best

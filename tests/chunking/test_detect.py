@@ -71,6 +71,7 @@ _MORE = {
         "The extension\n=============\n\nIt exists for tests only.\n",
         "# The Library\n\nThanks for downloading it, we are so excited.\n",
         "Please see our [guide](https://example.org/guide) before you write.\n",
+        "* [ ]  Run all tests\n* [x]  Tag it\n* [ ]  Announce it:\n" + "    first here\n    then there\n",
     ],
     "code": [
         '"""\n    A module\n    ~~~~~~~~\n\n    Of *styles*: `one`, **two**.\n"""\n\nfrom a import b\n\n\n'

@@ -7,9 +7,9 @@ from itertools import islice
 
 from mrengine.chunking.sample import GAP, Sample
 
-__all__ = ["SURELY", "is_wordy", "looks", "may_be_code"]
+__all__ = ["MOST", "defines", "is_wordy", "looks", "may_be_code"]
 
-SURELY = 0.87  # more than what Markdown looks like at most
+MOST = 0.85  # what a text looks like at most that does not define anything
 
 # Comments say nothing of the rest; those of C and doc strings go over lines.
 _COMMENT = re.compile(r"#(?=[\s#!:,.~|-]|$)|//|--|;|%|\*|/\*|\.\.|\"\"\"|rem\b|REM\b|dnl\b")
@@ -49,12 +49,15 @@ _FENCE = re.compile("\n {0,3}(?:```|~~~(?!~))")
 _WORDY = 4  # blanks between the words of a line of prose
 
 
+def defines(sample: Sample) -> bool:
+    """Whether a text surely is source code: then it does not matter what its comments and doc strings look like."""
+    return not sample.head.startswith("#!") and _defines(sample.text) and not _is_fenced(sample.text)
+
+
 def looks(sample: Sample) -> float:
-    """How much a text looks like source code: 0 to 0.87."""
+    """How much a text looks like source code by its lines: 0 to ``MOST``."""
     if sample.head.startswith("#!"):
-        return 0.85
-    if _defines(sample.text) and not _is_fenced(sample.text):
-        return SURELY  # what its comments and doc strings look like does not matter
+        return MOST
     first, *parts = "\n".join(sample.outer).split(GAP)
     text = _uncommented(first) + "".join(map(_uncommented, map(_outside, parts)))
     code = prose = comments = items = code_outside = prose_outside = strong = 0  # outside: not indented

@@ -32,9 +32,19 @@ _KINDS: tuple[tuple[_Looks, Callable[[int], Kind]], ...] = (
 class _Objects(Stateless):
     """Lines of JSON."""
 
+    outermost = RECORD
+
     def boundaries(self, text: str, low: int, high: int) -> list[Boundary]:
         """Each line that begins an object."""
         return [(at, RECORD, WHOLE) for at, line, _ in lines_between(text, low, high) if line[0] in "{["]
+
+    def last(self, text: str, low: int, high: int) -> list[Boundary]:
+        """The last of them."""
+        low = max(low, 0)
+        if text.find("\r", low, high) >= 0:
+            return self.boundaries(text, low, high)[-1:]
+        at = max(text.rfind("\n{", low, high + 1), text.rfind("\n[", low, high + 1))
+        return [(at + 1, RECORD, WHOLE)] if at >= 0 else []
 
 
 class Fenced:
@@ -52,20 +62,30 @@ class Fenced:
         """The window has moved."""
         self._base, self._piece = base, (0, "")
 
-    def boundaries(self, text: str, block: tuple[int, int], low: int, high: int) -> list[Boundary]:
-        """The boundaries in ``low + 1 .. high`` of a block of the window."""
+    def boundaries(
+        self, text: str, block: tuple[int, int], low: int, high: int, below: int | None = None
+    ) -> list[Boundary]:
+        """The boundaries in ``low + 1 .. high`` of a block of the window.
+
+        ``below``: asked for are only those whose level is less than this and than that of all behind them.
+        """
         begin, end = block
         kind = self._kind(text, begin, end)
         if kind is self._code:
             if text is not self._seen_by_code:  # most windows have no block that is cut
                 self._seen_by_code = text
                 self._code.see(text, self._base)
-            return self._code.boundaries(text, low, high)
+            return self._code.boundaries(text, low, high) if below is None or below > kind.outermost else []
         first = max(begin, 0)
         if self._piece[0] != first or not self._piece[1]:
             self._piece = (first, text[first : min(end, len(text))])
             kind.see(self._piece[1], first + self._base)
-        found = kind.boundaries(self._piece[1], low - first, high - first)
+        if below is not None and below <= kind.outermost:
+            return []
+        if below is not None and isinstance(kind, _Objects | log.Log):
+            found = kind.last(self._piece[1], low - first, high - first)
+        else:
+            found = kind.boundaries(self._piece[1], low - first, high - first)
         return [(place + first, level, whole) for place, level, whole in found]
 
     def has_records(self, text: str, block: tuple[int, int]) -> bool:

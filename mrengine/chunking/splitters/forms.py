@@ -10,7 +10,7 @@ from collections import Counter
 from functools import lru_cache
 
 from mrengine.chunking.boundaries import LINE, PARAGRAPH, RECORD, SOFT, WHOLE, Boundary, Stateless
-from mrengine.chunking.splitters.lines import lines_between
+from mrengine.chunking.splitters.lines import each_line_back, lines_between
 
 __all__ = ["NOTHING", "Formed", "newline_of"]
 
@@ -18,6 +18,7 @@ NOTHING = re.compile(r"(?!)")
 _RUNS, _RUN = 4, 1500  # so many parts of so many characters are learnt from
 _SELDOM = 0.05  # of the lines that begin records; a form that is rarer begins none
 _STEP = 400  # characters
+_LINE = 200  # characters: the begin of a line is no longer
 
 
 def newline_of(text: str) -> str:
@@ -70,7 +71,7 @@ class Formed(Stateless):
     def events(self, text: str, low: int, high: int) -> list[Boundary]:
         """The begins of records."""
         low = max(low, 0)
-        found = self._begin.finditer(text, low, high + 200)
+        found = self._begin.finditer(text, low, high + _LINE)
         places = [match.start() + 1 for match in found]
         return [(place, RECORD, WHOLE) for place in places if place <= high]
 
@@ -84,6 +85,18 @@ class Formed(Stateless):
             if begin not in events and (blank or self.is_unit(line))
         ]
         found.sort()
+        return found
+
+    def last(self, text: str, low: int, high: int) -> list[Boundary]:
+        """The last record, and the lines behind it: all that counts where the last place of a level is asked for."""
+        found: list[Boundary] = []
+        for begin, line, blank in each_line_back(text, low, high):
+            if self._begin.match(text, begin - 1, high + _LINE):
+                found.append((begin, RECORD, WHOLE))
+                break
+            if blank or self.is_unit(line):
+                found.append((begin, PARAGRAPH if blank else LINE, SOFT if blank else self.inner))
+        found.reverse()
         return found
 
     def is_unit(self, line: str) -> bool:
@@ -108,7 +121,7 @@ class Formed(Stateless):
         """The next record, if it is one that is looked for."""
         if level > RECORD:
             return super().after(text, level, low, high)
-        match = self._begin.search(text, max(low, 0), high + 200)
+        match = self._begin.search(text, max(low, 0), high + _LINE)
         return match.start() + 1 if match and match.start() < high else 0
 
 

@@ -45,7 +45,7 @@ class Headings:
         places = self._places
         if places and places[0] < start + base:
             until = bisect_left(places, start + base)
-            self._note(text, [place - base for place in places[:until]], inside)
+            self._note(text, base, places[:until], inside)
             del places[:until]
         if not self._stack:
             return ()
@@ -71,18 +71,21 @@ class Headings:
             found = self._read(text, below)
         return found[0] if found else _NONE
 
-    def _note(self, text: str, places: list[int], inside: Callable[[int], object] | None) -> None:
-        """Take the headings at these marks, from the last back: one before another that lies as far out is not seen."""
+    def _note(self, text: str, base: int, places: list[int], inside: Callable[[int], object] | None) -> None:
+        """Take the headings at these marks of the document, from the last back: one before another that lies as far out
+        is not seen.
+        """
         new: list[tuple[int, str]] = []
         least = _NONE
         deeper = "#" * 7
         leasts = self._leasts
         for place in reversed(places):
-            mark = text[place]
-            if leasts[mark] >= least or (mark == "#" and text.startswith(deeper, place)):
+            at = place - base
+            mark = text[at]
+            if leasts[mark] >= least or (mark == "#" and text.startswith(deeper, at)):
                 continue
-            found = self._read(text, place)
-            if found and found[0] < least and not (inside and inside(place)):
+            found = self._read(text, at)
+            if found and found[0] < least and not (inside and inside(at)):
                 least = found[0]
                 deeper = "#" * least
                 new.append((least, found[1][:_LONGEST]))

@@ -24,7 +24,8 @@ from mrengine.chunking.splitters.fences import Fences
 from mrengine.chunking.splitters.headings import Headings
 from mrengine.chunking.splitters.lines import Line, each_line
 from mrengine.chunking.splitters.prose import TITLES, Prose
-from mrengine.chunking.splitters.titles import Titles
+from mrengine.chunking.splitters.text_lines import has_ended
+from mrengine.chunking.splitters.titles import RULES, Titles
 
 __all__ = ["Markdown"]
 
@@ -34,6 +35,8 @@ _HELD = re.compile(rf"\n{INDENT}(?:[|>]|\d{{4,9}}[.)][ \t])")  # rows, quotation
 _RULES = "=-"  # below a heading
 _RULES_OF_RST = _RULES + '~^"*+'
 _BETWEEN_RULES = r"(?<=[=~^\"*+-]{3}\n)[ \t]*(?=[^\W_])[^\n]{0,70}[^\s.!?;,:]$"
+# Lines that may be rules.
+_RULED = re.compile(rf"\n[^\S\n]*[{re.escape(RULES)}|][{re.escape(RULES)}| ]*[^\S\n]*(?=\n|\Z)").finditer
 _BLANK = (" ", "\t", "\r", "\n")
 _ANY = 1 << 30  # below this are the levels of all boundaries
 _DEEP = 1000  # the levels inside a fenced block
@@ -81,7 +84,9 @@ class Markdown(Stateless):
             self.outermost = 2 * _DEEP  # the blocks, where nothing begins near the limit
 
     def top(self, text: str, near: int, far: int, high: int) -> Boundary | None:
-        """The fenced block around ``high``; else the last heading, or the last paragraph that is no item."""
+        """The fenced block around ``high``; else the last heading, or the last paragraph that is no item; in
+        reStructuredText the outermost title.
+        """
         around = self._fences.around
         if fence := around(high):
             return (fence[0], PARAGRAPH, ALWAYS) if self._is_whole(text, fence) else None
@@ -92,7 +97,39 @@ class Markdown(Stateless):
         first = text[blank + 2 : blank + 3]
         if blank >= 0 and (first == "|" or (_PARAGRAPH.match(text, blank + 2) and _is_plain(text, blank + 2))):
             return None if around(blank + 2) else (blank + 2, PARAGRAPH, SOFT)
-        return None
+        return self._ruled(text, max(near, 0), high) if self._titles.is_rst and blank >= 0 else None
+
+    def _ruled(self, text: str, low: int, high: int) -> Boundary | None:
+        """The last of the outermost titles in ``low + 1 .. high``; None if lines have to be listed: where there may be
+        titles with other marks than rules, or that do not stand behind a blank line.
+        """
+        if text.find("#", low, high) >= 0 or text.find("\r", low, high) >= 0 or self._fences.between(low, high):
+            return None
+        best: Boundary | None = None
+        begin, over = 0, -1  # of a rule behind a blank line; where the line below it begins
+        for match in _RULED(text, low, high + _MORE):
+            rule = match.start() + 1
+            if rule > high:
+                break
+            if not self._titles.is_rule(match.group()[1:].rstrip()):
+                return None
+            title = text.rfind("\n", low, rule - 1) + 1
+            if title == rule - 1:  # a rule behind a blank line
+                begin, over = rule, match.end() + 1
+                continue
+            begin = begin if title == over else title
+            parted = begin > low and text[begin - 2 : begin] == "\n\n" and not text[begin - 3].isspace()
+            if not parted or not text[title].isalnum():
+                return None
+            above = text[text.rfind("\n", 0, begin - 2) + 1 : begin - 2].strip()
+            line = _line_at(text, begin)
+            if not has_ended(above) and not self._line(begin, line, line.strip(), above, after_blank=True):
+                return None  # the line may go on with the one above
+            level = SECTION + self._titles.level(text[rule], over=title == over)
+            if not best or level <= best[1]:
+                best = begin, level, SOFT
+            over = -1
+        return best if over < 0 else None
 
     def _is_whole(self, text: str, fence: tuple[int, int]) -> bool:
         """Whether a fenced block surely fits, and is to stay whole whatever it costs."""
@@ -115,13 +152,17 @@ class Markdown(Stateless):
 
     def boundaries(self, text: str, low: int, high: int) -> list[Boundary]:
         """Headings, paragraphs, items, rows; fenced blocks, and what is in them."""
+        return self._listed(text, low, high, None)
+
+    def _listed(self, text: str, low: int, high: int, below: int | None) -> list[Boundary]:
+        """The same; only those whose level is less than ``below`` and than that of all behind them, if it is given."""
         fences = self._fences.between(low, high)
         if not fences:
             return self._outside(text, low, high, fences, _start(text, low))
         begins = {begin for begin, _ in fences}
         outside = self._outside(text, low, high, fences, max(0, low - _MORE))
         found = [boundary for boundary in outside if boundary[0] not in begins]
-        found += self._in_fences(text, low, high, fences)
+        found += self._in_fences(text, low, high, fences, below)
         found.sort()
         return found
 
@@ -131,7 +172,7 @@ class Markdown(Stateless):
         if not block and text.find("\n", max(low, 0), high) < 0 and text.find("\r", max(low, 0), high) < 0:
             return []
         farther = _FARTHER * (high - low) if block and self._has_records(text, block) else 0
-        return self.boundaries(text, low - farther, high)
+        return self._listed(text, low - farther, high, _ANY)
 
     def far(self, text: str, low: int, high: int, below: int) -> list[Boundary]:
         """All of them, if any of these places may be the begin of what is to stay whole: behind the last paragraph,
@@ -147,7 +188,7 @@ class Markdown(Stateless):
             found = self._outside(text, low, high, [], begin - 1, self._line_above(text, low, begin))
             if found and found[0][0] == begin and found[0][1] <= PARAGRAPH:
                 return found
-        return self.boundaries(text, low, high)
+        return self._listed(text, low, high, below)
 
     def _last_paragraph(self, text: str, low: int, high: int) -> int:
         """Where the last paragraph between these places begins that is no item; 0 if that is not quickly known.
@@ -185,6 +226,9 @@ class Markdown(Stateless):
         found: list[Boundary] = []
         if fences and fences[0][0] < low and fences[0][1] > high:
             return found
+        if fences:  # lines of a block count for nothing
+            first = fences[0][1] - 2 if fences[0][0] <= first else first  # the end of its last line
+            high = fences[-1][0] if fences[-1][1] > high else high
         lines = each_line(text, first, high)
         behind_rule = above_rule = False
         is_inner = self._prose.is_inner
@@ -240,8 +284,11 @@ class Markdown(Stateless):
         goes_on = boundary and indent > 1 and boundary[1] < ITEM  # with the item above
         return (begin, LINE, SOFT) if goes_on else boundary
 
-    def _in_fences(self, text: str, low: int, high: int, fences: list[tuple[int, int]]) -> list[Boundary]:
+    def _in_fences(
+        self, text: str, low: int, high: int, fences: list[tuple[int, int]], below: int | None
+    ) -> list[Boundary]:
         found: list[Boundary] = []
+        inner = None if below is None else below - _DEEP
         for begin, end in fences:
             records = self._has_records(text, (begin, end))
             if low < begin <= high or (begin <= low <= high < end and not records):
@@ -251,7 +298,7 @@ class Markdown(Stateless):
                 found.append((begin, level, WHOLE if records else ALWAYS))
             if end - begin < self._surely and not records:
                 continue
-            inside = self._fenced.boundaries(text, (begin, end), max(low, begin), min(high, end - 1))
+            inside = self._fenced.boundaries(text, (begin, end), max(low, begin), min(high, end - 1), inner)
             found += [(place, level + _DEEP, whole) for place, level, whole in inside if place > begin]
         return found
 

@@ -17,7 +17,7 @@ _TITLE = re.compile(r"#{1,6} +\S")
 _TABLE = re.compile(r"\s*\|?[ \t]*:?-{2,}:?[ \t]*\|[ \t:|-]*$")
 _GRID = re.compile(r"\+(?:[-=]{3,}\+){2,}$")
 _BULLET = re.compile(r"\s{0,8}[-*+]\s+\S")
-_TASK = re.compile(r"\s{0,8}[-*+] \[[ xX]\] \S")
+_TASK = re.compile(r"\s{0,8}[-*+]\s+\[[ xX]\]\s+\S")
 _SETEXT = re.compile(r"([-=~^\"*])\1{2,}$")
 _PROSE = re.compile(r"(?!\w+:)[^\W\d_][^=;{}$\\#]+$")
 _FRONT = re.compile(r"---\n(?:[\w-]+:.*\n|[ \t-].*\n|\n){1,60}?---\n\s*[^\s-]")  # what generators of sites read

@@ -31,11 +31,12 @@ def doubled(text: str, marks: str, *, first: bool) -> Any:
 
 
 def tripled(text: str, mark: str) -> list[int]:
-    """The places where three of the mark begin; in a longer run there are several."""
+    """Where runs of three or more of the mark begin."""
     import numpy
 
     places = numpy.flatnonzero(_codes(text) == ord(mark))
-    found: list[int] = places[:-2][places[2:] - places[:-2] == 2].tolist()
+    places = places[:-2][places[2:] - places[:-2] == 2]
+    found: list[int] = places[numpy.diff(places, prepend=-2) > 1].tolist()
     return found
 
 

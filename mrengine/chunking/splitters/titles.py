@@ -48,14 +48,14 @@ class Titles:
         self.is_rst = _is_rst(text)
         if self.is_rst:
             for under, over in _makes(text):
-                self._levels.setdefault((under, over), len(self._levels) + 1)
+                self._levels.setdefault((under, over), min(_DEEPEST, len(self._levels) + 1))
             for mark in RULES.replace("#", ""):
                 self.leasts[mark] = min(self.level(mark, over=True), self.level(mark, over=False))
 
     def level(self, mark: str, *, over: bool) -> int:
         """The level of a title with such a rule, 1 for the outermost."""
         if self.is_rst:
-            return min(_DEEPEST, self._levels.get((mark, over), _UNKNOWN))
+            return self._levels.get((mark, over), _UNKNOWN)
         return 1 if mark == "=" else 2
 
     def is_rule(self, body: str) -> bool:
@@ -69,7 +69,8 @@ class Titles:
             return _hashed(_line_at(text, begin).rstrip())
         if not mark or (mark not in RULES if self.is_rst else mark not in "=-"):
             return None
-        line = _line_at(text, begin).rstrip()
+        end = text.find("\n", begin)
+        line = (text[begin:end] if end >= 0 else text[begin:]).rstrip()
         if line.strip(mark) or (mark != "=" and len(line) < 2) or (self.is_rst and len(line) < 3):
             return None
         above = text.rfind("\n", 0, max(begin - 1, 0)) + 1
@@ -82,7 +83,7 @@ class Titles:
         if not title.strip(title[0]) and len(title) > 2:
             return None  # a rule
         first = text[text.rfind("\n", 0, max(above - 1, 0)) + 1 : above].strip()
-        return self.level(mark, over=first != "" and not first.strip(mark)), title
+        return self._levels.get((mark, first != "" and not first.strip(mark)), _UNKNOWN), title
 
     def _below(self, text: str, begin: int, mark: str, line: str) -> tuple[int, str] | None:
         """(level, title) of the title between the rule at ``begin`` and an equal one below."""

@@ -10,7 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mrengine.chunking import safe_chunk
+from mrengine.chunking.boundaries import Boundary
 from mrengine.chunking.splitters.fences import Fences
+from mrengine.chunking.splitters.markdown import Markdown
 from mrengine.records import above
 from tests.chunking.texts import assert_promises, recount
 
@@ -109,3 +111,72 @@ def test_a_fenced_block_larger_than_a_chunk_is_cut_like_code() -> None:
     chunks = list(safe_chunk(text, target_tokens=100, overlap_tokens=20))
     assert_promises(text, chunks, 100)
     assert all(chunk.text.endswith("\n") for chunk in chunks)
+
+
+def _mixed(random_: random.Random) -> str:
+    """reStructuredText with titles of all makes, some badly made, and long fenced blocks of records."""
+
+    def words(most: int) -> str:
+        return " ".join(random_.choices(("alpha", "beta.", "gamma,", "1.", "(a)", "e.g.", "The", "§"), k=most))
+
+    def block() -> str:
+        mark, size = random_.choice("=-^=-^'.:"), random_.choice((2, 4, 4, 9, 9, 20))
+        rule, other = mark * size, random_.choice("=-^+") * size
+        event = f"2024-01-02 10:00:00 INFO {words(6)}\n"
+        trace = f"Caused by: x\n\tat a.b(C.java:1)\n\n{words(3)}\n"
+        records = random_.choice(((f'{{"x": "{words(5)}"}}\n', f"[{words(2)}\n", " \n"), (event, event, trace)))
+        return random_.choice(
+            (
+                f"{words(3)}\n{rule}\n",
+                *(f"Title\n{other * 3}\n",) * 3,
+                f"{rule}\n{words(2)}\n{random_.choice((rule, other))}\n",
+                f" {rule}\n" if random_.random() < 0.3 else f"{words(30)}\n",
+                f":param a: {words(9)}\n:param b: {words(5)}\n",
+                f".. note::\n\n   {words(12)}\n",
+                "```\n" + "".join(random_.choices(records, k=random_.choice((5, 40)))) + "```\n",
+            )
+        )
+
+    gaps = (*("\n",) * 9, "", " \n")
+    return "".join((".. _a: b\n\n", *(block() + random_.choice(gaps) for _ in range(120))))
+
+
+def _counting(found: list[Boundary], low: int, below: int = 1 << 30) -> list[Boundary]:
+    """Those behind ``low`` with a level less than ``below`` behind which none lies as far out."""
+    behind = [boundary for boundary in found if boundary[0] > low and boundary[1] < below]
+    return [boundary for at, boundary in enumerate(behind) if all(boundary[1] < b[1] for b in behind[at + 1 :])]
+
+
+@pytest.mark.parametrize("newline", ["\n", "\r\n", "\r"])
+def test_what_is_not_listed_near_a_cut_does_not_count(newline: str) -> None:
+    random_ = random.Random(15)
+    titles = records = 0
+    for _ in range(8):
+        text = _mixed(random_).replace("\n", newline)
+        kind = Markdown(200)
+        kind.see(text, 0)
+        places = [match.start() for match in re.finditer("Title", text)]
+        for _ in range(200):
+            low = random_.choice((random_.randrange(len(text)), max(0, random_.choice(places) - 90)))
+            high = min(len(text), low + random_.choice((90, 150, 200, 800)))
+            every = kind.boundaries(text, low, high)
+            below = random_.choice((1 << 30, 1201, 1200, 700))
+            few = kind._listed(text, low, high, below)
+            assert _counting(few, low, below) == _counting(every, low, below)
+            records += len(few) < len(every)
+            if (title := kind._ruled(text, low, high)) is not None:
+                assert title == _counting(every, low)[0]
+                titles += 1
+    assert records > 50 or newline == "\r"
+    assert titles > 50 or newline != "\n"
+
+
+def test_a_line_right_below_a_fenced_block_stands_behind_no_blank_one() -> None:
+    text = "```\n" + "x = 1\n" * 90 + "```\nA line below.\nAnother one.\n\nThe next paragraph.\n"
+    levels = []
+    for newline in ("\n", "\r\n"):
+        kind = Markdown(20)
+        kind.see(text := text.replace("\n", newline), 0)
+        levels.append([level for _, level, _ in kind.boundaries(text, text.index("A line") - 2, len(text))])
+    assert levels[0] == levels[1]
+    assert len(levels[0]) == 3
