@@ -12,8 +12,8 @@ import msgpack
 from mrengine.errors import LogError
 
 __all__ = [
-    "HEAD_BYTES", "HEAD_TYPES", "Types", "array", "bad_record", "check_types", "full_key", "head", "key", "pack", "stamp",
-    "task", "unpack",
+    "HEAD_BYTES", "HEAD_TYPES", "Types", "array", "bad_record", "check_types", "full_key", "head", "key", "pack",
+    "stamp", "task", "unpack",
 ]  # fmt: skip
 
 HEAD_BYTES = 22
