@@ -131,12 +131,10 @@ _CODES: Mapping[str, Reason] = {code: reason for reason, codes in _LISTED.items(
 _ORDER: tuple[Reason, ...] = (
     "overflow", "filtered", "money", "place", "used_up", "no_model", "key", "limit", "unavailable", "forbidden",
 )  # fmt: skip
-_INVALID = frozenset(
-    """
-    invalid_request_error badrequesterror validation_error validationexception invalid_parameter_error
+_INVALID_WORDS = """invalid_request_error badrequesterror validation_error validationexception invalid_parameter_error
     validation invalid_argument invalid_request unprocessable_entity unsupported_parameter unsupported_value
-    invalidparameter bad_request missing_required_parameter invalid_value""".split()
-)
+    invalidparameter bad_request missing_required_parameter invalid_value"""
+_INVALID = frozenset(_INVALID_WORDS.split())
 
 
 def _words(*patterns: str) -> re.Pattern[str]:
