@@ -189,7 +189,10 @@ class RemoteProvider(ABC):
         body = without_comments(response.body)
         if not is_stream(body):
             return json.loads(body)
-        data = self._shape.joined(events_in(body))
+        try:
+            data = self._shape.joined(events_in(body))
+        except (TypeError, KeyError, AttributeError) as error:
+            raise ValueError("an event is not of this protocol") from error
         if data is None:
             raise ValueError("the stream ended before its answer did")
         return data
