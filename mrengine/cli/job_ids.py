@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeVar
-
 import click
 
 from mrengine.cli.output import some_of
@@ -16,7 +13,6 @@ from mrengine.providers.models.resolution import plugins
 
 __all__ = ["complete_models", "find_job", "job_argument", "jobs_argument"]
 
-Command = TypeVar("Command", bound=Callable[..., Any])
 OTHER_MODELS = ("local", "fake", "http://", "https://")
 
 
@@ -49,11 +45,5 @@ def complete_models(_context: click.Context, _parameter: click.Parameter, begun:
     return [name for name in (*catalog.names(), *OTHER_MODELS, *plugins()) if name.startswith(begun)]
 
 
-def job_argument(command: Command) -> Command:
-    """The argument JOB."""
-    return click.argument("job_id", metavar="JOB", shell_complete=_complete_jobs)(command)
-
-
-def jobs_argument(command: Command) -> Command:
-    """The argument JOB..."""
-    return click.argument("job_ids", nargs=-1, required=True, metavar="JOB...", shell_complete=_complete_jobs)(command)
+job_argument = click.argument("job_id", metavar="JOB", shell_complete=_complete_jobs)
+jobs_argument = click.argument("job_ids", nargs=-1, required=True, metavar="JOB...", shell_complete=_complete_jobs)

@@ -171,23 +171,18 @@ def runner_settings(options: dict[str, Any]) -> dict[str, Any]:
         if options.get("skip_unreadable") or has_folder(options.get("sources", ()))
         else "fail",
     }
-    for name in ("workers", "slots", "priority", "overlap_tokens", "on_mismatch", "state_dir"):
-        if options.get(name) is not None:
-            settings[name] = options[name]
-    if options["wait"]:
-        settings["on_busy"] = "wait"
-    if (batch := _batch(options)) is not None:
-        settings["batch"] = batch
-    if options["answers"]:
-        settings["answers"] = (
-            options["answers"] if options["answers"] in ("job", "shared") else Path(options["answers"])
-        )
-    if options["single_flight"]:
-        settings["single_flight"] = True
-    if options["profile"]:
-        settings["collector"] = _profiled(options["profile"])
-    if options["price_file"]:
-        settings["prices"] = options["price_file"]
+    answers = options["answers"] or None
+    optional = {
+        **{name: options.get(name) for name in ("workers", "slots", "priority", "overlap_tokens", "on_mismatch")},
+        "state_dir": options["state_dir"],
+        "on_busy": "wait" if options["wait"] else None,
+        "batch": _batch(options),
+        "answers": answers if answers in (None, "job", "shared") else Path(answers),
+        "single_flight": options["single_flight"] or None,
+        "collector": _profiled(options["profile"]) if options["profile"] else None,
+        "prices": options["price_file"],
+    }
+    settings |= {name: value for name, value in optional.items() if value is not None}
     if options.get("target_tokens") is not None:
         settings["target_tokens"] = _target(options["target_tokens"])
     if models := list(options["models"]) or Settings.of({}).models:

@@ -52,7 +52,7 @@ class SdkProvider(RemoteProvider):
         )
 
     def send(
-        self, body: bytes, headers: Mapping[str, str], version: int, times: tuple[float, float], on_data: OnBytes = None
+        self, body: bytes, headers: Mapping[str, str], times: tuple[float, float], on_data: OnBytes = None
     ) -> Response:
         """See RemoteProvider. The SDK raises an error for a bad status, which is an answer here."""
         # The raw call, which both SDKs offer, not their typed method: a body that is no answer, for which they return a

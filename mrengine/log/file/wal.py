@@ -37,9 +37,7 @@ class WriteAheadLog:
     fails poisons the log: it is cut back to ``durable``, and every later call raises the same LogError.
     """
 
-    def __init__(
-        self, source: Source, end: int, *, durability: Durability = "fsync", recovery: Recovery | None = None
-    ) -> None:
+    def __init__(self, source: Source, end: int, recovery: Recovery, durability: Durability) -> None:
         self._source = source
         self._files = source.files
         self._fd = source.fd
@@ -48,7 +46,7 @@ class WriteAheadLog:
         self._buffer = bytearray()
         self._written = self._watermark = self.durable = self.size = end
         self._poison: tuple[str, str] | None = None
-        self.recovery = recovery or Recovery(end, watermark=end)
+        self.recovery = recovery
 
     @classmethod
     def create(
@@ -77,7 +75,7 @@ class WriteAheadLog:
         except OSError as error:
             files.close(fd)
             _fail(error, path)
-        return cls(Source(fd, header, files, path), HEADER_BYTES, durability=durability)
+        return cls(Source(fd, header, files, path), HEADER_BYTES, Recovery(HEADER_BYTES), durability)
 
     @classmethod
     def open(
@@ -120,7 +118,7 @@ class WriteAheadLog:
         except BaseException:
             files.close(fd)
             raise
-        return cls(source, end, durability=durability, recovery=recovery)
+        return cls(source, end, recovery, durability)
 
     @property
     def header(self) -> Header:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from mrengine.log.format.packing import array, bad_record, check_types, head, pack, task
+from mrengine.log.format.packing import array, bad_record, head, pack, task
 from mrengine.log.format.task_records import DIGEST_BYTES, TaskRecord, capped
 from mrengine.log.format.values import Plain
 
@@ -27,7 +27,7 @@ _REQUEST = struct.Struct(">BB16sBdBQBQBQ")
 _NONE, _STR, _INT, _NUMBER = type(None), {str}, {int}, {int, float}
 _CACHED = {str, _NONE}, _INT, _STR, _INT, {bytes}
 _REQUEST_TYPES = (
-    _NUMBER, _INT, _INT, _INT, _STR, _STR, {str, _NONE}, {int, float, _NONE}, {dict, _NONE}, {list}, *_CACHED
+    {bytes}, _NUMBER, _INT, _INT, _INT, _STR, _STR, {str, _NONE}, {int, float, _NONE}, {dict, _NONE}, {list}, *_CACHED
 )  # fmt: skip
 _BATCH_TYPES = _INT, _NUMBER, _STR, _STR, _STR, _STR, {bytes}, {dict}
 
@@ -96,10 +96,9 @@ def pack_request(record: RequestRecord) -> bytes:
 
 def unpack_request(payload: bytes) -> RequestRecord:
     """Unpack a REQUEST."""
-    values = task(payload, 19, "REQUEST")
-    check_types(values[4:], _REQUEST_TYPES, "REQUEST")
+    values = task(payload, _REQUEST_TYPES, "REQUEST")
     digest, turns = values[3], values[13]
-    if not isinstance(digest, bytes) or len(digest) != DIGEST_BYTES or not all(map(_is_turn, turns)):
+    if len(digest) != DIGEST_BYTES or not all(map(_is_turn, turns)):
         raise bad_record("REQUEST")
     values[13] = tuple((role, text) for role, text in turns)
     return RequestRecord(*values)
@@ -117,8 +116,7 @@ def pack_batch(record: BatchRecord) -> bytes:
 
 def unpack_batch(payload: bytes) -> BatchRecord:
     """Unpack a BATCH."""
-    values = array(payload, 8, "BATCH")
-    check_types(values, _BATCH_TYPES, "BATCH")
+    values = array(payload, _BATCH_TYPES, "BATCH")
     if len(values[6]) % DIGEST_BYTES:
         raise bad_record("BATCH")
     return BatchRecord(*values)

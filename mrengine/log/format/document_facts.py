@@ -53,7 +53,7 @@ def unpack_facts(data: bytes) -> Facts:
     try:
         fields, flat = unpack(data)[:2]
         return Facts(dict(fields), tuple(zip(map(int, flat[::2]), map(int, flat[1::2]), strict=True)))
-    except (KeyError, TypeError, ValueError):  # KeyError: a map, of which Python 3.12 looks for the slice as a key
+    except (KeyError, TypeError, ValueError, OverflowError):  # KeyError: Python 3.12 looks in a map for the slice
         raise bad_record("DOCUMENTS") from None
 
 

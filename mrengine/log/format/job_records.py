@@ -5,12 +5,12 @@ Their layout is in docs/log-format.md. Every ``unpack_x`` raises LogError(reason
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
-from mrengine.log.format.packing import array, bad_record, check_types, pack
+from mrengine.log.format.packing import Types, array, bad_record, check_types, pack
 from mrengine.log.format.values import Plain
 
 __all__ = [
@@ -23,7 +23,7 @@ __all__ = [
 MAX_BATCH_BYTES = 1 << 20
 READING = "reading"  # a key of JOB's settings: the documents are still being read
 # Types of the fields of a JOB, in the order of JobRecord.
-_JOB_TYPES: tuple[Set[object], ...] = (
+_JOB_TYPES: Types = (
     {str}, {int, float}, {int}, {str}, {str}, {list}, {dict}, {list}, {bool}, {str}, {str}, {str, dict, type(None)},
     {dict},
 )  # fmt: skip
@@ -181,8 +181,7 @@ def pack_job(record: JobRecord) -> bytes:
 
 def unpack_job(payload: bytes) -> JobRecord:
     """Unpack a JOB."""
-    v = array(payload, 13, "JOB")
-    check_types(v, _JOB_TYPES, "JOB")
+    v = array(payload, _JOB_TYPES, "JOB")
     try:
         v[5], v[7] = _totals(v[5], "JOB"), tuple((str(name), str(params)) for name, params in v[7])
     except (TypeError, ValueError):
@@ -219,8 +218,7 @@ def unpack_documents(payload: bytes) -> DocumentsRecord:
 def packed_documents(payload: bytes) -> tuple[int, list[list[Any]], int]:
     """Unpack a DOCUMENTS, but leave its rows as lists, to be turned into ``DocumentRow`` by ``document_row``."""
     # A record has thousands of rows, of which most readers look at few: no object is made for the others.
-    first, rows, epoch = values = array(payload, 3, "DOCUMENTS")
-    check_types(values, ({int}, {list}, {int}), "DOCUMENTS")
+    first, rows, epoch = array(payload, ({int}, {list}, {int}), "DOCUMENTS")
     if not {list}.issuperset(map(type, rows)) or min(map(len, rows), default=5) < 5:
         raise bad_record("DOCUMENTS")
     return first, rows, epoch
@@ -238,8 +236,7 @@ def pack_read(record: ReadRecord) -> bytes:
 
 def unpack_read(payload: bytes) -> ReadRecord:
     """Unpack a READ."""
-    documents, settings, epoch = values = array(payload, 3, "READ")
-    check_types(values, ({list}, {dict}, {int}), "READ")
+    documents, settings, epoch = array(payload, ({list}, {dict}, {int}), "READ")
     return ReadRecord(_totals(documents, "READ"), settings, epoch)
 
 
@@ -258,9 +255,7 @@ def pack_round(record: RoundRecord) -> bytes:
 
 def unpack_round(payload: bytes) -> RoundRecord:
     """Unpack a ROUND."""
-    values = array(payload, 5, "ROUND")
-    check_types(values, ({int}, {float}, {int}, {str}, {dict}), "ROUND")
-    return RoundRecord(*values)
+    return RoundRecord(*array(payload, ({int}, {float}, {int}, {str}, {dict}), "ROUND"))
 
 
 def pack_note(record: NoteRecord) -> bytes:
@@ -271,9 +266,7 @@ def pack_note(record: NoteRecord) -> bytes:
 
 def unpack_note(payload: bytes) -> NoteRecord:
     """Unpack a NOTE."""
-    values = array(payload, 6, "NOTE")
-    check_types(values, ({int}, {float}, {str}, {int}, {int}, {dict}), "NOTE")
-    return NoteRecord(*values)
+    return NoteRecord(*array(payload, ({int}, {float}, {str}, {int}, {int}, {dict}), "NOTE"))
 
 
 def pack_close(record: CloseRecord) -> bytes:
@@ -283,6 +276,4 @@ def pack_close(record: CloseRecord) -> bytes:
 
 def unpack_close(payload: bytes) -> CloseRecord:
     """Unpack a CLOSE."""
-    values = array(payload, 3, "CLOSE")
-    check_types(values, ({float}, {str}, {dict}), "CLOSE")
-    return CloseRecord(*values)
+    return CloseRecord(*array(payload, ({float}, {str}, {dict}), "CLOSE"))

@@ -12,11 +12,13 @@ import msgpack
 from mrengine.errors import LogError
 
 __all__ = [
-    "HEAD_BYTES", "array", "bad_record", "check_types", "full_key", "head", "key", "pack", "stamp", "task",
-    "unpack",
+    "HEAD_BYTES", "HEAD_TYPES", "Types", "array", "bad_record", "check_types", "full_key", "head", "key", "pack",
+    "stamp", "task", "unpack",
 ]  # fmt: skip
 
 HEAD_BYTES = 22
+Types = Sequence[Set[object]]  # at each place of a record, those that its value may have
+HEAD_TYPES: Types = ({int}, {int}, {int})  # round, chunk_id, model_index
 _MAX_ITEMS = 1 << 24
 _KEPT_BYTES = 1 << 20
 # By the name of a record, the rows of types that passed. There are few: only those that the record's types allow.
@@ -64,13 +66,14 @@ def unpack(payload: bytes) -> Any:
         raise LogError(f"a record is not msgpack: {type(error).__name__}", reason="damaged") from None
 
 
-def array(payload: bytes, size: int, name: str) -> list[Any]:
-    """The first ``size`` elements of a payload. LogError: no array, or fewer elements."""
-    # Further ones, of a later mrengine, are allowed.
+def array(payload: bytes, types: Types, name: str) -> list[Any]:
+    """The first elements of a payload, one for each of the ``types``. LogError: there are fewer, or of other types."""
     values = unpack(payload)
-    if not isinstance(values, list) or len(values) < size:
+    if not isinstance(values, list):
         raise bad_record(name)
-    return values[:size]
+    del values[len(types) :]  # those of a later mrengine
+    check_types(values, types, name)
+    return values
 
 
 def bad_record(name: str) -> LogError:
@@ -78,7 +81,7 @@ def bad_record(name: str) -> LogError:
     return LogError(f"a {name} record does not hold what it must", reason="damaged")
 
 
-def check_types(values: Sequence[Any], allowed: Sequence[Set[object]], name: str) -> None:
+def check_types(values: Sequence[Any], allowed: Types, name: str) -> None:
     """Check the types of a record's values against those allowed at each place. LogError: a value has another."""
     # There is a record for each chunk, and nearly all have the same row of types: it is looked up as a whole.
     row = tuple(map(type, values))
@@ -108,11 +111,9 @@ def full_key(payload: bytes) -> tuple[int, int, int, int]:
         raise bad_record("task") from None
 
 
-def task(payload: bytes, size: int, name: str) -> list[Any]:
-    """Like ``array``, for a record with a head; the round comes without the epoch."""
-    values = array(payload, size, name)
-    if not isinstance(values[0], int):
-        raise bad_record(name)
+def task(payload: bytes, types: Types, name: str) -> list[Any]:
+    """Like ``array``, for a task's record; the round comes without the epoch. ``types``: of what follows its head."""
+    values = array(payload, (*HEAD_TYPES, *types), name)
     values[0] &= 0xFFFF
     return values
 

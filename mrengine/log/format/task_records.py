@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 from mrengine.log.format.codec import MAX_PAYLOAD_BYTES, RESULT
-from mrengine.log.format.packing import HEAD_BYTES, bad_record, check_types, head, pack, task, unpack
+from mrengine.log.format.packing import HEAD_BYTES, HEAD_TYPES, Types, bad_record, check_types, head, pack, task, unpack
 from mrengine.log.format.shapes import Shapes
 from mrengine.log.format.values import Plain, Unstorable
 from mrengine.records import Usage
@@ -36,15 +36,19 @@ READ_POSITION = 1
 READ_FACTS = 4
 FROM_INSTANCE = 2
 
-_T = TypeVar("_T")
 _NONE, _INT, _STR, _NUMBER = type(None), {int}, {str}, {int, float}
 _NAME, _COST = {str, _NONE}, {int, float, _NONE}
-# Types of flags, document_id, model, worker_id, attempt, at, duration_ms, usage, cost_usd, calls, reused_calls …
-_RESULT_TYPES: tuple[Set[object], ...] = (
-    _INT, _STR, _NAME, _INT, _INT, _NUMBER, _NUMBER, {list, _NONE}, _COST, _INT, _INT,
+# The types of a head, flags, document_id, model, worker_id, attempt, at, duration_ms, usage, cost_usd, calls,
+# reused_calls …
+_RESULT_TYPES: Types = (
+    *HEAD_TYPES, _INT, _STR, _NAME, _INT, _INT, _NUMBER, _NUMBER, {list, _NONE}, _COST, _INT, _INT,
 )  # fmt: skip
-# … and of document_id, model, worker_id, attempts, at, kind, message, traceback, facts.
-_FAILURE_TYPES: tuple[Set[object], ...] = _STR, _NAME, _INT, _INT, _NUMBER, _STR, _STR, _STR, {dict}
+# … of document_id, model, worker_id, attempts, at, kind, message, traceback, facts.
+_FAILURE_TYPES: Types = _STR, _NAME, _INT, _INT, _NUMBER, _STR, _STR, _STR, {dict}
+# … of digest, at, input, output and bound tokens, model.
+_INTENT_TYPES: Types = {bytes}, _NUMBER, _INT, _INT, _INT, _STR
+# … of digest, at, six counts, cost, reusable, estimated, model, finish_reason, latency_ms, text, turn.
+_CALL_TYPES: Types = ({bytes}, _NUMBER, *[_INT] * 6, _NUMBER, {bool}, {bool}, _STR, _STR, _NUMBER, _STR, _INT)
 _COUNTS = frozenset({int, bool})
 _USAGE = tuple(Usage.__dataclass_fields__)  # in the order of the format
 _INTENT = struct.Struct(">BB16sBdBQBQBQ")
@@ -188,7 +192,7 @@ def pack_intent(record: IntentRecord) -> bytes:
 
 def unpack_intent(payload: bytes) -> IntentRecord:
     """Unpack an INTENT."""
-    return _build(IntentRecord, task(payload, 9, "INTENT"), "INTENT")
+    return IntentRecord(*task(payload, _INTENT_TYPES, "INTENT"))
 
 
 def pack_call(record: CallRecord) -> bytes:
@@ -206,15 +210,10 @@ def pack_call(record: CallRecord) -> bytes:
 
 def unpack_call(payload: bytes) -> CallRecord:
     """Unpack a CALL."""
-    values = task(payload, 19, "CALL")
-
-    def build(*v: Any) -> CallRecord:
-        cost = None if math.isnan(v[11]) else v[11]
-        usage = Usage(*[*v[5:11], v[13]])
-        fields = [*v[:5], usage, cost, v[12], *v[14:]]
-        return CallRecord(*fields)
-
-    return _build(build, values, "CALL")
+    v = task(payload, _CALL_TYPES, "CALL")
+    usage, cost = Usage(*[*v[5:11], v[13]]), None if math.isnan(v[11]) else v[11]
+    fields = [*v[:5], usage, cost, v[12], *v[14:]]
+    return CallRecord(*fields)
 
 
 def pack_result(record: ResultRecord) -> bytes:
@@ -263,16 +262,16 @@ _LAST = [_NOTHING]
 
 def _result_values(payload: bytes) -> list[Any]:
     values = unpack(payload)
-    if type(values) is not list or len(values) < 15 or type(values[0]) is not int:
+    if type(values) is not list or len(values) < 15:
         raise bad_record("RESULT")
     del values[15:]
-    values[0] &= 0xFFFF
     if not RESULT_SHAPES.match(payload):
-        check_types(values[3:14], _RESULT_TYPES, "RESULT")
+        check_types(values[:14], _RESULT_TYPES, "RESULT")
         usage = values[10]
         if usage is not None and not (len(usage) == len(_USAGE) and _COUNTS.issuperset(map(type, usage))):
             raise bad_record("RESULT")
         RESULT_SHAPES.learn(payload)
+    values[0] &= 0xFFFF
     return values
 
 
@@ -292,9 +291,7 @@ def pack_failure(record: FailureRecord) -> bytes:
 
 def unpack_failure(payload: bytes) -> FailureRecord:
     """Unpack a FAILURE."""
-    values = task(payload, 12, "FAILURE")
-    check_types(values[3:], _FAILURE_TYPES, "FAILURE")
-    return FailureRecord(*values)
+    return FailureRecord(*task(payload, _FAILURE_TYPES, "FAILURE"))
 
 
 def pack_attempt(record: AttemptRecord) -> bytes:
@@ -305,7 +302,7 @@ def pack_attempt(record: AttemptRecord) -> bytes:
 
 def unpack_attempt(payload: bytes) -> AttemptRecord:
     """Unpack an ATTEMPT."""
-    return _build(AttemptRecord, task(payload, 7, "ATTEMPT"), "ATTEMPT")
+    return AttemptRecord(*task(payload, (_NUMBER, _INT, _STR, _STR), "ATTEMPT"))
 
 
 def pack_carry(record: CarryRecord) -> bytes:
@@ -315,14 +312,7 @@ def pack_carry(record: CarryRecord) -> bytes:
 
 def unpack_carry(payload: bytes) -> CarryRecord:
     """Unpack a CARRY."""
-    return _build(CarryRecord, task(payload, 4, "CARRY"), "CARRY")
-
-
-def _build(make: Callable[..., _T], values: list[Any], name: str) -> _T:
-    try:
-        return make(*values)
-    except (TypeError, ValueError):
-        raise bad_record(name) from None
+    return CarryRecord(*task(payload, (_INT,), "CARRY"))
 
 
 def capped(payload: bytes, path: str) -> bytes:

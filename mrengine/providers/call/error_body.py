@@ -144,7 +144,8 @@ class _Reader:
             if isinstance(delay := detail.get("retryDelay"), str) and (wait := span(delay)) is not None:
                 self.retry_s = wait
             self._code(detail.get("reason"))
-            for violation in detail.get("violations") or ():
+            violations = detail.get("violations")
+            for violation in violations if isinstance(violations, list) else ():
                 if isinstance(violation, dict):
                     self.quotas.append(f"{violation.get('quotaId')} limit: {violation.get('quotaValue')}")
 

@@ -24,10 +24,7 @@ def choose(models: Sequence[Model], breakers: Mapping[str, Breaker]) -> Model:
 
 
 def ask_any(
-    models: Sequence[Model],
-    breakers: Mapping[str, Breaker],
-    attempt: Attempt,
-    on: Sequence[str] = ("unavailable", "overflow"),
+    models: Sequence[Model], breakers: Mapping[str, Breaker], attempt: Attempt, on: Sequence[str]
 ) -> Completion:
     """Ask models in order until one answers.
 

@@ -25,7 +25,7 @@ _CREDENTIALS = frozenset({"authorization", "x-api-key", "api-key"})
 class Headers:
     """A model's headers. Those of a callable are kept until a 401 says that they have expired. Thread-safe.
 
-    ``key``: the API key itself, for an SDK. ``version`` counts the renewals.
+    ``key``: the API key itself, for an SDK. ``current``: the headers, another mapping after each renewal.
     """
 
     def __init__(self, model: Model, *, key: str | None = None, env: Mapping[str, str] = os.environ) -> None:
@@ -36,7 +36,6 @@ class Headers:
         self._fixed = {} if model.kind == model.shape else api(model.shape).key_headers(self.key or "")
         if self.key and keys.is_at(model.base_url or "", *keys.AZURE):
             self._fixed = {"api-key": self.key}
-        self.version = 0
         self.current = self._read()
         if _CREDENTIALS & self.current.keys() - self._fixed.keys():
             self.key = None  # the caller's own credentials: the SDK must not send the key beside them
@@ -50,15 +49,14 @@ class Headers:
         return f"Headers({self._model.name!r})"
 
     def renewed(self, send: Callable[[], Response]) -> Response:
-        """``send()`` and, after a 401, once more with the callable's new headers, if there is one."""
-        version = self.version
+        """Call ``send()``; where headers come from a callable, once more after a 401, with new ones."""
+        before = self.current
         response = send()
         if response.status != 401 or not callable(self._model.spec.headers):
             return response
         with self._lock:
-            if self.version == version:  # else another thread has met the same 401, and has asked already
+            if self.current is before:  # else another thread has met the same 401, and has asked already
                 self.current = self._read()
-                self.version += 1
         return send()
 
     def _read(self) -> dict[str, str]:

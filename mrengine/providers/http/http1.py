@@ -200,7 +200,7 @@ def _fields(lines: list[str]) -> dict[str, str]:
 
 
 def _length(text: str, most: int) -> int:
-    if not (text.isascii() and text.isdigit()) or int(text) > most:
+    if not (text.isascii() and text.isdigit()) or len(text) > 15 or int(text) > most:  # int() refuses very long ones
         raise Malformed("a content length that cannot be")
     return int(text)
 

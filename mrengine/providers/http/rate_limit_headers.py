@@ -21,6 +21,7 @@ __all__ = ["exhausted_s", "observed", "span"]
 # (GitHub) or epoch milliseconds (OpenRouter).
 # retry-after: seconds or an HTTP date (RFC 9110, 10.2.3). retry-after-ms: OpenAI, Azure.
 _PREFIXES = ("x-ratelimit-", "anthropic-ratelimit-", "ratelimit-", "retry-after")
+_UNNAMED = frozenset({"x-ratelimit-reset", "ratelimit-reset", "x-ratelimit-reset-after"})
 _SPAN = re.compile(r"(\d+(?:\.\d+)?)(ms|us|µs|ns|s|m|h|d)")
 _SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 # A limit on requests that resets later is one of a day: Groq's always is, and OpenAI's for a free tier.
@@ -60,7 +61,7 @@ def observed(headers: Mapping[str, str], *, now: Callable[[], float] = time.time
     )
 
 
-def exhausted_s(headers: Mapping[str, str], *, now: Callable[[], float] = time.time) -> float | None:
+def exhausted_s(headers: Mapping[str, str], *, now: Callable[[], float]) -> float | None:
     """Seconds until the limit that refused a request resets, by its reset header; None: no header says it."""
     clock, waits = _clock(headers, now), []
     for name, value in headers.items():
@@ -72,9 +73,6 @@ def exhausted_s(headers: Mapping[str, str], *, now: Callable[[], float] = time.t
         if used_up and (wait := span(value, clock)) is not None:
             waits.append(wait)
     return max(waits, default=None)
-
-
-_UNNAMED = frozenset({"x-ratelimit-reset", "ratelimit-reset", "x-ratelimit-reset-after"})
 
 
 def _names(what: str, of: str) -> tuple[str, str, str]:

@@ -15,6 +15,7 @@ __all__ = ["Shown", "events_in", "is_stream", "without_comments"]
 
 _FIRST_LINE = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:data|event|id|retry)?:")
 _COMMENTS = re.compile(rb"(?:\s*:[^\n]*\n)+\s*(?=[{\[])")
+_THINK = "<think>"
 _LINES = re.compile(rb"\s*\{.*\}[ \t]*\r?\n\s*\{")  # the first line is an object, and so is the next
 
 
@@ -96,6 +97,3 @@ class _Thoughts:
             return ""
         self._held = None
         return answer.lstrip()
-
-
-_THINK = "<think>"

@@ -55,10 +55,10 @@ class RemoteProvider(ABC):
 
     @abstractmethod
     def send(
-        self, body: bytes, headers: Mapping[str, str], version: int, times: tuple[float, float], on_data: OnBytes = None
+        self, body: bytes, headers: Mapping[str, str], times: tuple[float, float], on_data: OnBytes = None
     ) -> Response:
-        """POST a body; returns an answer of any status, or raises whatever the client does. ``version``: of the
-        headers; ``times``: the request's ``timeout_s`` and ``finish_s``; ``on_data`` is given the body in parts.
+        """POST a body; returns an answer of any status, or raises whatever the client does. ``times``: the request's
+        ``timeout_s`` and ``finish_s``; ``on_data`` is given the body in parts.
         """
 
     @abstractmethod
@@ -154,7 +154,7 @@ class RemoteProvider(ABC):
     def _sent(self, body: bytes, times: tuple[float, float], on_data: OnBytes) -> Response:
         failed: ModelError
         try:
-            return self.send(body, self._headers.current, self._headers.version, times, on_data)
+            return self.send(body, self._headers.current, times, on_data)
         except Exception as error:  # noqa: BLE001  # whatever a client raises is mapped, in one place
             failed = error_map.from_exception(error, model=self._name)
         raise failed  # outside of ``except``: the client's exception, as its context, would hold prompt and key
@@ -189,7 +189,10 @@ class RemoteProvider(ABC):
         body = without_comments(response.body)
         if not is_stream(body):
             return json.loads(body)
-        data = self._shape.joined(events_in(body))
+        try:
+            data = self._shape.joined(events_in(body))
+        except (TypeError, KeyError, AttributeError) as error:
+            raise ValueError("an event is not of this protocol") from error
         if data is None:
             raise ValueError("the stream ended before its answer did")
         return data
@@ -210,17 +213,17 @@ class HttpProvider(RemoteProvider):
     ) -> None:
         super().__init__(model, headers)
         self._client = client_of(model.spec, base_url, slots=slots, route=route)
-        self._heads: tuple[int, bytes] = (-1, b"")
+        self._head: tuple[Mapping[str, str], bytes] = {}, b""
 
     def send(
-        self, body: bytes, headers: Mapping[str, str], version: int, times: tuple[float, float], on_data: OnBytes = None
+        self, body: bytes, headers: Mapping[str, str], times: tuple[float, float], on_data: OnBytes = None
     ) -> Response:
-        """See RemoteProvider. The head is built once for each version of the headers."""
-        built, head = self._heads
-        if built != version:
+        """See RemoteProvider."""
+        known, head = self._head  # built once, until the headers are renewed
+        if known is not headers:
             merged = {"content-type": "application/json", "user-agent": "mrengine", **headers}
             head = self._client.head("POST", self._shape.PATH, merged)
-            self._heads = (version, head)
+            self._head = headers, head
         return self._client.send(head, body, timeout_s=times[0], finish_s=times[1], on_data=on_data)
 
     def get(self, path: str) -> Response:

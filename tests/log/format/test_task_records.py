@@ -178,6 +178,18 @@ def test_totals_that_are_none_are_damage_and_take_no_memory(digest: Any) -> None
         unpack_documents(packing.pack([float("inf"), [], 0]))
 
 
+@pytest.mark.parametrize("kind", RECORDS)
+@settings(deadline=None, max_examples=10)
+@given(data=st.data())
+def test_a_value_of_another_type_is_damage_at_any_place(kind: str, data: st.DataObject) -> None:
+    """Before anybody calculates with it: an offset that is no number would end the whole replay."""
+    values = packing.unpack(function_of("pack", kind)(data.draw(RECORDS[kind])))
+    for place, value in enumerate(values[:14]):  # the fifteenth of a RESULT is the result, of any type
+        other: Any = [] if isinstance(value, dict) else {}
+        with pytest.raises(LogError):
+            function_of("unpack", kind)(packing.pack([*values[:place], other, *values[place + 1 :]]))
+
+
 def test_what_cannot_be_packed_leaves_nothing_behind() -> None:
     """A packer serves its thread for ever: half a record must not begin the next one, nor a large one keep its room."""
     with pytest.raises(TypeError):

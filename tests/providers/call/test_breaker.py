@@ -11,6 +11,8 @@ from mrengine.providers.call.fallbacks import ask_any
 from mrengine.providers.models.model import Model, resolve_models
 from mrengine.records import Completion
 
+ON = ("unavailable", "overflow")  # fallbacks_on
+
 
 class Clock:
     now = 0.0
@@ -130,9 +132,9 @@ def test_a_call_goes_to_the_first_model_that_is_well() -> None:
             raise ModelUnavailable("down")
         return Completion("yes")
 
-    assert ask_any(found, breakers, attempt).text == "yes"
+    assert ask_any(found, breakers, attempt, ON).text == "yes"
     assert asked == [("a", True), ("b", True), ("c", False)]
-    assert ask_any(found, breakers, attempt).text == "yes"
+    assert ask_any(found, breakers, attempt, ON).text == "yes"
     assert asked[3:] == [("c", True)]
 
 
@@ -148,7 +150,7 @@ def test_a_refusal_of_the_chunk_is_not_taken_elsewhere() -> None:
         raise ModelRefused("no", status=400, scope="model" if model.name == "a" else "chunk")
 
     with pytest.raises(ModelRefused):
-        ask_any(found, breakers, refuse)
+        ask_any(found, breakers, refuse, ON)
     assert asked == ["a", "b"]
 
 

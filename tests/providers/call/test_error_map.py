@@ -117,6 +117,12 @@ def test_no_text_of_a_body_enters_an_error(status: int, field: str) -> None:
         assert "canary" not in str(failed) + repr(vars(failed))
 
 
+@pytest.mark.parametrize("violations", [7, 1.5, True, "x", {"a": 1}, [7]])
+def test_details_of_another_shape_are_passed_over(violations: Any) -> None:
+    """They stand where Google lists quotas."""
+    assert isinstance(mapped(429, {"error": {"code": 429, "details": [{"violations": violations}]}}), RateLimited)
+
+
 @given(st.binary(max_size=200), st.integers(100, 999))
 def test_any_body_is_mapped(body: bytes, status: int) -> None:
     """No body raises."""

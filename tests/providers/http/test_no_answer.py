@@ -153,6 +153,23 @@ def test_a_stream_that_ends_early_is_no_answer(name: str) -> None:
     assert api(name).joined(["x"]) is None
 
 
+@pytest.mark.parametrize(
+    ("road", "event"),
+    [
+        ("http:openai", {"choices": 7}),
+        ("http:openai", {"choices": [{"index": 0, "delta": {"content": "a"}, "finish_reason": {}}, {"message": 1}]}),
+        ("http:anthropic", {"type": "content_block_delta", "index": {}, "delta": {}}),
+        ("http:anthropic", {"type": "message_delta", "delta": {}, "usage": 7}),
+    ],
+)
+def test_an_event_of_another_protocol_is_no_answer(connected: Connect, road: str, event: Any) -> None:
+    """It may pass, like any body that cannot be read."""
+    provider: Any = connected(road)
+    with pytest.raises(ModelUnavailable) as caught:
+        provider.decoded(ask(), 200, f"data: {json.dumps(event)}\n\ndata: [DONE]\n\n".encode())
+    assert caught.value.tries == TRIES
+
+
 def test_an_error_in_a_stream_is_that_error() -> None:
     """OpenRouter says it in a chunk."""
     data = api("openai").joined([{"choices": [{"index": 0, "delta": {"content": "half"}}]}, {"error": {"code": 429}}])
