@@ -10,7 +10,7 @@ import msgpack
 
 from mrengine.engine.group_commit import GroupCommit
 from mrengine.engine.protocol import Announcer
-from mrengine.log.format import task_records
+from mrengine.log.format import job_records, task_records
 from mrengine.log.format.values import Plain
 
 __all__ = ["FailureRecords", "Notes", "RestartLimiter", "allowed_deaths"]
@@ -58,7 +58,7 @@ class FailureRecords:
 
     def note(self, name: str, fields: Mapping[str, Plain], worker: int, chunk: int) -> bytes:
         """Pack an event, for reports."""
-        return task_records.pack_note(task_records.NoteRecord(self._round, self._wall(), name, worker, chunk, fields))
+        return job_records.pack_note(job_records.NoteRecord(self._round, self._wall(), name, worker, chunk, fields))
 
     def refused(self, chunk: int, model: int, worker: int, attempts: int, cause: str) -> bytes:
         """Pack the failure of a task that its model did not answer, as the task itself reported."""

@@ -9,7 +9,7 @@ import pytest
 
 from mrengine.engine.failure_records import LOGGED, FailureRecords, Notes, RestartLimiter, allowed_deaths
 from mrengine.log.format import task_records
-from mrengine.log.format.task_records import unpack_note
+from mrengine.log.format.job_records import unpack_note
 
 
 @pytest.fixture
