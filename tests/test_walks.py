@@ -60,6 +60,7 @@ def test_a_module_that_the_page_does_not_know_is_a_fault(walks: ModuleType) -> N
 
 
 @pytest.mark.system
+@pytest.mark.timeout(600)
 def test_the_page_is_what_is_measured() -> None:
     """Stale? `python docs/walks.py` writes it anew."""
     subprocess.run([sys.executable, DOCS / "walks.py", "--check"], check=True, timeout=600)

@@ -58,11 +58,11 @@ def described(args: RunArguments, *, version: str | None, named: bool) -> MapFun
     """The map function as a job has it, with the type of its results."""
     map_fn = args.map_fn
     blob = pack_function(map_fn, setting="map_fn")
-    found = describe_map(map_fn, version=version, named=named, blob=blob)
+    mapping = describe_map(map_fn, version=version, named=named, blob=blob)
     kind = args.result_type if args.result_type is not None else getattr(map_fn, "result_type", None)
     if check_result_type(kind) is None:
-        return found
-    return replace(found, result_type=kind, result_blob=pack_function(kind, setting="result_type"))
+        return mapping
+    return replace(mapping, result_type=kind, result_blob=pack_function(kind, setting="result_type"))
 
 
 def check_map(map_fn: Any) -> None:

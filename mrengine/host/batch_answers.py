@@ -89,9 +89,9 @@ class Reader:
         sync: Callable[[], None],
     ) -> Collected:
         """Append a CALL for each answer that the log has not yet. ModelError: the files cannot be fetched."""
-        found, asked = Collected(), view.state.batches.wanted
+        counts, requests = Collected(), view.state.batches.wanted
         # A batch whose intent was lost is blind: any request of its model may be in it.
-        mine = frozenset(asked if batch.blind else batch.digests)
+        mine = frozenset(requests if batch.blind else batch.digests)
         self._quirks = self._provider.quirks
         # Whoever collects may not know the price that the one who submitted knew: then the batch's record has it.
         self._price = self.model.price or _price(batch.record.facts.get("price"))
@@ -99,20 +99,20 @@ class Reader:
         try:
             for number, answer in enumerate(client.answers(status), 1):
                 digest = digest_in(answer.custom_id)
-                found.successes += answer.status == 200
-                if digest in mine and (wanted := asked.get(digest)) is not None:
-                    self._take(view, wanted, answer, ran_ms, found, append)
+                counts.successes += answer.status == 200
+                if digest in mine and (wanted := requests.get(digest)) is not None:
+                    self._take(view, wanted, answer, ran_ms, counts, append)
                 if number % SYNC_EVERY == 0:
                     sync()
         finally:
             sync()  # whoever reads the files again must see what the log has by now
-        return found
+        return counts
 
     def _take(
-        self, view: ResumeEngine, wanted: Wanted, answer: Answer, ran_ms: float, found: Collected, append: Append
+        self, view: ResumeEngine, wanted: Wanted, answer: Answer, ran_ms: float, counts: Collected, append: Append
     ) -> None:
         if answer.status == UNDONE:
-            found.undone += 1
+            counts.undone += 1
             return
         try:
             record, request = request_of(view, wanted)
@@ -121,10 +121,10 @@ class Reader:
         try:
             completion = self._provider.decoded(request, answer.status, answer.body)
         except ModelError as error:
-            self._refused(record, request, answer, error, found, append)
+            self._refused(record, request, answer, error, counts, append)
             return
         completion = completed(completion, record.input_tokens, record.max_tokens)
-        found.answered += 1
+        counts.answered += 1
         self._call(record, request, replace(completion, latency_ms=ran_ms), append)
 
     def _refused(
@@ -133,14 +133,14 @@ class Reader:
         request: Request,
         answer: Answer,
         error: ModelError,
-        found: Collected,
+        counts: Collected,
         append: Append,
     ) -> None:
         """Settle a call with its refusal, unless another try, or one without what was refused, may succeed."""
         paid = error.usage is not None and error.usage.total_tokens > 0
         again = self._provider.learn(request, answer.status, answer.body, quirks=self._quirks) or error.transient
-        found.refused += not again
-        found.undone += again
+        counts.refused += not again
+        counts.undone += again
         if again and not paid:
             return  # its REQUEST stays open, and goes into the next batch
         # An answer that was paid for and is of no use is logged even so: its cost counts against the budget.

@@ -76,17 +76,15 @@ class Clients:
 
     def client(self, name: str) -> BatchClient:
         """The client for a model's batches, connected at its first use."""
-        found = self._clients.get(name)
-        if found is None:
-            found = self._clients[name] = connect_batches(self.models[name], self._folder)
-        return found
+        if name not in self._clients:
+            self._clients[name] = connect_batches(self.models[name], self._folder)
+        return self._clients[name]
 
     def reader(self, name: str) -> Reader:
         """The reader of a model's answers, made at its first use."""
-        found = self._readers.get(name)  # one for all its batches: a reader learns what its endpoint refuses
-        if found is None:
-            found = self._readers[name] = Reader(self.models[name], self._shared)
-        return found
+        if name not in self._readers:  # one for all its batches: a reader learns what its endpoint refuses
+            self._readers[name] = Reader(self.models[name], self._shared)
+        return self._readers[name]
 
     def close(self) -> None:
         """Close all connections."""

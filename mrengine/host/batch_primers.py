@@ -74,8 +74,8 @@ def pays(model: Model, group: Collection[Wanted]) -> bool:
 
 
 def _groups(wanted: Open) -> dict[Prefix, Open]:
-    found: dict[Prefix, Open] = {}
+    groups: dict[Prefix, Open] = {}
     for digest, one in wanted:
         if one.prefix[0]:
-            found.setdefault((one.model, one.prefix[0]), []).append((digest, one))
-    return found
+            groups.setdefault((one.model, one.prefix[0]), []).append((digest, one))
+    return groups

@@ -160,8 +160,8 @@ class BatchCoordinator:
     def _sendable(self, ledger: BatchLedger) -> list[tuple[bytes, Wanted]]:
         """The requests that are in no batch and that a batch may answer, in the order of the log."""
         hopeless = set(self._hopeless(ledger))
-        found = [(digest, wanted) for digest, wanted in ledger.unsent().items() if digest not in hopeless]
-        return sorted(found, key=lambda item: item[1].offset)
+        sendable = [(digest, wanted) for digest, wanted in ledger.unsent().items() if digest not in hopeless]
+        return sorted(sendable, key=lambda item: item[1].offset)
 
     # look
 
@@ -261,19 +261,19 @@ class BatchCoordinator:
             self._failed(place, ledger, batch, status)
             return
         reader = self._clients.reader(batch.record.model)
-        found = reader.collect(place.view, client, batch, status, place.append, place.sync)
+        counts = reader.collect(place.view, client, batch, status, place.append, place.sync)
         # Its files may not be complete yet: answers counted as missing now would be bought again.
-        if found.successes < status.done and not self._short.is_lost(batch.number):
-            problem = f"{found.successes:,} of {status.done:,} answers came; its files are read again"
+        if counts.successes < status.done and not self._short.is_lost(batch.number):
+            problem = f"{counts.successes:,} of {status.done:,} answers came; its files are read again"
             raise ModelUnavailable(f"{batch.record.model}: {problem}", model=batch.record.model)
-        facts = {**batch.record.facts, "word": status.word, "answered": found.answered, "refused": found.refused}
+        facts = {**batch.record.facts, "word": status.word, "answered": counts.answered, "refused": counts.refused}
         note(place, batch.record, "ended", facts)
         client.tidy(status)
         self._sender.refusals = 0
         for name in list(self._sender.hold):
             self._sender.hold[name] = 0.0  # there is room now
         place.emit("batch:ended", batch_id=status.name, model=batch.record.model, state=status.word,
-                   requests=batch.requests, answered=found.answered, refused=found.refused)  # fmt: skip
+                   requests=batch.requests, answered=counts.answered, refused=counts.refused)  # fmt: skip
 
     def _failed(self, place: BatchLog, ledger: BatchLedger, batch: Batched, status: BatchStatus) -> None:
         """Note a batch that was refused as a whole; with too many tokens enqueued, the next one waits or shrinks."""

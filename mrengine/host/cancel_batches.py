@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from mrengine.errors import JobBusy
@@ -31,7 +32,9 @@ def cancel_batches(job_id: str, folder: Path, *, wait_s: float) -> int:
         if not view.state.batches.under_way():
             return 0
         models = stored_job(view, job_id).models(None)
-        driver = LocalDriver(_none)  # the log has one writer, a driver, also where no round is played
+        # The log has one writer, a driver, also where no round is played, and so no backend is needed.
+        backend: Any = SimpleNamespace(close=lambda: None)
+        driver = LocalDriver(lambda workers, slots: backend)
         try:
             driver.begin(OpenRequest(os.fspath(folder), job_id, "fsync", strict=False, workers=1, slots=1))
         except JobBusy:
@@ -48,16 +51,6 @@ def cancel_batches(job_id: str, folder: Path, *, wait_s: float) -> int:
             return left
         finally:
             driver.close()
-
-
-def _none(workers: int, slots: int) -> Any:
-    """A backend that plays no round."""
-
-    class Nothing:
-        def close(self) -> None:
-            pass
-
-    return Nothing()
 
 
 class _Place:

@@ -100,20 +100,20 @@ def _chunks(document: Any, settings: Settings, models: Sequence[Model]) -> Itera
     reading = Reading(skip=settings.on_source_error == "skip")
     for source in documents_of(document):
         before = len(reading.errors)
-        found = list(chunker.chunk(reading.text(source), document_id=source.id, first_id=first))
+        chunks = list(chunker.chunk(reading.text(source), document_id=source.id, first_id=first))
         if source.fields or reading.pages:
             facts = unpack_facts(pack_facts(source.id, source.fields, reading.pages))
-            found = [
+            chunks = [
                 replace(
                     chunk,
                     fields=facts.fields,
                     page_marks=pages_between(facts.pages, chunk.start - chunk.overlap, chunk.end),
                 )
-                for chunk in found
+                for chunk in chunks
             ]
         if len(reading.errors) == before:  # otherwise the source broke off: it is left out, or check() below raises
-            first += len(found)
-            yield from found
+            first += len(chunks)
+            yield from chunks
     reading.check()
 
 

@@ -157,18 +157,18 @@ class Plan:
         # Nothing was paid for under these inputs: others need not be refused.
         if not current.complete and not (newest is current and stored.has_begun):
             return "new_epoch"
-        found = self.differences(stored)
-        if current.reading and not found:
+        differences = self.differences(stored)
+        if current.reading and not differences:
             return "new_epoch"  # all documents are read by now: the log gets the digest of all, which it lacks
-        if not found and not current.complete:
+        if not differences and not current.complete:
             return "go_on" if can_go_on(stored) else "new_epoch"
-        if not found:
+        if not differences:
             return "resume" if newest is current else "new_epoch"
         if on_mismatch == "restart":
             return "restart"
-        if on_mismatch == "recompute" or (on_mismatch == "extend" and found.extends):
+        if on_mismatch == "recompute" or (on_mismatch == "extend" and differences.extends):
             return "new_epoch"
-        raise JobMismatch(_mismatch_message(self.job.job_id, found, on_mismatch), differences=found.lines)
+        raise JobMismatch(_mismatch_message(self.job.job_id, differences, on_mismatch), differences=differences.lines)
 
     def blank(self) -> int:
         """How many chunks were left out so far, because they have nothing but blanks."""
@@ -292,11 +292,11 @@ def _pairs(rows: Iterable[DocumentRow]) -> Iterator[tuple[str, bytes]]:
     return ((row.id, row.identity) for row in rows)
 
 
-def _mismatch_message(job_id: str, found: Differences, on_mismatch: str) -> str:
-    what = "; ".join(found.lines)
+def _mismatch_message(job_id: str, differences: Differences, on_mismatch: str) -> str:
+    what = "; ".join(differences.lines)
     if on_mismatch == "extend":
         return f"job {job_id}: on_mismatch='extend' takes added documents and no other change, but: {what}"
-    extend = "'extend' (documents were added), " if found.extends else ""
+    extend = "'extend' (documents were added), " if differences.extends else ""
     return (
         f"job {job_id} was started with other inputs: {what}. Use another job_id, or on_mismatch={extend}"
         "'recompute' (keep what still fits) or 'restart' (from nothing)"

@@ -52,10 +52,10 @@ def pilot(run: JobRun, n: int) -> Pilot:
 
 
 def _by_chunk(results: Sequence[ChunkResult]) -> dict[int, list[ChunkResult]]:
-    found: dict[int, list[ChunkResult]] = {}
+    by_chunk: dict[int, list[ChunkResult]] = {}
     for one in results:
-        found.setdefault(one.chunk_id, []).append(one)
-    return found
+        by_chunk.setdefault(one.chunk_id, []).append(one)
+    return by_chunk
 
 
 def _cost(
@@ -94,15 +94,15 @@ def _duration(
     workers, slots = (1, 1) if settings.backend_name == "sequential" else (settings.workers, settings.slots)
     stealing = settings.assignment == "steal"
     work, left = total(seconds, sizes, rest), len(rest)
-    found = makespan(work, seconds, left, workers=workers, slots=slots, stealing=stealing)
+    span = makespan(work, seconds, left, workers=workers, slots=slots, stealing=stealing)
     own = makespan(Interval(0.0, sum(seconds), 0.0), seconds, 0, workers=workers, slots=slots, stealing=True)
     fresh = not any(one.resumed for one in results)
     start = max(0.0, wall_s - own.estimate) if fresh else START_S
     limit = _limit_s(run, results, left + len(seconds))
     return Interval(
-        max(found.low, 0.9 * limit),
-        max(found.estimate, limit) + start,
-        max(found.high, 1.2 * limit) + 2 * start + START_S,
+        max(span.low, 0.9 * limit),
+        max(span.estimate, limit) + start,
+        max(span.high, 1.2 * limit) + 2 * start + START_S,
     )
 
 

@@ -96,10 +96,10 @@ def is_begun(folder: Path) -> bool:
 def identity(folder: Path) -> tuple[int, int] | None:
     """Device and inode, which tell a folder from a later one of the same name; None: there is none."""
     try:
-        found = folder.stat()
+        stat = folder.stat()
     except OSError:
         return None
-    return found.st_dev, found.st_ino
+    return stat.st_dev, stat.st_ino
 
 
 def cut_short_before(folder: Path) -> Sequence[str]:

@@ -94,9 +94,9 @@ def check_terms(settings: Settings, models: Sequence[Model]) -> None:
     SpendLimit(settings.budget, prices={model.name: model.price for model in every})
 
 
-def open_request(parts: RunConfig, job_id: str, folder: Path, mapping: MapFunction) -> OpenRequest:
+def open_request(config: RunConfig, job_id: str, folder: Path, mapping: MapFunction) -> OpenRequest:
     """The first request to a driver: the job, the workers, and the modules to import before they are forked."""
-    settings = parts.settings
+    settings = config.settings
     return OpenRequest(
         folder=os.fspath(folder),
         job_id=job_id,
@@ -104,7 +104,7 @@ def open_request(parts: RunConfig, job_id: str, folder: Path, mapping: MapFuncti
         strict=settings.strict,
         workers=settings.workers,
         slots=settings.slots,
-        kinds=[kind for model in parts.models for kind in (model.kind, *model.preloads)],
+        kinds=[kind for model in config.models for kind in (model.kind, *model.preloads)],
         modules=preloads(mapping.function, settings.preload),
     )
 
@@ -122,15 +122,15 @@ class InBatches:
 
 
 def round_request(
-    parts: RunConfig, job_id: str, round_: RoundSpec, *, since: int, batches: InBatches | None = None
+    config: RunConfig, job_id: str, round_: RoundSpec, *, since: int, batches: InBatches | None = None
 ) -> RoundRequest:
     """Everything that a round needs. ``since``: where the run begins in the log."""
-    settings, models = parts.settings, parts.models
-    most = settings.max_failed
+    settings, models = config.settings, config.models
+    max_failed = settings.max_failed
     # A round with batches is played several times: ``max_failed`` counts over all of them.
-    if batches is not None and most is not None:
-        most = max(0, most - batches.failed)
-    all_models = parts.all_models and round_.number == 0
+    if batches is not None and max_failed is not None:
+        max_failed = max(0, max_failed - batches.failed)
+    all_models = config.all_models and round_.number == 0
     return RoundRequest(
         settings=RoundSettings(
             round=round_.number,
@@ -139,7 +139,7 @@ def round_request(
             balance=settings.balance or "round_robin",
             steal=settings.assignment == "steal",
             max_attempts=settings.max_attempts,
-            max_failed=most,
+            max_failed=max_failed,
             chunk_timeout_s=settings.chunk_timeout_s,
             drain_s=settings.drain_s,
             backoff_s=settings.backoff_s,
@@ -155,34 +155,34 @@ def round_request(
             priority=settings.full_priority,
             all_models=all_models,
             map_blob=round_.mapping.blob,
-            models_blob=parts.models_blob,
-            initializer_blob=parts.initializer_blob,
+            models_blob=config.models_blob,
+            initializer_blob=config.initializer_blob,
             chunk_timeout_s=settings.chunk_timeout_s,
             backoff_s=settings.backoff_s,
             log_level=logging.getLogger().getEffectiveLevel(),
-            answers=shared_answers(parts),
+            answers=shared_answers(config),
             single_flight=settings.single_flight,
             result_blob=round_.mapping.result_blob,
             batch=None if batches is None else batches.mode,
             profile=settings.collector is not None,
-            traceparent=parts.watchers.traceparent,
+            traceparent=config.watchers.traceparent,
         ),
-        budget=_terms(parts, since, (0.0, 0.0) if batches is None else batches.reserved),
+        budget=_terms(config, since, (0.0, 0.0) if batches is None else batches.reserved),
         held=() if batches is None else batches.held,
         expected_calls=CALL_ROOM + 2 * round_.expected,
         functions=LocalFunctions(
             (settings.initializer, settings.initargs),
             round_.mapping.function,
-            parts.dispatcher.ends_run,
+            config.dispatcher.ends_run,
             round_.mapping.result_type,
         ),
     )
 
 
-def shared_answers(parts: RunConfig) -> list[str] | None:
+def shared_answers(config: RunConfig) -> list[str] | None:
     """The file of answers that jobs share, and this run's mark in it; None: it is not wanted."""
-    path = answers_file(parts.settings.answers, parts.settings.state_dir)
-    return None if path is None else [os.fspath(path), parts.run]
+    path = answers_file(config.settings.answers, config.settings.state_dir)
+    return None if path is None else [os.fspath(path), config.run]
 
 
 def _speed(limit: RateLimit | None) -> float:
@@ -192,9 +192,9 @@ def _speed(limit: RateLimit | None) -> float:
     return limit.tpm or limit.input_tpm or limit.rpm or (limit.rps or 0) * 60 or 1
 
 
-def _terms(parts: RunConfig, since: int, reserved: tuple[float, float]) -> BudgetTerms:
-    settings = parts.settings
-    every = every_lane(parts.models)
+def _terms(config: RunConfig, since: int, reserved: tuple[float, float]) -> BudgetTerms:
+    settings = config.settings
+    every = every_lane(config.models)
     return BudgetTerms(
         limits={model.name: model.limits for model in every if model.limits is not None},
         budget=settings.budget,

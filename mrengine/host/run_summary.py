@@ -72,10 +72,9 @@ class SummaryBuilder:
         """The summary so far."""
         seconds = max(duration_ms / 1e3, 1e-9)
         tokens = sum(usage.total_tokens for usage in self.usage.values())
-        guessed = sorted(model for model, usage in self.usage.items() if usage.estimated)
-        estimated = [f"{', '.join(guessed)} did not tell all of what was used: tokens and cost are estimates"] * bool(
-            guessed
-        )
+        warnings = list(self.warnings)
+        if models := sorted(model for model, usage in self.usage.items() if usage.estimated):
+            warnings.append(f"{', '.join(models)} did not tell all of what was used: tokens and cost are estimates")
         errors = tuple(f"{message} ({n} chunks)" if n > 1 else message for message, n in self._errors.most_common())
         return RunSummary(
             job_id=self._job_id,
@@ -92,7 +91,7 @@ class SummaryBuilder:
             usage=dict(self.usage),
             cost_usd=self._cost,
             errors=errors,
-            warnings=(*self.warnings, *estimated),
+            warnings=tuple(warnings),
             unread_sources=tuple(error.source or "" for error in self.unread),
         )
 

@@ -131,17 +131,17 @@ def import_function(name: str, *, folder: str = "") -> Callable[..., Any]:
     if not module or not path:
         raise ConfigError(f"{name!r}: a function is named as module:function", setting="map")
     try:
-        found: Any = _imported(module, folder)
+        value: Any = _imported(module, folder)
         for part in path.split("."):
-            found = getattr(found, part)
+            value = getattr(value, part)
     except Exception as error:  # importing runs the module's code, which may raise anything
         there = f"; the job began with it in {folder}" if folder else ""
         known = isinstance(error, (ImportError, AttributeError))
         why = str(error) if known else f"{type(error).__name__}: {error}"
         raise ConfigError(f"{name!r} cannot be imported: {why}{there}", setting="map") from error
-    if not callable(found):
-        raise ConfigError(f"{name!r} is of type {type(found).__name__}, not a function", setting="map")
-    return found  # type: ignore[no-any-return]
+    if not callable(value):
+        raise ConfigError(f"{name!r} is of type {type(value).__name__}, not a function", setting="map")
+    return value  # type: ignore[no-any-return]
 
 
 def _imported(module: str, folder: str) -> Any:
@@ -168,13 +168,13 @@ def chunks_of(view: ResumeEngine, spool: Path) -> Iterator[Chunk]:
 def headings_of(view: ResumeEngine, spool: Path) -> dict[int, tuple[str, ...]]:
     """The headings of each chunk: those above it, and the one that it begins with. None without a spool."""
     table = view.chunk_table()
-    found: dict[int, tuple[str, ...]] = {}
+    headings: dict[int, tuple[str, ...]] = {}
     with closing(SpoolFile(spool)) as text:
         for chunk, row in enumerate(table):
             above = read_heads(table.heads(chunk, row), text.read)
             begin = text.read(row.spool_from, min(row.spool_to, row.spool_from + 4 * row.overlap + _HEAD)) or b""
-            found[chunk] = _with_own(above[0] if above else (), begin.decode("utf-8", "ignore")[row.overlap :])
-    return found
+            headings[chunk] = _with_own(above[0] if above else (), begin.decode("utf-8", "ignore")[row.overlap :])
+    return headings
 
 
 def _with_own(above: tuple[str, ...], text: str) -> tuple[str, ...]:

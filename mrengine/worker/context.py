@@ -125,9 +125,9 @@ class Context:
             pieces=ShownAnswer(self._show) if shown else None,
         )
         question = self._question(index, request, response_model, on_truncation, reuse=reuse)
-        found = self._find(question) if reuse else None
-        if found is not None:
-            return found
+        stored = self._find(question) if reuse else None
+        if stored is not None:
+            return stored
         if self._services.stopping.is_set():  # only now: an answer that is paid for is taken even while the run stops
             raise Stopped
         completion, cost = self._services.models.ask(question)

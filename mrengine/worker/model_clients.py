@@ -114,10 +114,10 @@ class ModelClients:
 
     def secrets(self) -> list[str]:
         """Keys, header values and passwords, those of callable headers too: no message may repeat them."""
-        found = secrets(model.spec for model in self._models)
+        values = secrets(model.spec for model in self._models)
         for provider in list(self._providers.values()):  # a copy: another slot may connect one meanwhile
-            found += [part for value in getattr(provider, "hidden", ()) for part in header_parts(value)]
-        return [value for value in found if len(value) >= SHORTEST_SECRET]
+            values += [part for value in getattr(provider, "hidden", ()) for part in header_parts(value)]
+        return [value for value in values if len(value) >= SHORTEST_SECRET]
 
     # calls
 
@@ -162,13 +162,13 @@ class ModelClients:
     def _candidates(self, index: int) -> list[Model]:
         """The models that may answer a call, in order, each once for every key it has."""
         lanes = self._lanes if self.batch_mode is None else lambda model: [model]
-        found = {lane.name: lane for model in self._own(index) for lane in lanes(model)}
-        for name in found:
+        candidates = {lane.name: lane for model in self._own(index) for lane in lanes(model)}
+        for name in candidates:
             if name not in self._breakers:
                 from mrengine.providers.call.breaker import Breaker
 
                 self._breakers.setdefault(name, Breaker())  # another slot may have made one since: it stays
-        return list(found.values())
+        return list(candidates.values())
 
     def _own(self, index: int) -> list[Model]:
         """The model, its fallbacks, and the job's others where a chunk may go to any of them."""
@@ -242,18 +242,18 @@ class ModelClients:
 
     def provider(self, model: Model) -> Provider:
         """A model's provider, made on first use, once in each worker."""
-        found = self._providers.get(model.name)
-        if found is not None:
-            return found
+        connected = self._providers.get(model.name)
+        if connected is not None:
+            return connected
         # Outside the lock: it may take minutes, and neither other models nor close() may wait for it.
         endpoint = self._endpoint(model) if model.kind == "local" and model.base_url is None else None
         with self._lock:
-            found = self._providers.get(model.name)
-            if found is None:
+            connected = self._providers.get(model.name)
+            if connected is None:
                 from mrengine.providers.connect import connect
 
-                found = self._providers[model.name] = connect(model, endpoint=endpoint, slots=self._slots)
-            return found
+                connected = self._providers[model.name] = connect(model, endpoint=endpoint, slots=self._slots)
+            return connected
 
     def _endpoint(self, model: Model) -> Any:
         """The address of the embedded model's server, which the supervisor starts at the first request."""

@@ -63,10 +63,10 @@ def secrets(specs: Iterable[ModelSpec | str] = (), env: Mapping[str, str] = os.e
     """Values that no message may repeat: environment variables whose names say so, and the models' keys, headers (with
     their ``${VAR}``) and passwords.
     """
-    found = {value for name, value in env.items() if _SECRET_NAME.search(name) and len(value) >= RUN}
+    values = {value for name, value in env.items() if _SECRET_NAME.search(name) and len(value) >= RUN}
     for spec in specs:
-        found |= {value for value in _of_spec(spec, env) if len(value) >= SHORTEST_SECRET}
-    return list(found)
+        values |= {value for value in _of_spec(spec, env) if len(value) >= SHORTEST_SECRET}
+    return list(values)
 
 
 def _of_spec(spec: ModelSpec | str, env: Mapping[str, str]) -> Iterator[str]:
@@ -118,18 +118,18 @@ def redact(
 
 
 def _of_texts(message: str, views: list[View], texts: list[str], code: Iterable[types.CodeType]) -> list[Span]:
-    found: list[Span] = []
+    spans: list[Span] = []
     for fold, enough in _FOLDS:
         folded = [fold(text) for text in texts]
         for view in views:
-            found += _shared(_folded(view, fold), folded, enough)
+            spans += _shared(_folded(view, fold), folded, enough)
     standard = [match.span() for match in _STANDARD.finditer(message)]
-    found = [span for span in found if not any(a <= span[0] and span[1] <= b for a, b in standard)]
-    found += _of_quotes(message, views, texts)
-    names = _words(code) if found else set()
-    widened = (_widened(message, *span) for span in found)
-    found = [span for span in widened if not _names(message[slice(*span)], names)]
-    return found + _of_encoded(message, [_alphanumeric(text) for text in texts])
+    spans = [span for span in spans if not any(a <= span[0] and span[1] <= b for a, b in standard)]
+    spans += _of_quotes(message, views, texts)
+    names = _words(code) if spans else set()
+    widened = (_widened(message, *span) for span in spans)
+    spans = [span for span in widened if not _names(message[slice(*span)], names)]
+    return spans + _of_encoded(message, [_alphanumeric(text) for text in texts])
 
 
 def _names(piece: str, known: set[str]) -> bool:
@@ -144,7 +144,7 @@ def _of_quotes(message: str, views: list[View], texts: list[str]) -> list[Span]:
         return []
     plain = [_decomposed(text) for text in texts]
     words = {word for text in plain for word in re.findall(r"\w+", text)}
-    found = []
+    spans = []
     for view in views:
         for start, stop in quotes:
             inside = _folded([c for c in view if start < c[1] and c[2] < stop], _decomposed)
@@ -153,34 +153,34 @@ def _of_quotes(message: str, views: list[View], texts: list[str]) -> list[Span]:
                 word = match[0]
                 piece = not word.isascii() and any(word in text for text in plain)
                 if piece or (len(word) >= RUN_IN_QUOTES and word in words):
-                    found.append((inside[match.start()][1], inside[match.end() - 1][2]))
-    return found
+                    spans.append((inside[match.start()][1], inside[match.end() - 1][2]))
+    return spans
 
 
 def _of_secrets(views: list[View], secrets: list[str]) -> list[Span]:
     """Pieces of secrets, and whole ones at any length."""
-    found: list[Span] = []
+    spans: list[Span] = []
     folded = [plain for secret in secrets if (plain := _alphanumeric(secret))]
     for view in views:
         message = _folded(view, _alphanumeric)
-        found += _shared(message, folded, _is_long)
+        spans += _shared(message, folded, _is_long)
         text = "".join(char for char, _, _ in message)
         for secret in folded:
             for match in re.finditer(re.escape(secret), text):
-                found.append((message[match.start()][1], message[match.end() - 1][2]))
-    return found + _of_encoded("".join(char for char, _, _ in views[0]), folded)
+                spans.append((message[match.start()][1], message[match.end() - 1][2]))
+    return spans + _of_encoded("".join(char for char, _, _ in views[0]), folded)
 
 
 def _of_encoded(message: str, folded: list[str]) -> list[Span]:
     """Pieces that are base64, base32 or hex of something in the texts."""
-    found = []
+    spans = []
     for match in _ENCODED.finditer(message):
         for decoded in _decodings(match[0]):
             plain = _alphanumeric(decoded)
             view = [(char, 0, 0) for char in plain]
             if next(_shared(view, folded, _is_long), None) is not None:
-                found.append(match.span())
-    return found
+                spans.append(match.span())
+    return spans
 
 
 def _decodings(piece: str) -> Iterator[str]:
@@ -321,7 +321,7 @@ def _without(message: str, spans: list[Span]) -> str:
 
 def _words(code: Iterable[types.CodeType]) -> set[str]:
     """The words in the names and constants of code, and the names of Python's builtins."""
-    found = {name.casefold() for name in dir(builtins)} | {"nonetype"}
+    words = {name.casefold() for name in dir(builtins)} | {"nonetype"}
     waiting: list[object] = list(code)
     while waiting:
         item = waiting.pop()
@@ -330,8 +330,8 @@ def _words(code: Iterable[types.CodeType]) -> set[str]:
         elif isinstance(item, (tuple, frozenset)):
             waiting += item
         elif isinstance(item, str):
-            found.update(re.findall(r"\w+", item.casefold()))
-    return found
+            words.update(re.findall(r"\w+", item.casefold()))
+    return words
 
 
 # exceptions

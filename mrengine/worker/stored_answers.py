@@ -109,13 +109,13 @@ class StoredCalls:
         jobs of ``owner`` have left.
         """
         # Each turn has a digest of its own, numbered from 0: the first one that is missing ends the list.
-        found: list[task_records.CallRecord] = []
-        while (call := self.find(turn_digest(digest, len(found)), chunk=chunk, attempt=attempt)) is not None:
-            found.append(call)
-        if not found:
-            while (call := self._of_others(turn_digest(digest, len(found)), owner)) is not None:
-                found.append(call)
-        return found
+        answers: list[task_records.CallRecord] = []
+        while (call := self.find(turn_digest(digest, len(answers)), chunk=chunk, attempt=attempt)) is not None:
+            answers.append(call)
+        if not answers:
+            while (call := self._of_others(turn_digest(digest, len(answers)), owner)) is not None:
+                answers.append(call)
+        return answers
 
     def earlier(self, digest: bytes, *, chunk: int, attempt: int) -> int | None:
         """How many answers to a call are older than the current logical run; None: all."""
@@ -151,8 +151,8 @@ class StoredCalls:
 
     def find(self, digest: bytes, *, chunk: int, attempt: int) -> task_records.CallRecord | None:
         """The stored answer that this attempt of a chunk's task may take, or None."""
-        found = self._find(digest, chunk=chunk, attempt=attempt)
-        return None if found is None else found[1]
+        stored = self._find(digest, chunk=chunk, attempt=attempt)
+        return None if stored is None else stored[1]
 
     def _find(self, digest: bytes, *, chunk: int, attempt: int) -> tuple[int, task_records.CallRecord] | None:
         try:
@@ -183,11 +183,11 @@ def owner_of(models: Sequence[Model]) -> bytes:
 def _keys(model: Model) -> list[str]:
     from mrengine.providers.models import keys
 
-    found = []
+    values = []
     for lane in (model, *model.lanes):
         with suppress(MrengineError):  # a key that is missing fails the call itself, with a better message
-            found.append((lane.key_env and keys.key_in(lane.key_env, os.environ)) or "")
-    return sorted(found)
+            values.append((lane.key_env and keys.key_in(lane.key_env, os.environ)) or "")
+    return sorted(values)
 
 
 def _headers(model: Model) -> list[list[str]]:
