@@ -90,16 +90,18 @@ class BudgetClient(BudgetPort):
         if self._unlimited.get(model, 0.0) <= time.monotonic():
             return None
 
-        def settle(done: CallReport) -> None:
-            if done[6] is not None and any(value is not None for value in done[6]):
-                self._settle(done)  # the headers may reveal a limit
+        def settle(report: CallReport) -> None:
+            *_, headers = report
+            if any(value is not None for value in headers or ()):
+                self._settle(report)  # the headers may reveal a limit
 
         return Lease(PendingRequest((UNMETERED, model, 0, 0, 0, 0, False), granted=True), settle)
 
-    def _settle(self, done: CallReport) -> None:
+    def _settle(self, report: CallReport) -> None:
         # A Retry-After cannot wait for the next exchange: meanwhile all other workers would run into the same limit.
-        back_off = done[6] is not None and done[6][-1] is not None
-        if self._pending.settle(done) or back_off:
+        *_, headers = report
+        back_off = headers is not None and headers[-1] is not None  # the last field of Observed: retry_after_s
+        if self._pending.settle(report) or back_off:
             self._wakeups.put(back_off)
 
     def _start(self) -> None:
@@ -170,7 +172,8 @@ class BudgetClient(BudgetPort):
         self._failed = None
         self._exchanged_at = time.monotonic()
         self._unlimited = {model: until for model, until in self._unlimited.items() if until > self._exchanged_at}
-        self._unlimited.update(dict.fromkeys(reply[3], self._exchanged_at + REFRESH_S))
+        *_, unlimited = reply
+        self._unlimited.update(dict.fromkeys(unlimited, self._exchanged_at + REFRESH_S))
         due_s = self._pending.take(reply, reported)
         if not self._pending.reports():
             return due_s

@@ -45,8 +45,8 @@ class LocalBudget(BudgetPort):
         """Report the calls that have ended since the last exchange; idempotent."""
         self._step()
 
-    def _settle(self, done: CallReport) -> None:
-        self._pending.settle(done)
+    def _settle(self, report: CallReport) -> None:
+        self._pending.settle(report)
         self._step()
 
     def _step(self) -> float | None:
@@ -55,6 +55,7 @@ class LocalBudget(BudgetPort):
             reply = self._service.exchange(0, 0, requests, done, self._pending.gates())
             assert reply is not None  # nobody else says hello to this service, so this incarnation is never stale
             due_s = self._pending.take(reply, len(done))
-            if len(reply[0]) + len(done):
+            granted, *_ = reply
+            if granted or done:
                 self._changed.notify_all()
             return due_s

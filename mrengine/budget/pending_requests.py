@@ -117,11 +117,12 @@ class PendingRequests:
             if request.granted and self._held.pop(number, None) is not None:
                 self._done.append((number, model, 0, 0, None, False, None))
 
-    def settle(self, done: CallReport) -> bool:
+    def settle(self, report: CallReport) -> bool:
         """Queue the report of an ended call. True if it is the only one queued."""
+        number, *_ = report
         with self._lock:
-            self._held.pop(done[0], None)
-            self._done.append(done)
+            self._held.pop(number, None)
+            self._done.append(report)
             return len(self._done) == 1
 
     def message(self) -> tuple[list[RequestRow], list[CallReport]]:
@@ -180,7 +181,8 @@ class PendingRequests:
         request = self._waiting.pop(number, None)
         if request is not None:
             request.granted = True
-            self._held[number] = (number, request.model, request.row[5], request.row[3])
+            _, model, _, output, _, bound, _ = request.row
+            self._held[number] = (number, model, bound, output)
             request.wake()
         elif number not in self._held and not any(done[0] == number for done in self._done):
             self._done.append((number, "", 0, 0, None, False, None))  # given up meanwhile: the grant goes back
@@ -282,5 +284,5 @@ class BudgetPort(ABC):
         """Return once the request is granted; else withdraw it, and raise what ``check`` raises."""
 
     @abstractmethod
-    def _settle(self, done: CallReport) -> None:
+    def _settle(self, report: CallReport) -> None:
         """Report an ended call. Never blocks for long."""

@@ -11,6 +11,7 @@ import threading
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from mrengine.budget.connection import (
     SAME_CALL,
@@ -20,10 +21,8 @@ from mrengine.budget.connection import (
     Gates,
     HeldCall,
     Made,
-    Refused,
     Reply,
     RequestRow,
-    Waiting,
 )
 from mrengine.budget.limiter import GRACE_S, NOTHING_USED, Held, Limiter
 from mrengine.budget.manager import TokenBucketManager
@@ -59,6 +58,18 @@ class _OpenCall:
     adopted: bool = False
 
 
+class _Request(NamedTuple):
+    """A RequestRow by names. Between processes rows are plain tuples, which take a third of the time to pickle."""
+
+    number: int
+    model: str
+    input_tokens: int
+    max_tokens: int
+    rank: int
+    bound_tokens: int
+    estimated: bool
+
+
 _Ended = tuple[_OpenCall | None, Need | None, Observed | None]
 
 
@@ -79,7 +90,18 @@ class _ModelWork:
 
     ended: list[_Ended] = field(default_factory=list)
     withdrawn: list[int] = field(default_factory=list)
-    requests: list[tuple[RequestRow, Sum]] = field(default_factory=list)
+    requests: list[tuple[_Request, Sum]] = field(default_factory=list)  # each with what is reserved for it
+
+
+class _Exchange:
+    """One exchange with a worker, and the ``reply`` to it in the making."""
+
+    __slots__ = ("granted", "now", "refused", "reply", "unlimited", "waits", "worker")
+
+    def __init__(self, worker: _Worker, now: float) -> None:
+        self.worker, self.now = worker, now
+        self.reply: Reply = ([], [], [], [])
+        self.granted, self.refused, self.waits, self.unlimited = self.reply
 
 
 class BudgetService:
@@ -141,7 +163,7 @@ class BudgetService:
         self,
         worker_id: int,
         incarnation: int,
-        requests: Sequence[RequestRow],
+        rows: Sequence[RequestRow],
         done: Sequence[CallReport],
         gates: Mapping[int, Gates] | None = None,
     ) -> Reply | None:
@@ -153,54 +175,49 @@ class BudgetService:
             worker = self._workers.get(worker_id)
             if worker is None or worker.incarnation != incarnation:
                 return None
-            return self._exchange(worker, requests, done, gates or {})
+            return self._exchange(worker, [_Request(*row) for row in rows], done, gates or {})
 
     def _exchange(
-        self,
-        worker: _Worker,
-        requests: Sequence[RequestRow],
-        done: Iterable[CallReport],
-        gates: Mapping[int, Gates],
+        self, worker: _Worker, requests: Sequence[_Request], done: Iterable[CallReport], gates: Mapping[int, Gates]
     ) -> Reply:
-        now = self._manager.clock()
-        reply: Reply = ([], [], [], [])
+        exchange = _Exchange(worker, self._manager.clock())
         work: dict[str, _ModelWork] = defaultdict(_ModelWork)
-        for call in done:
-            self._end(worker, call, work[call[1]])
-            self._prefixes.ended((worker.name, call[0]), answered=call[4] is not None, now=now)
-        alive = {request[0] for request in requests} | worker.open_calls.keys()
-        self._prefixes.keep(worker.name, alive, now)
+        for report in done:
+            number, model, _, _, usage, _, _ = report
+            self._end(worker, report, work[model])
+            self._prefixes.ended((worker.name, number), answered=usage is not None, now=exchange.now)
+        waiting = {request.number for request in requests}
+        alive = waiting | worker.open_calls.keys()
+        self._prefixes.keep(worker.name, alive, exchange.now)
         worker.answered_before &= alive
-        if worker.waiting:
-            still = {request[0] for request in requests}
-            for number in [number for number in worker.waiting if number not in still]:
-                work[worker.waiting.pop(number)].withdrawn.append(number)
+        for number in [number for number in worker.waiting if number not in waiting]:
+            work[worker.waiting.pop(number)].withdrawn.append(number)
         for request in requests:
-            if request[0] in worker.open_calls:  # granted before, and the reply was lost
-                reply[0].append(request[0])
-            elif (place := self._held_at(worker, request, gates.get(request[0]), now)) is not None:
-                reply[2].append((request[0], LOOK_AGAIN_S, place))
-            elif (bound := self._reserve(request, reply[1], reply[2])) is not None:
-                work[request[1]].requests.append((request, bound))
+            if request.number in worker.open_calls:  # granted before, and the reply was lost
+                exchange.granted.append(request.number)
+            elif (place := self._held_at(exchange, request, gates.get(request.number))) is not None:
+                exchange.waits.append((request.number, LOOK_AGAIN_S, place))
+            elif (bound := self._reserve(exchange, request)) is not None:
+                work[request.model].requests.append((request, bound))
         for model, model_work in work.items():
-            self._settle_and_grant(worker, model, model_work, now, reply)
-        return reply
+            self._settle_and_grant(exchange, model, model_work)
+        return exchange.reply
 
-    def _held_at(self, worker: _Worker, request: RequestRow, gates: Gates | None, now: float) -> int | None:
+    def _held_at(self, exchange: _Exchange, request: _Request, gates: Gates | None) -> int | None:
         """SAME_CALL or SAME_PREFIX if a call has to wait until an identical one, or one that writes their common prefix
         into the provider's cache, is answered; else None.
         """
         flight, prefix = gates or ("", "")
-        call = worker.name, request[0]
+        call, answered_before = (exchange.worker.name, request.number), exchange.worker.answered_before
         if flight:
             leads = self._prefixes.leads("", flight, call)
-            if not self._prefixes.may_go("", flight, call, now):
+            if not self._prefixes.may_go("", flight, call, exchange.now):
                 return SAME_CALL
-            if not leads and not self._prefixes.leads("", flight, call) and request[0] not in worker.answered_before:
+            if not leads and not self._prefixes.leads("", flight, call) and request.number not in answered_before:
                 # It was answered already: the worker looks for that answer, and is let through if it finds none.
-                worker.answered_before.add(request[0])
+                answered_before.add(request.number)
                 return SAME_CALL
-        if prefix and not self._prefixes.may_go(request[1], prefix, call, now):
+        if prefix and not self._prefixes.may_go(request.model, prefix, call, exchange.now):
             return SAME_PREFIX
         return None
 
@@ -211,10 +228,10 @@ class BudgetService:
         done = [(n, model, 0, 0, None, made is None or n in made, None) for n, (model, _) in dead.open_calls.items()]
         self._exchange(dead, (), done, {})
 
-    def _end(self, worker: _Worker, call: CallReport, work: _ModelWork) -> None:
+    def _end(self, worker: _Worker, report: CallReport, work: _ModelWork) -> None:
         """Settle an ended call with the spend limit and the estimator; queue the rest for its model's limiter."""
         # A call that was sent but reports no usage keeps its whole reservation: it may have been billed.
-        number, model, counted, output, tokens, made, headers = call
+        number, model, counted, output, tokens, made, headers = report
         usage = None if tokens is None else Usage(*tokens)
         used = None if made else NOTHING_USED if headers is None else TURNED_AWAY
         if usage is not None:
@@ -230,98 +247,93 @@ class BudgetService:
             self._spend_limit.settle(open_call.bound, cost)
         work.ended.append((open_call, used, None if headers is None else Observed(*headers)))
 
-    def _reserve(self, request: RequestRow, refused: list[Refused], waits: list[Waiting]) -> Sum | None:
+    def _reserve(self, exchange: _Exchange, request: _Request) -> Sum | None:
         """Reserve the upper bound of a call with the spend limit; None if it has to wait, or cannot be paid."""
         if not self._spend_limit.limited:
             return NOTHING
-        number, model, _, output, _, bound_tokens, _ = request
         try:
-            bound = self._spend_limit.bound(model, Usage(bound_tokens, output))
+            bound = self._spend_limit.bound(request.model, Usage(request.bound_tokens, request.max_tokens))
         except ConfigError as error:  # a model of unknown price that was not announced
-            refused.append((number, "config", str(error), ("USD", 0.0, 0.0)))
+            exchange.refused.append((request.number, "config", str(error), ("USD", 0.0, 0.0)))
             return None
         if self._spend_limit.reserve(bound):
             return bound
         if (facts := self._spend_limit.exhausted(bound)) is not None:
-            refused.append((number, "exhausted", f"{bound[0]:.0f} tokens", facts))
+            exchange.refused.append((request.number, "exhausted", f"{bound[0]:.0f} tokens", facts))
         else:
-            waits.append((number, LOOK_AGAIN_S, 0))
+            exchange.waits.append((request.number, LOOK_AGAIN_S, 0))
         return None
 
-    def _settle_and_grant(self, worker: _Worker, model: str, work: _ModelWork, now: float, reply: Reply) -> None:
+    def _settle_and_grant(self, exchange: _Exchange, model: str, work: _ModelWork) -> None:
         access = self._manager.open(model)
         for _, _, observed in work.ended:
             if access is None and observed is not None:
                 access = self._manager.learn(model, observed)
         if access is None:
-            self._grant_unlimited(worker, model, work.requests, reply)
+            self._grant_unlimited(exchange, model, work.requests)
             return
         work.ended = self._unsettled.pop(model, []) + work.ended
         try:
             with access as limiter:
                 ended, work.ended = work.ended, []  # from here on the limit has them noted, even if it goes down
                 for open_call, used, observed in ended:
-                    self._settle(limiter, model, open_call, used, observed, now)
+                    self._settle(limiter, model, open_call, used, observed, exchange.now)
                 for number in work.withdrawn:
-                    limiter.queue.leave((worker.name, number))
+                    limiter.queue.leave((exchange.worker.name, number))
                 if work.requests:
-                    self._serve(worker, model, limiter, work.requests, now, reply)
+                    self._serve(exchange, limiter, model, work.requests)
         except SharedLimitDown:  # no request is granted, and all ask again
             self._unsettled[model] = work.ended
-            answered = {number for number, *_ in (*reply[1], *reply[2])} | set(reply[0])
+            answered = {number for number, *_ in (*exchange.refused, *exchange.waits)} | set(exchange.granted)
             for request, bound in work.requests:
-                if request[0] not in answered:
+                if request.number not in answered:
                     self._spend_limit.settle(bound, NOTHING)
-                    reply[2].append((request[0], DOWN_S, 0))
+                    exchange.waits.append((request.number, DOWN_S, 0))
 
-    def _grant_unlimited(
-        self, worker: _Worker, model: str, requests: list[tuple[RequestRow, Sum]], reply: Reply
-    ) -> None:
-        """A model without a rate limit: only the spend limit applies."""
-        reply[0].extend(request[0] for request, _ in requests)
-        worker.open_calls.update((request[0], (model, _OpenCall(None, bound))) for request, bound in requests)
+    def _grant_unlimited(self, exchange: _Exchange, model: str, requests: list[tuple[_Request, Sum]]) -> None:
+        """Grant the calls to a model without a rate limit: only the spend limit applies."""
+        for request, bound in requests:
+            exchange.granted.append(request.number)
+            exchange.worker.open_calls[request.number] = model, _OpenCall(None, bound)
         if requests and not self._spend_limit.limited:
-            reply[3].append(model)
+            exchange.unlimited.append(model)
 
-    def _serve(
-        self,
-        worker: _Worker,
-        model: str,
-        limiter: Limiter,
-        requests: list[tuple[RequestRow, Sum]],
-        now: float,
-        reply: Reply,
-    ) -> None:
-        granted, refused, waits, _ = reply
+    def _serve(self, exchange: _Exchange, limiter: Limiter, model: str, requests: list[tuple[_Request, Sum]]) -> None:
+        """Grant what the limit of a model allows; what is reserved for the others is free until they ask again."""
+        worker = exchange.worker
         open_calls: dict[Key, _OpenCall] = {}
         for request, bound in requests:
             try:
-                open_calls[self._join(worker, model, limiter, request, now)] = _OpenCall(
-                    None, bound, request[3] if request[6] else 0
-                )
+                key = self._join(exchange, limiter, request)
             except ConfigError as error:
-                refused.append((request[0], "config", str(error), ("tokens", 0.0, 0.0)))
+                exchange.refused.append((request.number, "config", str(error), ("tokens", 0.0, 0.0)))
                 self._spend_limit.settle(bound, NOTHING)
-        taken, later = limiter.serve(open_calls, now, process=self._process)
-        for key, held in taken.items():
-            worker.waiting.pop(key[1], None)
+                continue
+            open_calls[key] = _OpenCall(None, bound, request.max_tokens if request.estimated else 0)
+        grants, waits = limiter.serve(open_calls, exchange.now, process=self._process)
+        for key, held in grants.items():
+            number = key[1]
+            worker.waiting.pop(number, None)
             open_calls[key].held = held
-            worker.open_calls[key[1]] = model, open_calls[key]
-            granted.append(key[1])
-        for wait in later:
+            worker.open_calls[number] = model, open_calls[key]
+            exchange.granted.append(number)
+        for wait in waits:
             self._spend_limit.settle(open_calls[wait.key].bound, NOTHING)
-            waits.append((wait.key[1], min(wait.wait_s, LONGEST_S), wait.position))
+            exchange.waits.append((wait.key[1], min(wait.wait_s, LONGEST_S), wait.position))
 
-    def _join(self, worker: _Worker, model: str, limiter: Limiter, request: RequestRow, now: float) -> Key:
-        number, _, input_tokens, output, rank, _, estimated = request
-        if estimated:
-            input_tokens = self._token_estimator.reserve(model, input_tokens)
-            output = self._token_estimator.reserve_output(model, input_tokens, output)
+    def _join(self, exchange: _Exchange, limiter: Limiter, request: _Request) -> Key:
+        """Put a request into the limit's queue, with what is estimated that it needs. ConfigError: more than can ever
+        be granted.
+        """
+        input_tokens, output = request.input_tokens, request.max_tokens
+        if request.estimated:
+            input_tokens = self._token_estimator.reserve(request.model, input_tokens)
+            output = self._token_estimator.reserve_output(request.model, input_tokens, output)
         need = (float(input_tokens + output), float(input_tokens), float(output), 1.0)
         limiter.refuse_oversize(need)
-        key = (worker.name, number)
-        limiter.queue.join(QueuedRequest(key, rank, need, now, now + GRACE_S))
-        worker.waiting[number] = model
+        key = (exchange.worker.name, request.number)
+        limiter.queue.join(QueuedRequest(key, request.rank, need, exchange.now, exchange.now + GRACE_S))
+        exchange.worker.waiting[request.number] = request.model
         return key
 
     def _settle(
