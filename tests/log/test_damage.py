@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -10,6 +12,8 @@ from mrengine.errors import LogError
 from mrengine.log.file.recovery import Recovery
 from mrengine.log.file.wal import WriteAheadLog
 from mrengine.log.format import codec
+from mrengine.log.format.packing import HEAD_BYTES, pack, unpack
+from mrengine.log.view.chunk_facts import cut_short_of, unread_of
 from mrengine.log.view.replay import Replay
 from tests.log import second_reader
 from tests.log.disk import Inode, MemoryDisk
@@ -196,3 +200,43 @@ def test_the_second_reader_decodes_every_record_as_the_first_does() -> None:
     for frame in real_log()[2]:
         if frame.kind != codec.VOID:
             assert second_reader.unpack(frame.payload) == unpack(frame.payload)
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Where a value has values, itself among them."""
+    yield path
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for name, item in items:
+        yield from places(item, (*path, name))
+
+
+def replaced(value: Any, path: tuple[Any, ...], by: Any) -> Any:
+    """The value with another one at a place."""
+    if not path:
+        return by
+    copy = dict(value) if isinstance(value, dict) else list(value)
+    copy[path[0]] = replaced(value[path[0]], path[1:], by)
+    return copy
+
+
+def repacked(payload: bytes, value: Any) -> bytes:
+    """A payload with another value; a task's record keeps the form of its head."""
+    has_head = payload[:1] == b"\xdc" and isinstance(value, list) and value[:3] == unpack(payload)[:3]
+    return payload[:HEAD_BYTES] + b"".join(map(pack, value[3:])) if has_head else pack(value)
+
+
+@pytest.mark.parametrize("other", [None, "x", 7, -1.5, float("inf"), [], {}, [[]]])
+def test_a_record_of_another_shape_is_a_problem_and_ends_no_replay(other: Any) -> None:
+    """Its CRC may be right: then whatever stands in it reaches those who calculate with it."""
+    frames = [frame for frame in real_log()[2] if frame.kind not in (codec.VOID, codec.CHUNKS)]
+    for damaged in frames:
+        value = unpack(damaged.payload)
+        for place in places(value):
+            payload = repacked(damaged.payload, replaced(value, place, other))
+            state = Replay()
+            for frame in frames:
+                state.add(frame._replace(payload=payload) if frame is damaged else frame)
+            unread_of(state.epoch)
+            cut_short_of(state.epoch)
+            assert state.epoch is not None or damaged.kind == codec.JOB
+            assert state.closed is not None or damaged.kind == codec.CLOSE

@@ -31,7 +31,8 @@ def unread_facts(errors: Iterable[SourceError]) -> dict[str, list[list[str]]]:
 def unread_of(epoch: Epoch | None) -> list[tuple[str, str]]:
     """(name, why) of each source that could not be read."""
     pairs = epoch.job.settings.get(UNREAD) if epoch is not None else None
-    return [(str(pair[0]), str(pair[1])) for pair in pairs or () if isinstance(pair, list) and len(pair) == 2]
+    listed = pairs if isinstance(pairs, list) else ()
+    return [(str(pair[0]), str(pair[1])) for pair in listed if isinstance(pair, list) and len(pair) == 2]
 
 
 def cut_short_of(epoch: Epoch | None) -> list[str]:

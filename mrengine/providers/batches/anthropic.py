@@ -77,7 +77,7 @@ def _answer(line: Mapping[str, Any]) -> Answer:
         return Answer(line["custom_id"], 200, _bytes(result.get("message")))
     if result.get("type") != "errored":
         return Answer(line["custom_id"], UNDONE, b"")
-    error: Mapping[str, Any] = result.get("error") or {}
+    error: Mapping[str, Any] = result["error"] if isinstance(result.get("error"), Mapping) else {}
     inner: Mapping[str, Any] = error["error"] if isinstance(error.get("error"), Mapping) else error
     return Answer(line["custom_id"], _STATUS.get(str(inner.get("type")), 500), _bytes(error))
 

@@ -296,7 +296,7 @@ class BatchClient(ABC):
     def _read(self, response: Response, read: Callable[[Any], _T]) -> _T:
         try:
             return read(json.loads(response.body))
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, LookupError, TypeError, AttributeError, OverflowError):
             pass
         message = f"{self.model.name}: its server does not speak the expected batch API: check the base URL"
         raise ModelRefused(message, model=self.model.name, status=response.status, scope="model")

@@ -114,11 +114,16 @@ class OpenAIBatches(BatchClient):
         after = ""
         while True:
             response = self.ask("GET", f"/files?limit={FILES}{after}")
-            page, more = self._read(response, lambda data: (data["data"], bool(data.get("has_more"))))
-            yield from ((str(one.get("id")), str(one.get("filename"))) for one in page)
+            page, more = self._read(response, _page)
+            yield from page
             if not more or not page:
                 return
-            after = f"&after={page[-1].get('id')}"
+            after = f"&after={page[-1][0]}"
+
+
+def _page(data: Any) -> tuple[list[tuple[str, str]], bool]:
+    """The ids and names in a list of files, and whether there are more."""
+    return [(str(one.get("id")), str(one.get("filename"))) for one in data["data"]], bool(data.get("has_more"))
 
 
 def _prefix(job: str) -> str:

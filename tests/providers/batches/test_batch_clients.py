@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from mrengine.errors import ModelError, ModelRefused, ModelUnavailable
+from mrengine.providers.batches import anthropic
 from mrengine.providers.batches.client import (
     UNDONE,
     BatchClient,
@@ -20,6 +22,7 @@ from mrengine.providers.batches.client import (
     connect_batches,
 )
 from mrengine.providers.connect import connect
+from mrengine.providers.http.client import Response
 from mrengine.providers.http.url_provider import RemoteProvider
 from mrengine.providers.models.model import Model, resolve_models
 from mrengine.records import ModelSpec, Request
@@ -168,6 +171,26 @@ def test_an_endpoint_without_batches_says_so(shared: LLMServer) -> None:
     with pytest.raises(ConfigError, match="batch="):
         check_batches(resolve_models("fake"))
     check_batches(resolve_models(["fake", f"{shared.url}#any"]))
+
+
+COUNTED = b'{"id":"b","status":"x","processing_status":"x","request_counts":%b}'
+
+
+@pytest.mark.parametrize("body", [COUNTED, b"[%b]", b"%b"])
+@pytest.mark.parametrize("value", [b'{"total":Infinity,"succeeded":Infinity}', b"7", b'["a"]', b"null"])
+def test_a_batch_of_another_shape_is_no_batch(client: BatchClient, body: bytes, value: bytes) -> None:
+    """As one, or in a list; nothing but a ModelError comes out."""
+    for data in (body % value, b'{"data":[%b]}' % (body % value)):
+        for read in (client.read_batch, client.read_page):
+            with suppress(ModelRefused):
+                read(Response(200, {}, data))
+
+
+@pytest.mark.parametrize("error", [7, "broken", ["a"], None, {"error": 7}])
+def test_an_error_of_another_shape_is_still_a_refusal_of_its_request(error: Any) -> None:
+    """The answers of all others are still read."""
+    line = {"custom_id": "c", "result": {"type": "errored", "error": error}}
+    assert anthropic._answer(line)[:2] == ("c", 500)
 
 
 def test_lines_are_json_whatever_the_prompt(client: BatchClient, shared: LLMServer) -> None:
