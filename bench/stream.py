@@ -62,7 +62,7 @@ class Supervisor(threading.Thread):
     def run(self) -> None:
         """Twice a second."""
         while True:
-            with suppress(OSError, IndexError, ValueError):
+            with suppress(OSError, IndexError, ValueError, StopIteration):  # a zombie has no VmHWM
                 pid = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()[0]
                 lines = Path(f"/proc/{pid}/status").read_text().splitlines()
                 peak = next(line for line in lines if line.startswith("VmHWM"))
