@@ -76,7 +76,7 @@ class Prose(Stateless):
     opens = opening(*TITLES)
 
     def __init__(self, target: int, *, titles: bool = True) -> None:
-        """``titles``: whether ``context`` will be called."""
+        """``titles``: whether ``context`` will be called, and running heads are to be left out."""
         super().__init__(target)
         self._titles = titles
         self._setting = Setting()
@@ -102,7 +102,7 @@ class Prose(Stateless):
         marked = any(ANY_ITEM.search(new, at, at + _LOOKED) for at in (0, third, 2 * third))
         divided = "  " in head or "\t" in head or " | " in head
         rows = self._whole or (divided and any(map(has_cells, lines[:_LEARNT])))
-        self._heads = running_heads(lines) if self._wrapped else frozenset()
+        self._heads = running_heads(lines) if self._wrapped and self._titles else frozenset()
         held = RECORD if self._outdented else PARAGRAPH if self._blocks else ITEM if marked else LINE
         self.outermost = held if held < LINE or (rows and len(lines) > 2) else _NONE
         if self._titles:
