@@ -80,7 +80,7 @@ class Prose(Stateless):
         self._head_ends: frozenset[str] = frozenset()
         self._known = (-1, -1, 0)  # two places, and the last record between them
         self._named = True  # the items that were looked for last had one with a name
-        self._numbered = False  # or the last boundary near the limit was another item
+        self._numbered = False  # or, where lines are wrapped, the last boundary near the limit was another item
         self._quick = False  # whether items and paragraphs are found by one expression
         self._seen = 0
         self._clauses = Clauses()
@@ -108,6 +108,7 @@ class Prose(Stateless):
         self._head_ends = frozenset(head[-1] for head in self._heads)
         furniture = self._wrapped and (self._heads or "\f" in text)
         self._quick = not (self._outdented or furniture or "\r" in text)
+        self._numbered = self._numbered and self._wrapped
 
     @property
     def is_wrapped(self) -> bool:
@@ -163,7 +164,7 @@ class Prose(Stateless):
         if text.find("\n", max(low, 0), high) < 0 and text.find("\r", max(low, 0), high) < 0:
             return []
         found = self._outer(text, low, high)
-        self._numbered = bool(found) and ITEM < found[-1][1] < LINE
+        self._numbered = self._wrapped and bool(found) and ITEM < found[-1][1] < LINE
         return found
 
     def far(self, text: str, low: int, high: int, below: int) -> list[Boundary]:
