@@ -81,6 +81,7 @@ class Prose(Stateless):
         self._known = (-1, -1, 0)  # two places, and the last record between them
         self._named = True  # the items that were looked for last had one with a name
         self._numbered = False  # or, where lines are wrapped, the last boundary near the limit was another item
+        self._full = 0  # a wrapped line that is as long is no furniture
         self._quick = False  # whether items and paragraphs are found by one expression
         self._seen = 0
         self._clauses = Clauses()
@@ -108,7 +109,7 @@ class Prose(Stateless):
         self._head_ends = frozenset(head[-1] for head in self._heads)
         furniture = self._wrapped and (self._heads or "\f" in text)
         self._quick = not (self._outdented or furniture or "\r" in text)
-        self._numbered = self._numbered and self._wrapped
+        self._full = self._width - _LONG_WORD if self._wrapped else 0
 
     @property
     def is_wrapped(self) -> bool:
@@ -131,7 +132,7 @@ class Prose(Stateless):
                 return min(found, key=lambda boundary: (boundary[1], -boundary[0]))
         if not self._heads and (paragraph := self._paragraph(text, near, high)):
             return paragraph
-        return self._item(text, near, far, high) if quick and self._numbered else None
+        return self._item(text, near, far, high) if quick and self._wrapped and self._numbered else None
 
     def _paragraph(self, text: str, near: int, high: int) -> Boundary | None:
         """The last paragraph that is no item."""
@@ -155,7 +156,7 @@ class Prose(Stateless):
         for boundary in reversed(self._farther(text, far, near, best[0] - 1, least)):
             if boundary[1] < least:
                 least = boundary[1]
-                if boundary[2] or boundary[0] >= near:
+                if boundary[2] or boundary[0] > near:
                     best = boundary
         return best
 
@@ -164,7 +165,7 @@ class Prose(Stateless):
         if text.find("\n", max(low, 0), high) < 0 and text.find("\r", max(low, 0), high) < 0:
             return []
         found = self._outer(text, low, high)
-        self._numbered = self._wrapped and bool(found) and ITEM < found[-1][1] < LINE
+        self._numbered = bool(found) and ITEM < found[-1][1] < LINE
         return found
 
     def far(self, text: str, low: int, high: int, below: int) -> list[Boundary]:
@@ -202,7 +203,7 @@ class Prose(Stateless):
         """Whether a record begins at this place, where a line begins at the left margin."""
         line = line_at(text, at, at + _LINE)
         if text[at - 2 : at] == "\n\n" and not line.isspace():
-            return not (self._wrapped and self._is_page(line)) and not has_cells(line)
+            return not self._is_page(line) and not has_cells(line)
         return any(level == RECORD for _, level, _ in self._outer(text, at - 1, at))
 
     def _farther(self, text: str, low: int, near: int, high: int, below: int) -> list[Boundary]:
@@ -246,8 +247,8 @@ class Prose(Stateless):
         return "", parted
 
     def _is_page(self, line: str) -> bool:
-        """Whether a wrapped line is furniture; none is as long as others."""
-        return len(line) < self._width - _LONG_WORD and is_furniture(line, self._heads, self._head_ends)
+        """Whether a wrapped line is furniture."""
+        return len(line) < self._full and is_furniture(line, self._heads, self._head_ends)
 
     def may_hold(self, text: str, low: int, high: int) -> bool:
         """Whether an item or a row of a table may begin between these places."""
@@ -265,7 +266,7 @@ class Prose(Stateless):
         above, parted = "", False
         for begin, line, after_blank in each_line(text, low - _MORE, high):
             parted = parted or after_blank
-            if self._wrapped and self._is_page(line):
+            if len(line) < self._full and self._is_page(line):
                 parted = True
                 continue
             if begin > low and (boundary := self._below(begin, line, above, parted)):
@@ -301,7 +302,7 @@ class Prose(Stateless):
         """The boundaries from the last to the first. ``margin``: records are wanted, which stand at the left margin."""
         begin, line, parted = -1, "", False
         for place, above, after_blank in each_line_back(text, low - _MORE, high):
-            if self._wrapped and self._is_page(above):
+            if len(above) < self._full and self._is_page(above):
                 parted = True
                 continue
             if line and not (margin and line[0] in " \t") and (boundary := self._below(begin, line, above, parted)):
@@ -315,7 +316,7 @@ class Prose(Stateless):
     def _below(self, begin: int, line: str, above: str, parted: bool) -> Boundary | None:
         """The boundary at a line, if any. Most wrapped lines have none, and ``line`` is not called for them."""
         if not parted and self._wrapped:
-            if len(above) > self._width - _LONG_WORD and above[-1] not in ENDS and above.find("  ", _INDENTED) < 0:
+            if len(above) > self._full and above[-1] not in ENDS and above.find("  ", _INDENTED) < 0:
                 return None
             over = above.rstrip()
             if over and over[-1] not in ENDS and not self._outdented and self._surely_goes_on(line, over):
