@@ -156,7 +156,7 @@ class Prose(Stateless):
         for boundary in reversed(self._farther(text, far, near, best[0] - 1, least)):
             if boundary[1] < least:
                 least = boundary[1]
-                if boundary[2] or boundary[0] > near:
+                if boundary[2] or boundary[0] >= near:
                     best = boundary
         return best
 
