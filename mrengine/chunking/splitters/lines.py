@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-__all__ = ["Line", "each_line", "each_line_back", "lines_between", "unified"]
+__all__ = ["Line", "each_line", "each_line_back", "line_at", "lines_between", "unified"]
 
 _MORE = 160  # characters of the last line that are looked at
 
@@ -16,6 +16,12 @@ Line = tuple[int, str, bool]
 def unified(text: str) -> str:
     """The text with LF for every end of a line, as long as it was: the CR of a CRLF becomes a blank."""
     return text.replace("\r\n", " \n").replace("\r", "\n") if "\r" in text else text
+
+
+def line_at(text: str, begin: int, stop: int) -> str:
+    """The line at ``begin`` without its newline, up to ``stop``."""
+    end = text.find("\n", begin, stop)
+    return text[begin : end if end >= 0 else stop]
 
 
 def lines_between(text: str, low: int, high: int, more: int = _MORE) -> list[Line]:

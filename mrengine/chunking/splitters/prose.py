@@ -36,9 +36,9 @@ from mrengine.chunking.splitters.item_marks import (
     farther_out,
     outer_items,
 )
-from mrengine.chunking.splitters.lines import each_line, each_line_back, unified
+from mrengine.chunking.splitters.lines import each_line, each_line_back, line_at, unified
 from mrengine.chunking.splitters.setting import Setting, is_forced, learnt
-from mrengine.chunking.splitters.text_lines import DIGITS, ENDS, PAGE_ENDS, hangs, has_cells, has_ended, running_heads
+from mrengine.chunking.splitters.text_lines import ENDS, hangs, has_cells, has_ended, is_furniture, running_heads
 
 __all__ = ["ITEM_MARK", "TITLES", "Prose", "looks"]
 
@@ -49,11 +49,6 @@ TITLES = (
     rf"(?:\d{{1,3}}(?:\.\d{{1,3}})*\.?|{ROMAN}\.|§[ \t]*\d+\.?|(?:{NAMES})[ \t][\dIVXLC.]+)[ \t]+{_TITLE}",
     r"[ \t]*(?!END:)[^a-z\n]{0,60}[A-ZÀ-ÞА-Я]{2}[^a-z\n]{0,60}(?<![.!?;,])$",
     r"\s*~{4,}$|\s*\^{4,}$|\s*\"{4,}$",
-)
-# A form feed, or a page number: "- 12 -", "Page 3 of 7".
-_FURNITURE = re.compile(
-    r"\f|\s*(?:(?:page|seite|página|pagina|стр\.?|p\.?)\s*)?[-–—\[]?\s*\d+\s*(?:(?:of|/|von|de|di|sur|из)\s*\d+\s*)?[-–—\]]?\s*$",
-    re.IGNORECASE,
 )
 _AT_MARGIN = re.compile(r"\n(?=[^ \t\r\n])").finditer
 _WIDE = re.compile(r"  (?<=[^\s.!?:;,]  ) *\S")  # as _GAP of text_lines, but two blanks first: they are quickly found
@@ -85,6 +80,8 @@ class Prose(Stateless):
         self._head_ends: frozenset[str] = frozenset()
         self._known = (-1, -1, 0)  # two places, and the last record between them
         self._named = True  # the items that were looked for last had one with a name
+        self._numbered = False  # or, where lines are wrapped, the last boundary near the limit was another item
+        self._full = 0  # a wrapped line that is as long is no furniture
         self._quick = False  # whether items and paragraphs are found by one expression
         self._seen = 0
         self._clauses = Clauses()
@@ -112,6 +109,7 @@ class Prose(Stateless):
         self._head_ends = frozenset(head[-1] for head in self._heads)
         furniture = self._wrapped and (self._heads or "\f" in text)
         self._quick = not (self._outdented or furniture or "\r" in text)
+        self._full = self._width - _LONG_WORD if self._wrapped else 0
 
     @property
     def is_wrapped(self) -> bool:
@@ -119,32 +117,56 @@ class Prose(Stateless):
         return self._wrapped
 
     def top(self, text: str, near: int, far: int, high: int) -> Boundary | None:
-        """The last record at the margin or named item; else the last paragraph that is no item, if it is near."""
+        """The last record at the margin or named item; else the last paragraph that is no item, if it is near.
+
+        Or the outermost unit that a cut would tear, where another item is near.
+        """
         # Here and below: the quick searches know no line that ends with a carriage return.
         if self._outdented:
             return self._record(text, far, high) if text.find("\r", far, high) < 0 else None
-        if self._named and self.outermost == ITEM and self._is_quick(text, far) and self._is_quick(text, near):
+        quick = self.outermost == ITEM and self._is_quick(text, far) and self._is_quick(text, near)
+        if quick and self._named:
             found = self._farther(text, far, near, high, ITEM + 1)
             self._named = bool(found) and found[-1][1] == ITEM
             if self._named:
                 return min(found, key=lambda boundary: (boundary[1], -boundary[0]))
-        if self._heads:
-            return None
+        if not self._heads and (paragraph := self._paragraph(text, near, high)):
+            return paragraph
+        return self._item(text, near, far, high) if quick and self._wrapped and self._numbered else None
+
+    def _paragraph(self, text: str, near: int, high: int) -> Boundary | None:
+        """The last paragraph that is no item."""
         blank = text.rfind("\n\n", max(near, 0), high - 1)
-        if blank >= 0 and not (text[blank + 2] in MARKS and ITEM_MARK.match(text, blank + 2)):
-            line = text[blank + 2 : text.find("\n", blank + 2, high + _MORE) % _NONE]
-            above = text[text.rfind("\n", 0, blank) + 1 : blank]
-            if line and above and not line.isspace():
-                boundary = self.line(blank + 2, line, above.rstrip(), parted=True)
-                if boundary and boundary[1] == PARAGRAPH:
-                    return boundary
-        return None
+        if blank < 0 or (text[blank + 2] in MARKS and ITEM_MARK.match(text, blank + 2)):
+            return None
+        line = text[blank + 2 : text.find("\n", blank + 2, high + _MORE) % _NONE]
+        above = text[text.rfind("\n", 0, blank) + 1 : blank]
+        if not line or not above or line.isspace():
+            return None
+        boundary = self.line(blank + 2, line, above.rstrip(), parted=True)
+        return boundary if boundary and boundary[1] == PARAGRAPH else None
+
+    def _item(self, text: str, near: int, far: int, high: int) -> Boundary | None:
+        """The outermost unit that a cut would tear, if an item is the last unit that begins near the limit."""
+        best = next(self._back(text, near, high), None)
+        if best is None or not ITEM < best[1] < LINE:
+            self._numbered = False
+            return None
+        least = best[1]
+        for boundary in reversed(self._farther(text, far, near, best[0] - 1, least)):
+            if boundary[1] < least:
+                least = boundary[1]
+                if boundary[2] or boundary[0] >= near:
+                    best = boundary
+        return best
 
     def near(self, text: str, low: int, high: int) -> list[Boundary]:
         """The boundaries from the last paragraph on."""
         if text.find("\n", max(low, 0), high) < 0 and text.find("\r", max(low, 0), high) < 0:
             return []
-        return self._outer(text, low, high)
+        found = self._outer(text, low, high)
+        self._numbered = bool(found) and ITEM < found[-1][1] < LINE
+        return found
 
     def far(self, text: str, low: int, high: int, below: int) -> list[Boundary]:
         """The boundaries whose level is less than ``below``; none, unless a unit that stays whole may begin here."""
@@ -157,13 +179,12 @@ class Prose(Stateless):
         else:
             held = self.may_hold(text, low, high)
         if not held:
-            self._named = False
             return []
-        if quick:
-            found = self._farther(text, low, high, high, below)
-            self._named = bool(found) and found[-1][1] == ITEM
-            return found
-        return self._outer(text, low, high, below)
+        if not quick:
+            return self._outer(text, low, high, below)
+        found = self._farther(text, low, high, high, below)
+        self._named = bool(found) and found[-1][1] == ITEM
+        return found
 
     def _is_quick(self, text: str, low: int) -> bool:
         """Whether an expression finds the items and paragraphs behind this place; a wrapped line is short, too."""
@@ -180,9 +201,9 @@ class Prose(Stateless):
 
     def _is_record(self, text: str, at: int) -> bool:
         """Whether a record begins at this place, where a line begins at the left margin."""
-        line = _line(text, at, at + _LINE)
+        line = line_at(text, at, at + _LINE)
         if text[at - 2 : at] == "\n\n" and not line.isspace():
-            return not (self._wrapped and self._is_page(line)) and not has_cells(line)
+            return not self._is_page(line) and not has_cells(line)
         return any(level == RECORD for _, level, _ in self._outer(text, at - 1, at))
 
     def _farther(self, text: str, low: int, near: int, high: int, below: int) -> list[Boundary]:
@@ -205,7 +226,7 @@ class Prose(Stateless):
 
     def _at(self, text: str, begin: int, first: int, stop: int) -> Boundary | None:
         """The boundary at a line, if any; those from ``first`` to ``stop`` are read."""
-        line = _line(text, begin, stop)
+        line = line_at(text, begin, stop)
         if self._wrapped:
             if self._is_page(line):
                 return None
@@ -226,8 +247,8 @@ class Prose(Stateless):
         return "", parted
 
     def _is_page(self, line: str) -> bool:
-        """Whether a wrapped line is furniture; none is as long as others."""
-        return len(line) < self._width - _LONG_WORD and self._is_furniture(line)
+        """Whether a wrapped line is furniture."""
+        return len(line) < self._full and is_furniture(line, self._heads, self._head_ends)
 
     def may_hold(self, text: str, low: int, high: int) -> bool:
         """Whether an item or a row of a table may begin between these places."""
@@ -243,10 +264,9 @@ class Prose(Stateless):
 
     def _each(self, text: str, low: int, high: int) -> Iterator[Boundary]:
         above, parted = "", False
-        wrapped = self._wrapped
         for begin, line, after_blank in each_line(text, low - _MORE, high):
             parted = parted or after_blank
-            if wrapped and self._is_page(line):
+            if len(line) < self._full and self._is_page(line):
                 parted = True
                 continue
             if begin > low and (boundary := self._below(begin, line, above, parted)):
@@ -267,33 +287,36 @@ class Prose(Stateless):
     def _outer(self, text: str, low: int, high: int, below: int = _NONE) -> list[Boundary]:
         """The boundaries from the last outermost one on; those whose level is ``below`` or more may be missing."""
         outermost = RECORD if self._outdented else PARAGRAPH
-        records = self._outdented and below <= PARAGRAPH  # these stand at the left margin
         found: list[Boundary] = []
-        begin, line, parted = -1, "", False
-        wrapped = self._wrapped
-        for place, above, after_blank in each_line_back(text, low - _MORE, high):
-            if wrapped and self._is_page(above):
-                parted = True
-                continue
-            if line and not (records and line[0] in " \t") and (boundary := self._below(begin, line, above, parted)):
-                found.append(boundary)
-                if boundary[1] == outermost:
-                    break
-                if wrapped and ITEM < boundary[1] < LINE and self._is_quick(text, low):
-                    return self._farther(text, low, low, begin - 1, boundary[1]) + found[::-1]
-            if place <= low:
+        for boundary in self._back(text, low, high, margin=self._outdented and below <= PARAGRAPH):
+            found.append(boundary)
+            if boundary[1] == outermost:
                 break
-            begin, line, parted = place, above, after_blank
-        else:
-            if line and (boundary := self._below(begin, line, "", parted)):
-                found.append(boundary)
+            if self._wrapped and ITEM < boundary[1] < LINE and self._is_quick(text, low):
+                found += reversed(self._farther(text, low, low, boundary[0] - 1, boundary[1]))
+                break
         found.reverse()
         return found
+
+    def _back(self, text: str, low: int, high: int, *, margin: bool = False) -> Iterator[Boundary]:
+        """The boundaries from the last to the first. ``margin``: records are wanted, which stand at the left margin."""
+        begin, line, parted = -1, "", False
+        for place, above, after_blank in each_line_back(text, low - _MORE, high):
+            if len(above) < self._full and self._is_page(above):
+                parted = True
+                continue
+            if line and not (margin and line[0] in " \t") and (boundary := self._below(begin, line, above, parted)):
+                yield boundary
+            if place <= low:
+                return
+            begin, line, parted = place, above, after_blank
+        if line and (boundary := self._below(begin, line, "", parted)):
+            yield boundary
 
     def _below(self, begin: int, line: str, above: str, parted: bool) -> Boundary | None:
         """The boundary at a line, if any. Most wrapped lines have none, and ``line`` is not called for them."""
         if not parted and self._wrapped:
-            if len(above) > self._width - _LONG_WORD and above[-1] not in ENDS and above.find("  ", _INDENTED) < 0:
+            if len(above) > self._full and above[-1] not in ENDS and above.find("  ", _INDENTED) < 0:
                 return None
             over = above.rstrip()
             if over and over[-1] not in ENDS and not self._outdented and self._surely_goes_on(line, over):
@@ -341,16 +364,6 @@ class Prose(Stateless):
         titles = self._clauses.above(start)
         return Context(titles) if titles else NO_CONTEXT
 
-    def _is_furniture(self, line: str) -> bool:
-        """Whether a line is a page number or a running head; the last mark of most says that they are none."""
-        body = line.strip()
-        last = body[-1]
-        if (last.isdigit() or last in PAGE_ENDS or line[0] == "\f") and _FURNITURE.match(line):
-            return True
-        if not self._heads or ("0" if last.isdecimal() else last) not in self._head_ends:
-            return False
-        return DIGITS.sub("0", body) in self._heads
-
     def line(self, begin: int, line: str, above: str, parted: bool) -> Boundary | None:
         """The boundary at a line, if any. ``parted``: blank lines or furniture stand between it and the line above."""
         body = line.lstrip()
@@ -380,12 +393,6 @@ class Prose(Stateless):
         if not wrapped:
             return begin, LINE, self._whole
         return (begin, PARAGRAPH + 1, SOFT) if not forced and (goes_on or has_ended(above)) else None
-
-
-def _line(text: str, begin: int, stop: int) -> str:
-    """The line at ``begin`` without its newline, up to ``stop``."""
-    end = text.find("\n", begin, stop)
-    return text[begin : end if end >= 0 else stop]
 
 
 def looks(sample: Sample) -> float:

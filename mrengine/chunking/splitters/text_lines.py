@@ -9,11 +9,16 @@ from itertools import pairwise
 from mrengine.chunking.boundaries import INDENT
 from mrengine.chunking.splitters.abbreviations import is_abbreviation
 
-__all__ = ["DIGITS", "ENDS", "PAGE_ENDS", "begin_alike", "hangs", "has_cells", "has_ended", "running_heads"]
+__all__ = ["ENDS", "PAGE_ENDS", "begin_alike", "hangs", "has_cells", "has_ended", "is_furniture", "running_heads"]
 
 ENDS = frozenset(".!?:;…。！？：；।॥។။؟۔\"'”’»)」』*_|>")
 PAGE_ENDS = frozenset("]-–—")  # last marks of a page number, beside digits
-DIGITS = re.compile(r"\d+")
+_DIGITS = re.compile(r"\d+")
+# A form feed, or a page number: "- 12 -", "Page 3 of 7".
+_FURNITURE = re.compile(
+    r"\f|\s*(?:(?:page|seite|página|pagina|стр\.?|p\.?)\s*)?[-–—\[]?\s*\d+\s*(?:(?:of|/|von|de|di|sur|из)\s*\d+\s*)?[-–—\]]?\s*$",
+    re.IGNORECASE,
+)
 _GAP = re.compile(r"[^\s.!?:;,]\s{2,}\S")  # two blanks behind the end of a sentence make no cell
 _BEGINS = re.compile(r"\s*(?:[\[(<#*|\"']*)([^\W\d_]+|\d+)?([^\w\s，。、！？]+|\s)")
 _WORDY = re.compile(rf"\n{INDENT}[^\W\d_]+ ")  # a word and a blank: the begin of most lines of running text
@@ -38,13 +43,27 @@ def has_cells(line: str) -> bool:
     return "\t" in body or " | " in body or ("  " in body and _GAP.search(body) is not None)
 
 
+def is_furniture(line: str, heads: frozenset[str], ends: frozenset[str]) -> bool:
+    """Whether a line is a page number or one of the running heads; the last mark of most says that they are none.
+
+    ``ends``: the last marks of the heads.
+    """
+    body = line.strip()
+    last = body[-1]
+    if (last.isdigit() or last in PAGE_ENDS or line[0] == "\f") and _FURNITURE.match(line):
+        return True
+    if not heads or ("0" if last.isdecimal() else last) not in ends:
+        return False
+    return _DIGITS.sub("0", body) in heads
+
+
 def running_heads(lines: list[str]) -> frozenset[str]:
     """Short lines that are repeated, with 0 in place of their numbers: page heads and feet."""
-    short = Counter(DIGITS.sub("0", line.strip()) for line in lines if 3 < len(line) < 60)
+    short = Counter(_DIGITS.sub("0", line.strip()) for line in lines if 3 < len(line) < 60)
     heads = {line for line, count in short.items() if count > 2 and line and line[-1] not in ".;:,"}
     if heads:  # a repeated line with a description indented below it is a name, and no running head
         heads -= {
-            DIGITS.sub("0", line.strip())
+            _DIGITS.sub("0", line.strip())
             for line, below in pairwise(lines)
             if 3 < len(line) < 60 and below[:1] in (" ", "\t") and hangs(below, line)
         }
