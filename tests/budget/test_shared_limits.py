@@ -161,9 +161,11 @@ def test_a_process_is_known_by_pid_and_start():
     assert not is_alive(name)
 
 
-def _draw(folder, results, until):
+def _draw(folder, results):
     budget = manager(folder, limit=RateLimit(tpm=600_000, burst_s=1.0, shared="team"))
     grants = []
+    results.send("ready")
+    until = results.recv()
     while (before := time.monotonic()) < until:
         grant = budget.request("m", 50, "P1_user")
         if grant.granted:
@@ -176,13 +178,16 @@ def _draw(folder, results, until):
 def test_processes_share_the_rate_fairly_and_keep_the_rule(tmp_path):
     """Four real processes that take what they get: in sum never more than one limit, each about as much."""
     pipes, children = [], []
-    until = time.monotonic() + 1.5
     for _ in range(4):
         mine, theirs = fork.Pipe()
-        child = fork.Process(target=_draw, args=(tmp_path, theirs, until))
+        child = fork.Process(target=_draw, args=(tmp_path, theirs))
         child.start()
         pipes.append(mine)
         children.append(child)
+    assert [pipe.recv() for pipe in pipes] == ["ready"] * 4  # none begins late, as on a busy machine
+    until = time.monotonic() + 1.5
+    for pipe in pipes:
+        pipe.send(until)
     grants = [pipe.recv() for pipe in pipes]
     for child in children:
         child.join()
