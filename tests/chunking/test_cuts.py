@@ -78,8 +78,8 @@ def test_units_of_a_kind_stay_whole_in_forty_variants(name: str, target: int) ->
 @pytest.mark.system
 @pytest.mark.parametrize("name", ALL)
 def test_at_the_defaults_neither_a_cut_nor_an_overlap_tears_a_unit(name: str) -> None:
-    """6000 tokens with 350 of overlap."""
-    row = measure(name, 6000, 10, "mrengine", overlap=350)
+    """6000 tokens with 350 of overlap. In ten variants there are so few cuts that two are more than one per cent."""
+    row = measure(name, 6000, 40, "mrengine", overlap=350)
     assert row["of a quarter %"] <= _MOST[6000], row
     assert row["torn overlaps %"] <= 5.0, row
     assert row["fill"] >= _LEAST[6000], row
