@@ -55,7 +55,7 @@ class BatchCoordinator:
         self._clients = Clients(models, folder, answers)
         self._sender = Sender(self._clients, budget, batch, job_id, folder)
         self._lost = LostBatches(self._clients, job_id, resumed=resumed)
-        self._strangers: set[str] = set()  # names of batches that were looked at, and are not ours
+        self._proofs: dict[str, str | None] = {}  # by name of a batch: the custom_id of a result; None: it has none
         self._waits_from: float | None = None
         self._looked: dict[int, float] = {}  # when a batch was last looked for, by its number …
         self._sought: dict[int, float] = {}  # … and when first
@@ -180,7 +180,7 @@ class BatchCoordinator:
             return
         self._looked[number] = now
         first = self._sought.setdefault(number, now)
-        status = self._find(batch, set(ledger.names()) | self._strangers)
+        status = self._find(batch, set(ledger.names()))
         if status is not None:
             self._sender.submitted(place, batch.record, status, adopted=True)
         elif self._is_over(batch, now) and now >= first + 2 * LOOKS_S:  # after several looks
@@ -208,7 +208,6 @@ class BatchCoordinator:
                     raise _Later  # only its results will show whose it is
                 if self._is_mine(client, batch, status):
                     return status
-                self._strangers.add(status.name)
         except ModelError as error:
             if not (error.transient or error.status == 404):  # results may not be there at once
                 raise
@@ -216,14 +215,16 @@ class BatchCoordinator:
         return None
 
     def _is_mine(self, client: BatchClient, batch: Batched, status: BatchStatus) -> bool:
-        # Providers without metadata (Anthropic): the custom_ids of its results are digests of our requests.
-        names = {digest.hex() for digest in batch.digests}
-        try:
-            return client.first_name(status) in names
-        except ModelError as error:
-            if error.status not in (404, 200) or not self._unread.is_lost(status.name):
-                raise
-            return False
+        # Providers without metadata (Anthropic): the custom_ids of its results are digests of our requests. What was
+        # read is kept, not the verdict: a batch that is a stranger to one intent may be the batch of another.
+        if status.name not in self._proofs:
+            try:
+                self._proofs[status.name] = client.first_name(status)
+            except ModelError as error:
+                if error.status not in (404, 200) or not self._unread.is_lost(status.name):
+                    raise
+                self._proofs[status.name] = None
+        return self._proofs[status.name] in {digest.hex() for digest in batch.digests}
 
     def _poll(self, place: BatchLog, ledger: BatchLedger) -> bool:
         """Look at every batch under way, and collect those that are over; whether there was one."""

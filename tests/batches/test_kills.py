@@ -53,7 +53,8 @@ def spec_of(server: LLMServer, shape: str) -> ModelSpec:
 
 
 def runner_of(spec: ModelSpec, state_dir: Path, **settings: Any) -> MapReduceRunner:
-    settings = {"strategy": "sequential", "batch": Batch(poll_s=0.01, max_requests=4), **settings}
+    # Batches of one size: where there are no metadata, those of another size are no candidates for a lost one.
+    settings = {"strategy": "sequential", "batch": Batch(poll_s=0.01, max_requests=DOCUMENTS // 2), **settings}
     return MapReduceRunner("job", models=spec, state_dir=state_dir, progress=False, target_tokens=None, **settings)
 
 
@@ -132,11 +133,14 @@ def test_a_kill_at_any_step_buys_nothing_twice(shared: LLMServer, tmp_path: Path
 @pytest.mark.system
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("shape", ["openai", "anthropic"])
-@pytest.mark.parametrize("rules", [{}, {"create": ["lost", "ok", "late"], "late_s": 0.3}, {"work_s": 0.3}])
+@pytest.mark.parametrize(
+    "rules",
+    [{}, {"create": ["lost", "ok", "late"], "late_s": 0.3}, {"create": ["lost", "lost"], "work_s": 0.3}],
+)
 def test_a_kill_at_every_step_buys_nothing_twice(
     shared: LLMServer, tmp_path: Path, shape: str, rules: dict[str, Any]
 ) -> None:
-    """Each of them; with creates whose answers are lost, too, and batches that take their time."""
+    """Each of them; with creates whose answers are lost, too, and two of these while both batches take their time."""
     assert kills_at_each(shared, tmp_path, shape, count(1), **rules) >= 60
 
 

@@ -82,6 +82,22 @@ def test_a_damaged_record_of_a_batch_buys_nothing_again(
     assert Job("job", state_dir=tmp_path).status().cost_usd == pytest.approx(stats.billed_usd, abs=1e-9)
 
 
+@pytest.mark.parametrize("shape", ["openai", "anthropic"])
+@pytest.mark.parametrize(("first", "found"), [("lost", 6), ("dropped", 3)])
+def test_two_creates_without_an_answer_are_told_apart(
+    shared: LLMServer, tmp_path: Path, shape: str, first: str, found: int
+) -> None:
+    """Both batches are found, or the second alone where the first was never made: neither hides the other."""
+    shared.reset(batches=BatchRules(create=[first, "lost"], work_s=10, speed=0), prices=PRICES)
+    for _ in range(2):  # each sends what the ones before it have not
+        assert runner(shared, tmp_path, shape).submit(texts(6), once).status().state == "waiting"
+    assert [batch["requests"] for batch in shared.batches()] == [3] * (found // 3)
+    shared.advance(10)  # both are over before anybody looks into either
+    status = runner(shared, tmp_path, shape).submit(texts(6), once).status()
+    assert (status.done, shared.stats().ok, shared.stats().paid_twice) == (found, found, 0)
+    assert status.cost_usd == pytest.approx(shared.stats().billed_usd, abs=1e-9)
+
+
 def files(server: LLMServer) -> list[str]:
     with urllib.request.urlopen(f"{server.url}/files") as answer:  # our own server
         return [one["filename"] for one in json.load(answer)["data"]]
