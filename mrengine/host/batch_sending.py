@@ -117,8 +117,9 @@ class Sender:
         try:
             status = client.create(file, prepared, token=token, job=job)
         except ModelError as error:
-            if error.sent and (error.status is None or error.status >= 500):
-                # The provider may have made it: it is looked for first, as sending it again could pay for it twice.
+            if error.sent and (error.status is None or not 300 <= error.status < 500):
+                # The provider may have made it, also where a 200 came with a body that is no batch: it is looked for
+                # first, as sending it again could pay for it twice.
                 self.unsure[record.number] = time.monotonic()
                 log.warning("job %s: the answer to a batch was lost (%s); it is looked for", self._job_id, error)
                 return False

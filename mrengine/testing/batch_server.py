@@ -28,13 +28,13 @@ class BatchRules:
     A batch takes ``validating_s``, then its requests are executed evenly over ``work_s``, then it takes
     ``finalizing_s``; a cancel takes ``cancelling_s``. A batch that is not done by ``window_s`` expires with what it
     has. ``create``: the fates of create calls, in order: None or "ok"; "lost" (the batch is created, the connection
-    closes), "late" (the same, and it is created ``late_s`` of real time later), "dropped" (it is not created), "failed"
-    (validation fails), or a status. ``upload``: the same for files. ``download``: the fates of fetches of answers:
-    "cut" (half of them, then the connection closes), "half" (half of them, as if that were all), or a status.
-    ``statuses``: a callable(prompt) that returns the HTTP status of a request, or None. ``enqueued_tokens``: words that
-    may wait in all batches of a model; more fail as at OpenAI. ``max_requests``, ``max_bytes``: more get 413 or 400.
-    ``shuffle``: answers come in any order. ``page``: batches in one list. ``cancelled_lines``: the error file names
-    requests that a cancel left undone.
+    closes), "late" (the same, and it is created ``late_s`` of real time later), "garbled" (it is created, and the
+    answer is no JSON), "dropped" (it is not created), "failed" (validation fails), or a status. ``upload``: the
+    same for files. ``download``: the fates of fetches of answers: "cut" (half of them, then the connection closes),
+    "half" (half of them, as if that were all), or a status. ``statuses``: a callable(prompt) that returns the HTTP
+    status of a request, or None. ``enqueued_tokens``: words that may wait in all batches of a model; more fail as
+    at OpenAI. ``max_requests``, ``max_bytes``: more get 413 or 400. ``shuffle``: answers come in any order.
+    ``page``: batches in one list. ``cancelled_lines``: the error file names requests that a cancel left undone.
     """
 
     validating_s: float = 0.0
@@ -269,6 +269,8 @@ class BatchProvider:
             run.visible = self._real + rules.late_s
         if fate in ("lost", "late"):
             raise Dropped  # the client cannot know that the batch exists; it must look in the list
+        if fate == "garbled":
+            return 200, b"<html>a proxy's page</html>"
         return _json(self._shown(run, call))
 
     def _run(self, shape: str, body: Any, lines: list[RequestLine]) -> Run:
