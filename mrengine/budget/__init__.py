@@ -8,7 +8,6 @@ calls of all workers; ``server`` is the process that serves it, ``client`` a wor
 from __future__ import annotations
 
 from mrengine.budget.manager import TokenBucketManager
-from mrengine.budget.pending_requests import Lease
 from mrengine.budget.token_estimates import estimate_tokens, upper_bound
 
-__all__ = ["Lease", "TokenBucketManager", "estimate_tokens", "upper_bound"]
+__all__ = ["TokenBucketManager", "estimate_tokens", "upper_bound"]
