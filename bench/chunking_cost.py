@@ -31,7 +31,8 @@ DEFAULT = (
     *("code typescript", "csv quoted", "log java", "log access", "chat speakers", "yaml stream", "xml lines"),
     *("xml cda", "html", "diff commits", "sql statements", "sql dump", "hl7", "wild contract article"),
     *("wild contract dotted", "wild rfc", "wild man", "wild markdown", "wild rst", "wild html", "wild mysqldump"),
-    *("wild code c", "wild de", "wild mixed notes"),
+    *("wild code c", "wild de", "wild mixed notes", "clauses in lists"),
+    *(f"wild contract {form}" for form in ("section", "bracket", "german", "french", "spanish", "russian", "chinese")),
 )
 # Runs in the tree that is measured, with its own mrengine. Lines in: a file, a limit, whether only to encode.
 _MEASURE = """
