@@ -238,7 +238,7 @@ def unpack_result(payload: bytes) -> ResultRecord:
     if known is payload:
         _LAST[0] = _NOTHING
     else:
-        values = _result_values(payload)
+        values = _result_values(payload, is_checked=RESULT_SHAPES.match(payload))
     if values[10] is not None:
         values[10] = Usage(*values[10])
     return ResultRecord._make(values)
@@ -248,7 +248,7 @@ def check_outcome(kind: int, payload: bytes) -> None:
     """Check the layout of a RESULT or FAILURE whose CRC is right. LogError: it is malformed."""
     if kind == RESULT:
         if not RESULT_SHAPES.match(payload):
-            _LAST[0] = payload, _result_values(payload)
+            _LAST[0] = payload, _result_values(payload, is_checked=False)
     else:
         unpack_failure(payload)
 
@@ -260,12 +260,12 @@ _NOTHING: tuple[bytes | None, list[Any]] = (None, [])
 _LAST = [_NOTHING]
 
 
-def _result_values(payload: bytes) -> list[Any]:
+def _result_values(payload: bytes, *, is_checked: bool) -> list[Any]:
     values = unpack(payload)
     if type(values) is not list or len(values) < 15:
         raise bad_record("RESULT")
     del values[15:]
-    if not RESULT_SHAPES.match(payload):
+    if not is_checked:
         check_types(values[:14], _RESULT_TYPES, "RESULT")
         usage = values[10]
         if usage is not None and not (len(usage) == len(_USAGE) and _COUNTS.issuperset(map(type, usage))):
