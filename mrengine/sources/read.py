@@ -158,6 +158,7 @@ def read_folder(path: str | os.PathLike[str], *, glob: str = "**/*", encoding: s
         # Sorted, as folders are listed in any order: a job resumes only with the same documents in the same order.
         entries = sorted((entry.relative_to(folder).as_posix(), entry) for entry in folder.glob(glob))
     except (ValueError, NotImplementedError, IndexError) as error:
+        # pathlib raises these for an empty pattern, an absolute one, and ".".
         raise ConfigError(f"glob={glob!r}: {error}", setting="glob") from None
     files = [(name, entry) for name, entry in entries if _is_document(folder, name, entry)]
     if not files:

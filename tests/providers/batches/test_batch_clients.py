@@ -179,11 +179,15 @@ COUNTED = b'{"id":"b","status":"x","processing_status":"x","request_counts":%b}'
 @pytest.mark.parametrize("body", [COUNTED, b"[%b]", b"%b"])
 @pytest.mark.parametrize("value", [b'{"total":Infinity,"succeeded":Infinity}', b"7", b'["a"]', b"null"])
 def test_a_batch_of_another_shape_is_no_batch(client: BatchClient, body: bytes, value: bytes) -> None:
-    """As one, or in a list; nothing but a ModelError comes out."""
+    """As one, or in a list: it is refused, or read with whole numbers. Nothing but a ModelError comes out."""
     for data in (body % value, b'{"data":[%b]}' % (body % value)):
-        for read in (client.read_batch, client.read_page):
-            with suppress(ModelRefused):
-                read(Response(200, {}, data))
+        batches: list[BatchStatus] = []
+        with suppress(ModelRefused):
+            batches.append(client.read_batch(Response(200, {}, data)))
+        with suppress(ModelRefused):
+            batches += client.read_page(Response(200, {}, data))[0]
+        assert all(type(count) is int for batch in batches for count in (batch.total, batch.done, batch.failed))
+        assert not batches or value == b"null"
 
 
 @pytest.mark.parametrize("error", [7, "broken", ["a"], None, {"error": 7}])
