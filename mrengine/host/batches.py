@@ -17,7 +17,7 @@ from typing import Any
 from mrengine.errors import ModelError, ModelUnavailable
 from mrengine.host.batch_log import BatchLog, Clients, note
 from mrengine.host.batch_sending import Sender
-from mrengine.host.lost_batches import LostBatches, Misses
+from mrengine.host.lost_batches import LostBatches, Misses, Proofs
 from mrengine.job.driver import Ended
 from mrengine.log.view.batch_ledger import WAITING, Batched, BatchLedger, Wanted
 from mrengine.providers.batches.client import BatchClient, BatchStatus
@@ -54,13 +54,12 @@ class BatchCoordinator:
         self._batch, self._job_id, self._folder, self._detach = batch, job_id, folder, detach
         self._clients = Clients(models, folder, answers)
         self._sender = Sender(self._clients, budget, batch, job_id, folder)
-        self._lost = LostBatches(self._clients, job_id, resumed=resumed)
-        self._proofs: dict[str, str | None] = {}  # by name of a batch: the custom_id of a result; None: it has none
+        self._proofs = Proofs()
+        self._lost = LostBatches(self._clients, job_id, self._proofs, resumed=resumed)
         self._waits_from: float | None = None
         self._looked: dict[int, float] = {}  # when a batch was last looked for, by its number …
         self._sought: dict[int, float] = {}  # … and when first
         self._short = Misses()  # a batch that is not found, or has fewer answers than its counts say, by its number
-        self._unread = Misses()  # results that cannot be read yet, of a batch that may be ours, by its name
         self._cancelled: set[int] = set()  # batches that this process has asked to end
 
     @property
@@ -217,14 +216,7 @@ class BatchCoordinator:
     def _is_mine(self, client: BatchClient, batch: Batched, status: BatchStatus) -> bool:
         # Providers without metadata (Anthropic): the custom_ids of its results are digests of our requests. What was
         # read is kept, not the verdict: a batch that is a stranger to one intent may be the batch of another.
-        if status.name not in self._proofs:
-            try:
-                self._proofs[status.name] = client.first_name(status)
-            except ModelError as error:
-                if error.status not in (404, 200) or not self._unread.is_lost(status.name):
-                    raise
-                self._proofs[status.name] = None
-        return self._proofs[status.name] in {digest.hex() for digest in batch.digests}
+        return self._proofs.custom_id(client, status) in {digest.hex() for digest in batch.digests}
 
     def _poll(self, place: BatchLog, ledger: BatchLedger) -> bool:
         """Look at every batch under way, and collect those that are over; whether there was one."""

@@ -19,7 +19,7 @@ from mrengine.log.format.batch_records import BatchRecord
 from mrengine.log.view.batch_ledger import BatchLedger
 from mrengine.providers.batches.client import BatchClient, BatchStatus
 
-__all__ = ["LostBatches", "Misses"]
+__all__ = ["LostBatches", "Misses", "Proofs"]
 
 log = logging.getLogger("mrengine")
 MOST_LOOKS = 10
@@ -43,14 +43,36 @@ class Misses:
         return self._times[what] > MOST_LOOKS and now >= self._since.setdefault(what, now) + PATIENCE_S
 
 
+class Proofs:
+    """Says whose a batch is that carries no metadata: by the custom_id of one of its results, which is read once."""
+
+    def __init__(self) -> None:
+        self._ids: dict[tuple[str, str], str | None] = {}  # by model and name of a batch
+        self._unread = Misses()
+
+    def custom_id(self, client: BatchClient, batch: BatchStatus) -> str | None:
+        """The custom_id of a result of a batch that is over. None: it has no results, or they do not come, however
+        often they are asked for. ModelError: they cannot be read yet.
+        """
+        key = client.model.name, batch.name
+        if key not in self._ids:
+            try:
+                self._ids[key] = client.first_name(batch)
+            except ModelError as error:
+                if error.status not in (404, 200) or not self._unread.is_lost(key):
+                    raise
+                self._ids[key] = None
+        return self._ids[key]
+
+
 class LostBatches:
     """Looks for lost batches, once in a process and before it sends anything."""
 
-    def __init__(self, clients: Clients, job_id: str, *, resumed: bool) -> None:
+    def __init__(self, clients: Clients, job_id: str, proofs: Proofs, *, resumed: bool) -> None:
         """``resumed``: an earlier process may have left batches."""
         self._clients, self._job_id, self._resumed = clients, job_id, resumed
         self._looked: set[str] = set()  # models
-        self._unread = Misses()  # results that cannot be read yet, by the name of their batch
+        self._proofs = proofs
         self._unsure: dict[str, list[BatchStatus]] = {}  # by model: batches whose owner only their results will show
 
     def adopt(self, place: BatchLog, ledger: BatchLedger) -> Set[str]:
@@ -98,19 +120,10 @@ class LostBatches:
         for status in self._unsure.get(model, [])[:]:
             now = status if status.over else client.look(status.name)
             if now.over:
-                digest = self._first_digest(client, now)
+                digest = digest_in(self._proofs.custom_id(client, now) or "")
                 if digest in ledger.wanted and ledger.wanted[digest].model == model:
                     self._adopt(place, ledger, model, now)
                 self._unsure[model].remove(status)
-
-    def _first_digest(self, client: BatchClient, status: BatchStatus) -> bytes:
-        """The digest of its first result; b"": its results do not come, however often they are asked for."""
-        try:
-            return digest_in(client.first_name(status) or "")
-        except ModelError as error:
-            if error.status not in (404, 200) or not self._unread.is_lost(status.name):
-                raise
-            return b""
 
     def _adopt(self, place: BatchLog, ledger: BatchLedger, model: str, status: BatchStatus) -> None:
         facts: dict[str, object] = {"requests": status.total, "recovered": True}
